@@ -1,0 +1,1 @@
+"""Composition: the command line, screens, demo. The only room that knows everything."""

@@ -1,0 +1,1 @@
+"""Strategies' interface and the engine: orders, risk, ledger, journal, reconciliation."""

@@ -1,0 +1,132 @@
+"""The interface between a strategy and the engine.
+
+A strategy is pure: it sees a `MarketView`, returns what should be resting (`Desired`), and is told
+of fills. It never sends, waits, reads a clock or keeps an order id; the engine compares what is
+desired with what is live and makes the difference so.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from nkfast.venue.port import Side
+
+if TYPE_CHECKING:
+    from nkfast.core.book import OrderBook
+    from nkfast.core.market import Market
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """One order that should be resting.
+
+    ``price`` and ``quantity`` lie on the market's grid; ``quantity`` is what should still rest,
+    so that an order which is partly filled and wanted for its rest needs no change.
+    """
+
+    side: Side
+    price: Decimal
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An action considered and not taken: a stable code (``BELOW_MINIMUM``) and its numbers."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The whole set of orders that should be resting, by stable slot name (``"level-3"``).
+
+    A slot that is not named should have no order.
+    """
+
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+    skips: Sequence[Skip] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution of an order that a slot of this strategy made, told exactly once."""
+
+    slot: str
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal | None  # None: not known yet, which is not zero
+    fee_asset: str
+    trade_id: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOrder:
+    """An order of ours that rests, is on its way, or whose outcome is unknown."""
+
+    slot: str
+    client_id: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    executed: Decimal
+    is_uncertain: bool
+
+    @property
+    def remaining(self) -> Decimal:
+        """What may still fill."""
+        return self.quantity - self.executed
+
+
+@dataclass(frozen=True, slots=True)
+class MarketView:
+    """What a strategy may see of one market when it decides.
+
+    ``book`` is lent until `Strategy.decide` returns. ``available`` is what is free after our own
+    reservations, ``total`` includes what our resting orders hold, both by asset.
+    """
+
+    market: "Market"
+    book: "OrderBook"
+    orders: Mapping[str, LiveOrder]
+    available: Mapping[str, Decimal]
+    total: Mapping[str, Decimal]
+    now_ms: int
+
+    @property
+    def mid(self) -> Decimal | None:
+        """Return the middle of best bid and best ask, None when a side is empty."""
+        return self.book.mid
+
+
+class Strategy(ABC):
+    """What a strategy must offer. One object trades one market.
+
+    The engine calls `restore` once if the journal holds a state, then `decide` whenever the book,
+    an order or a balance changed, and `on_fill` for each fill, exactly once over all restarts;
+    after each fill it stores `state` in the same transaction as the fill.
+    """
+
+    #: Short name of the kind: ``"grid"``.
+    name: str
+
+    @abstractmethod
+    def decide(self, view: MarketView) -> Desired:
+        """Return what should be resting now. The same object again means: nothing changed."""
+
+    @abstractmethod
+    def on_fill(self, fill: Fill) -> None:
+        """Take note of one fill."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what must survive a restart, as JSON: strings, integers, lists, objects."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""

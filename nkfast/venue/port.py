@@ -1,0 +1,190 @@
+"""The one interface between the engine and wherever orders go.
+
+A strategy, the orders, the risk guard and the journal cannot tell which venue is behind it.
+Money is `Decimal`; times are Unix milliseconds where the venue speaks (``_ms``) and nanoseconds
+of our own clock elsewhere (``_ns``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from nkfast.core.book import OrderBook
+    from nkfast.core.market import Market
+
+Side = Literal["buy", "sell"]
+OrderType = Literal["limit", "market"]
+
+
+class VenueStatus(StrEnum):
+    """What the venue says of an order (protocol.md section 4), one spelling."""
+
+    OPEN = "open"  # New and Active
+    PARTLY_FILLED = "partly_filled"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"  # a word that we do not know: treated as still open
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can happen to the order."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {VenueStatus.FILLED, VenueStatus.CANCELLED, VenueStatus.REJECTED, VenueStatus.EXPIRED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """One order as it goes out. ``price`` is None for a market order."""
+
+    client_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal | None
+    type: OrderType = "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One fill of one of our orders, as the venue reports it.
+
+    ``client_id`` is None where the venue does not say it (account trades); ``fee`` is None while
+    it is unknown, which is not zero. Fills are counted by (trade_id, order_id).
+    """
+
+    trade_id: str
+    order_id: str
+    client_id: str | None
+    symbol: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal | None
+    fee_asset: str
+    is_maker: bool | None
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUpdate:
+    """News of one order: a reply, a report or a row of a list. ``executed`` only grows."""
+
+    client_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    price: Decimal | None
+    quantity: Decimal
+    executed: Decimal
+    status: VenueStatus
+    execution: Execution | None = None
+    time_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One asset of our account at the venue."""
+
+    asset: str
+    available: Decimal
+    held: Decimal
+    pending: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicTrade:
+    """A trade of anybody on a watched market; ``side`` is the aggressor's."""
+
+    symbol: str
+    trade_id: str
+    price: Decimal
+    quantity: Decimal
+    side: Side
+    time_ms: int
+
+
+class VenueListener(Protocol):
+    """What the engine offers to a venue. Every call is synchronous, on the loop's thread."""
+
+    def on_book(self, symbol: str, received_ns: int) -> None:
+        """Say that a watched book changed, or its state did; read it for the newest content.
+
+        Calls are coalesced per burst of frames. ``received_ns`` is `Clock.monotonic_ns` at the
+        arrival of the frame.
+        """
+
+    def on_order(self, update: OrderUpdate) -> None:
+        """Tell news of an order of this account, ours or foreign."""
+
+    def on_holdings(self, holdings: Sequence[Holding]) -> None:
+        """Tell the balances that changed."""
+
+    def on_trade(self, trade: PublicTrade) -> None:
+        """Tell a public trade."""
+
+    def on_connection(self, is_up: bool, reason: str) -> None:
+        """Say that the venue can, or can no longer, be reached and its reports trusted."""
+
+
+class Venue(Protocol):
+    """A place to trade: live, paper, simulated. Its books are the core's own."""
+
+    @property
+    def name(self) -> str:
+        """``"live"``, ``"paper"`` or ``"simulated"``."""
+
+    @property
+    def markets(self) -> Mapping[str, "Market"]:
+        """The watched markets by symbol (``BASE/QUOTE``); filled by `start`."""
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """Frames by kind, reconnects, rejected frames by reason."""
+
+    def book(self, symbol: str) -> "OrderBook":
+        """Return the live book of a watched market."""
+
+    async def start(self, symbols: Sequence[str], listener: VenueListener) -> None:
+        """Connect, log in, watch the markets and the account; return when books are live.
+
+        Raises
+        ------
+        nkfast.errors.VenueError
+            The venue cannot be reached, refuses the key or does not know a symbol.
+        """
+
+    async def close(self) -> None:
+        """Close every socket; orders stay as they are."""
+
+    def submit(self, order: NewOrder) -> "Future[OrderUpdate]":
+        """Send one order, before returning where the connection allows; never twice.
+
+        The future ends with the venue's acceptance, or with `RejectedError` (certainly no
+        order), `UnreachableError` with sent == "no", or `OutcomeUnknownError`.
+        """
+
+    def cancel(self, symbol: str, client_id: str, order_id: str) -> "Future[OrderUpdate]":
+        """Ask to cancel; the future ends with the final state, or as `submit` does."""
+
+    async def find_order(self, symbol: str, client_id: str) -> OrderUpdate | None:
+        """Look an order up by client id. None when the venue says it does not know it."""
+
+    async def open_orders(self, symbol: str) -> list[OrderUpdate]:
+        """Return every open order of this account on a market, ours and foreign."""
+
+    async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
+        """Return the account's fills on a market since a time, oldest first."""
+
+    async def holdings(self) -> list[Holding]:
+        """Return every balance of the account."""

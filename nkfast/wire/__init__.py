@@ -1,0 +1,1 @@
+"""NonKYC's language without sockets: endpoints, models, codec, symbols, session."""
