@@ -95,9 +95,7 @@ def test_names_say_what_a_file_holds(path: Path) -> None:
     assert not FORBIDDEN_NAMES.match(path.stem)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if path.name != "clock.py"], ids=names
-)
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "clock.py"], ids=names)
 def test_only_the_clock_reads_the_time(path: Path) -> None:
     if room_of(path) in {"core", "wire", "trading", "strategies", "venue"}:
         loaded = {module.split(".")[0] for module in imported_modules(path)}

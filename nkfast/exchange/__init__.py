@@ -1,1 +1,1 @@
-"""The simulated exchange: accounts, matching, rules, traders, and a server for HTTP and WebSocket."""
+"""The simulated exchange: accounts, matching, rules, traders, a server for HTTP and WebSocket."""
