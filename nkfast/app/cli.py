@@ -1,0 +1,252 @@
+"""The command line: ``nkfast`` and ``python -m nkfast``.
+
+Only click is imported here; what a command needs is imported when it runs, so that help and
+completion answer at once.
+"""
+
+import difflib
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from nkfast import __version__
+from nkfast.app.exits import ExitCode, describe
+from nkfast.errors import ConfigError
+
+__all__ = ["main"]
+
+SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SPEED_MAX = 1000.0
+FILE = click.Path(path_type=Path)
+
+
+class Duration(click.ParamType):
+    """A length of time: ``30s``, ``10m``, ``1.5h``, or a number of seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        digits, unit = (value[:-1], value[-1]) if value[-1:].isalpha() else (value, "s")
+        try:
+            seconds = float(digits) * SECONDS_PER_UNIT[unit]
+        except (KeyError, ValueError):
+            self.fail(f"{value!r} is no length of time; write 30s, 10m or 1.5h", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not above zero and finite", param, ctx)
+        return seconds
+
+
+class Speed(click.ParamType):
+    """How many times faster than life a simulated market moves: ``60x`` or ``60``."""
+
+    name = "speed"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the factor."""
+        if isinstance(value, float):
+            return value
+        try:
+            factor = float(value.removesuffix("x"))
+        except ValueError:
+            self.fail(f"{value!r} is no factor; write 1x or 60x", param, ctx)
+        if not 0 < factor <= SPEED_MAX:
+            self.fail(f"{value!r} is not above 0x and at most {SPEED_MAX:g}x", param, ctx)
+        return factor
+
+
+def _debug_option() -> click.Option:
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error."
+    )
+
+
+class Verb(click.Command):
+    """A command; every one takes ``--debug``."""
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.params.append(_debug_option())
+
+
+class Verbs(click.Group):
+    """A group of commands that shows its help when bare, and suggests what was misspelt."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, invoke_without_command=True, **extra)
+        self.params.append(_debug_option())
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one was probably meant."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            ctx.fail(f"no such command {args[0]}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+class Program(Verbs):
+    """The root: it turns every error into one line and an exit code."""
+
+    group_class = Verbs
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run a command line and end the process; a command returns its `ExitCode` or None."""
+        words = sys.argv[1:] if args is None else list(args)
+        extra["standalone_mode"] = False
+        try:
+            result = super().main(words, **extra)
+        except Exception as error:
+            if "--debug" in words:
+                traceback.print_exception(error)
+            failure = describe(error)
+            click.echo(str(failure), err=True)
+            result = failure.code
+        sys.exit(int(result or ExitCode.OK))
+
+
+@click.group(cls=Program, name="nkfast", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="nkfast %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Trade on the NonKYC.io exchange; try it first on a simulated one: nkfast demo."""
+    _help_when_bare(ctx)
+
+
+@main.command()
+@click.option(
+    "--for", "seconds", type=Duration(), default="30s", show_default=True, help="How long to trade."
+)
+@click.option(
+    "--seed", type=int, default=7, show_default=True, help="The same seed, the same market."
+)
+@click.option(
+    "--speed", type=Speed(), default="1x", show_default=True, help="How fast the market moves."
+)
+@click.option("--journal", type=FILE, help="Keep the journal here; a temporary one is the default.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the summary, as one JSON object.")
+def demo(seconds: float, seed: int, speed: float, journal: Path | None, as_json: bool) -> ExitCode:
+    """Trade a grid on a simulated exchange, over real sockets; no key, no network, no money.
+
+    Ends by itself, or at Ctrl-C, with a summary.
+    """
+    from nkfast.app import demo as module
+
+    return module.run(
+        module.DemoSettings(seconds=seconds, seed=seed, speed=speed, journal=journal),
+        as_json=as_json,
+    )
+
+
+@main.command()
+@click.argument("tape", type=FILE)
+@click.option("--strategy", default="grid", show_default=True, help="Which strategy trades.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set one parameter of the strategy."
+)
+@click.option("--symbol", help="The market to trade; the only one of the tape is the default.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+def replay(
+    tape: Path, strategy: str, pairs: Sequence[str], symbol: str | None, seed: int, as_json: bool
+) -> None:
+    """Run a strategy over recorded market data; the same tape and seed give the same orders."""
+    from nkfast.app.replay import replay as replay_tape
+
+    summary = replay_tape(
+        tape, strategy=strategy, settings=_settings(pairs), seed=seed, symbol=symbol
+    )
+    _print_record(summary.as_json(), as_json)
+
+
+@main.group()
+@click.pass_context
+def exchange(ctx: click.Context) -> None:
+    """The simulated exchange."""
+    _help_when_bare(ctx)
+
+
+@main.group()
+@click.pass_context
+def journal(ctx: click.Context) -> None:
+    """The journal of orders and fills."""
+    _help_when_bare(ctx)
+
+
+@journal.command("verify")
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def journal_verify(file: Path, as_json: bool) -> ExitCode:
+    """Compute every order and balance again from the events and compare. Exit 9: they differ."""
+    from nkfast.trading.journal import verify
+
+    if not file.is_file():
+        raise FileNotFoundError(2, "no such journal", str(file))
+    report = verify(file)
+    record = {
+        "ok": report.ok,
+        "orders": report.orders,
+        "fills": report.fills,
+        "differences": list(report.differences),
+    }
+    _print_record(record, as_json)
+    return ExitCode.OK if report.ok else ExitCode.UNRECONCILED
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
+def version(as_json: bool) -> None:
+    """Show the version and what this installation runs on."""
+    import platform
+
+    from nkfast.app.loop import loop_name
+    from nkfast.core import signing
+
+    record = {
+        "nkfast": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "event_loop": loop_name(),
+        "signing": signing.backend(),
+    }
+    _print_record(record, as_json)
+
+
+def _help_when_bare(ctx: click.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair!r} is not KEY=VALUE", "--set")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def _print_record(record: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(record))
+        return
+    width = max(map(len, record))
+    for key, value in record.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        click.echo(f"{key:<{width}}  {shown}")

@@ -1,0 +1,98 @@
+"""How a command ends: exit codes that scripts may rely on, and one line per error."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import click
+
+from nkfast import errors
+
+__all__ = ["ExitCode", "Failure", "describe"]
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command; a number never changes its meaning."""
+
+    OK = 0
+    ERROR = 1  # unexpected
+    USAGE = 2  # unknown command or option, bad value
+    CONFIG = 3  # a file or a setting in it
+    AUTH = 4  # key missing, refused or without permission; clock skew
+    UNREACHABLE = 5
+    NOT_FOUND = 6  # bot or market
+    WRONG_STATE = 7  # already running, or not running
+    RISK_HALT = 8
+    UNRECONCILED = 9  # venue and journal disagree
+    INCOMPLETE_STOP = 10  # stopped, but orders may remain
+    SIGINT = 130
+
+
+class Failure(NamedTuple):
+    """An error as the user reads it: ``error[CONFIG] grid.toml:14: unknown key "setp"``."""
+
+    code: ExitCode
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f" {self.place}:" if self.place else ""
+        return f"error[{self.code.name}]{place} {self.message}"
+
+
+#: The first class that an error is an instance of decides, so the narrow ones come first.
+_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (click.UsageError, ExitCode.USAGE),
+    (click.FileError, ExitCode.CONFIG),
+    (errors.ConfigError, ExitCode.CONFIG),
+    (errors.ModeError, ExitCode.CONFIG),
+    (errors.FixedPointError, ExitCode.CONFIG),
+    (errors.AuthenticationError, ExitCode.AUTH),
+    (errors.PermissionDeniedError, ExitCode.AUTH),
+    (errors.SymbolNotFoundError, ExitCode.NOT_FOUND),
+    (errors.RateLimitError, ExitCode.UNREACHABLE),
+    (errors.UnreachableError, ExitCode.UNREACHABLE),
+    (errors.OutcomeUnknownError, ExitCode.UNRECONCILED),
+    (errors.JournalLockedError, ExitCode.WRONG_STATE),
+    (errors.JournalCorruptError, ExitCode.UNRECONCILED),
+    (errors.RiskError, ExitCode.RISK_HALT),
+    (FileNotFoundError, ExitCode.CONFIG),
+    (IsADirectoryError, ExitCode.CONFIG),
+    (PermissionError, ExitCode.CONFIG),
+    (click.Abort, ExitCode.SIGINT),
+    (KeyboardInterrupt, ExitCode.SIGINT),
+)
+
+
+def describe(error: BaseException) -> Failure:
+    """Return the exit code and the one line for an error that ends a command."""
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.ERROR)
+    if code is ExitCode.SIGINT:
+        return Failure(code, "", "interrupted")
+    if isinstance(error, click.UsageError):
+        place = error.ctx.command_path if error.ctx is not None else ""
+        return Failure(code, place, _usage_message(error))
+    if isinstance(error, click.ClickException):
+        return Failure(code, "", _one_line(error.format_message()))
+    if isinstance(error, errors.ConfigError):
+        return Failure(code, error.place, _one_line(error.message))
+    if isinstance(error, errors.NkfastError):
+        return Failure(code, "", _one_line(str(error)))
+    if isinstance(error, OSError) and error.filename is not None:
+        return Failure(code, str(error.filename), (error.strerror or str(error)).lower())
+    return Failure(
+        code, "", f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)"
+    )
+
+
+def _usage_message(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return f"no such option {error.option_name}" + _did_you_mean(error.possibilities)
+    return _one_line(error.format_message()).rstrip(".")
+
+
+def _did_you_mean(possibilities: list[str] | None) -> str:
+    return f"; did you mean {sorted(possibilities)[0]}?" if possibilities else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,61 @@
+"""The event loop of every command: uvloop, winloop on Windows, asyncio where neither is."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+from typing import Any, TypeVar, cast
+
+__all__ = ["loop_name", "run", "stop_on_signals"]
+
+T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
+
+
+def loop_name() -> str:
+    """Return the name of the loop that `run` takes: uvloop, winloop or asyncio."""
+    return _choose()[0]
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on the fastest loop that is installed."""
+    with asyncio.Runner(loop_factory=_choose()[1]) as runner:
+        return runner.run(main)
+
+
+@contextmanager
+def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `stop` instead of ending the process, inside the block.
+
+    A second signal does what it always does, so that a shutdown which hangs can be ended.
+    """
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        )
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _choose() -> tuple[str, LoopFactory]:
+    name = "winloop" if sys.platform == "win32" else "uvloop"
+    try:
+        return name, cast(LoopFactory, import_module(name).new_event_loop)
+    except ImportError:
+        return "asyncio", asyncio.new_event_loop
