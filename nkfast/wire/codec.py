@@ -1,0 +1,412 @@
+"""Bytes of the venue's language to objects and back, without sockets.
+
+REST: the target (path and query) and the body are each built once, and the same bytes are signed
+and sent. Replies are judged by their body first, because an error may come with HTTP 200.
+WebSocket: one JSON object per text frame.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import orjson
+
+from nkfast.errors import (
+    AuthenticationError,
+    BelowMinimumError,
+    ConfigError,
+    InvalidOrderError,
+    MarketPausedError,
+    NonceError,
+    OrderNotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RateLimitError,
+    RejectedError,
+    UnreachableError,
+    VenueError,
+    WireError,
+)
+from nkfast.wire.endpoints import Endpoint, Parameter, RateClass
+from nkfast.wire.error_codes import ERROR_CODES
+from nkfast.wire.models import Message, OrderRequest, OrderStatus
+from nkfast.wire.symbols import TradingPair
+
+__all__ = [
+    "Frame",
+    "build_body",
+    "build_target",
+    "decode_frame",
+    "decode_json",
+    "decode_reply",
+    "echo_mismatch",
+    "encode_json",
+    "encode_request",
+    "parse_retry_after",
+    "read_models",
+    "venue_error",
+]
+
+#: Longest wait that a server may impose on us (reliability: Retry-After is clamped).
+RETRY_AFTER_SECONDS_MAX = 60.0
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_RequestId = int | str
+
+
+def encode_json(value: object) -> bytes:
+    """Return minified JSON; a `Decimal` becomes a string of plain digits."""
+    return orjson.dumps(value, default=_plain_digits)
+
+
+def _plain_digits(value: object) -> str:
+    if isinstance(value, Decimal) and value.is_finite():
+        return format(value, "f")
+    raise TypeError(f"{type(value).__name__} {value!r} cannot be sent")
+
+
+def decode_json(buffer: bytes | bytearray | memoryview) -> Any:
+    """Return the decoded JSON text; numbers with a point or an exponent become exact `Decimal`.
+
+    Raises
+    ------
+    WireError
+        The bytes are not JSON, not UTF-8, truncated, or nested too deeply.
+    """
+    try:
+        return _decoder.decode(buffer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not JSON ({error})", _excerpt(buffer)) from None
+
+
+def _excerpt(buffer: bytes | bytearray | memoryview) -> str:
+    text = bytes(buffer[:200]).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+# REST, outwards
+
+
+def build_target(endpoint: Endpoint, arguments: Mapping[str, object]) -> str:
+    """Return path and query exactly as they must be signed and sent, relative to the base URL.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    arguments : mapping
+        Values by parameter name; None counts as absent.
+
+    Raises
+    ------
+    ConfigError
+        A required argument is missing, or one is given that the endpoint does not have.
+    """
+    values = _check(endpoint, arguments)
+    path = endpoint.path
+    query = []
+    for parameter in endpoint.parameters:
+        if parameter.name not in values:
+            continue
+        text = quote(_query_text(parameter, values[parameter.name]), safe="")
+        place = "{" + parameter.name + "}"
+        if place in path:
+            path = path.replace(place, text)
+        elif endpoint.method == "GET":
+            query.append(f"{parameter.wire_name}={text}")
+    return f"{path}?{'&'.join(query)}" if query else path
+
+
+def build_body(endpoint: Endpoint, arguments: Mapping[str, object]) -> bytes:
+    """Return the body exactly as it must be signed and sent: minified JSON, empty for a GET."""
+    values = _check(endpoint, arguments)
+    if endpoint.method == "GET":
+        return b""
+    return encode_json(
+        {
+            parameter.wire_name: _body_value(parameter, values[parameter.name])
+            for parameter in endpoint.parameters
+            if parameter.name in values
+        }
+    )
+
+
+def _check(endpoint: Endpoint, arguments: Mapping[str, object]) -> dict[str, object]:
+    values = {name: value for name, value in arguments.items() if value is not None}
+    known = {parameter.name for parameter in endpoint.parameters}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{endpoint.name} has no parameter {name!r}")
+    for parameter in endpoint.parameters:
+        if parameter.required and values.get(parameter.name, "") == "":
+            raise ConfigError(f"{endpoint.name} needs {parameter.name}")
+    return values
+
+
+def _query_text(parameter: Parameter, value: object) -> str:
+    if parameter.kind == "symbol":
+        return TradingPair.parse(str(value)).render("_")
+    if parameter.kind == "flag":
+        return "1" if value else "0"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value)
+
+
+def _body_value(parameter: Parameter, value: object) -> object:
+    if parameter.kind == "symbol":
+        return TradingPair.parse(str(value)).symbol
+    return value
+
+
+# REST, inwards
+
+
+def decode_reply(
+    status: int,
+    body: bytes,
+    *,
+    endpoint: str,
+    changes: bool,
+    rate_class: RateClass = "private",
+    retry_after: str = "",
+) -> Any:
+    """Return the decoded body of one reply, or raise what it means.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    body : bytes
+        The whole body, decompressed.
+    endpoint : str
+        Path for the error's sake.
+    changes : bool
+        Whether the request may have changed something: then every answer that is not certain
+        becomes `OutcomeUnknownError`.
+    rate_class : {"public", "private", "orders", "cancels"}
+    retry_after : str
+        The header's value, empty when there was none.
+
+    Raises
+    ------
+    VenueError
+        One of its family; see `venue_error` for the venue's own errors.
+    """
+    try:
+        reply = decode_json(body)
+    except WireError as error:
+        raise _transport_error(status, str(error), endpoint, changes, retry_after) from None
+    if isinstance(reply, Mapping) and reply.get("error") is not None:
+        raise venue_error(
+            reply["error"],
+            endpoint=endpoint,
+            changes=changes,
+            rate_class=rate_class,
+            status=status,
+            retry_after=retry_after,
+        )
+    if not 200 <= status < 300 or not isinstance(reply, Mapping | list):
+        raise _transport_error(status, _excerpt(body), endpoint, changes, retry_after)
+    return reply
+
+
+def _transport_error(
+    status: int, detail: str, endpoint: str, changes: bool, retry_after: str
+) -> VenueError:
+    message = f"HTTP {status} without an answer of the venue: {detail}"
+    if changes:
+        return OutcomeUnknownError(message, endpoint=endpoint, sent="maybe")
+    if status == 429:
+        seconds = parse_retry_after(retry_after)
+        return RateLimitError(message, code=None, endpoint=endpoint, retry_after_seconds=seconds)
+    if status == 401:
+        return AuthenticationError(message, endpoint=endpoint)
+    if status in (404, 405):
+        return RejectedError(message, endpoint=endpoint)
+    return UnreachableError(message, endpoint=endpoint)
+
+
+_PAUSED = re.compile(r"paused|not active|disabled|closed", re.IGNORECASE)
+_MINIMUM = re.compile(r"minimum|too small|below", re.IGNORECASE)
+_NONCE = re.compile(r"bad nonce", re.IGNORECASE)
+
+
+def venue_error(
+    error: object,
+    *,
+    endpoint: str,
+    changes: bool,
+    rate_class: RateClass = "private",
+    status: int = 200,
+    retry_after: str = "",
+) -> VenueError:
+    """Return the exception that an ``error`` object of the venue means.
+
+    The numeric code decides. After a change, a code which does not prove that nothing happened
+    becomes `OutcomeUnknownError` with the code kept; so does "order not found" in answer to a new
+    order, which can only be the answer to another request.
+    """
+    code, text = _code_and_text(error)
+    row = ERROR_CODES.get(code) if code is not None else None
+    is_nonce = _NONCE.search(text) is not None
+    is_certain = is_nonce or (row is not None and row.is_certain)
+    if row is not None and row.error is OrderNotFoundError and rate_class == "orders":
+        is_certain = False
+    if changes and not is_certain:
+        return OutcomeUnknownError(text, code=code, endpoint=endpoint, sent="maybe")
+    if is_nonce:
+        return NonceError(text, code=code, endpoint=endpoint)
+    if row is None:
+        return _unlisted_error(status, text, code, endpoint)
+    if row.error is RateLimitError:
+        seconds = parse_retry_after(retry_after)
+        return RateLimitError(text, code=code, endpoint=endpoint, retry_after_seconds=seconds)
+    return _refined(row.error, text)(text, code=code, endpoint=endpoint)
+
+
+def _code_and_text(error: object) -> tuple[int | None, str]:
+    if not isinstance(error, Mapping):
+        return None, str(error)[:200]
+    code = error.get("code")
+    if isinstance(code, str) and code.isdecimal() and len(code) < 10:
+        code = int(code)
+    words = [str(error[name]) for name in ("message", "description") if error.get(name)]
+    text = ": ".join(dict.fromkeys(words)) or "the venue gave no reason"
+    return (code if type(code) is int else None), text[:500]
+
+
+def _unlisted_error(status: int, text: str, code: int | None, endpoint: str) -> VenueError:
+    kind: type[VenueError] = RejectedError
+    if status >= 500:
+        kind = UnreachableError
+    elif status == 401:
+        kind = AuthenticationError
+    elif status == 403:
+        kind = PermissionDeniedError
+    return kind(text, code=code, endpoint=endpoint)
+
+
+def _refined(kind: type[VenueError], text: str) -> type[VenueError]:
+    # The venue has no codes of its own for these two: only its words tell them apart.
+    if kind is InvalidOrderError:
+        if _MINIMUM.search(text):
+            return BelowMinimumError
+        if _PAUSED.search(text):
+            return MarketPausedError
+    return kind
+
+
+def parse_retry_after(header: str) -> float:
+    """Return the seconds that a Retry-After header asks for, 0 when it gives no number.
+
+    A date is not read: it would need a clock, and the venue has not been seen to send one.
+    """
+    text = header.strip()
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return 0.0
+    return min(float(text), RETRY_AFTER_SECONDS_MAX)
+
+
+def read_models(endpoint: Endpoint, reply: Any) -> Any:
+    """Return the reply as the endpoint's model, or a list of them.
+
+    Raises
+    ------
+    WireError
+        The reply does not have the shape that the table says.
+    """
+    if endpoint.reply_key and isinstance(reply, Mapping):
+        reply = reply.get(endpoint.reply_key)
+    if not endpoint.is_list:
+        # The venue documents a list for some endpoints and sends the object, or the reverse.
+        if isinstance(reply, list) and len(reply) == 1:
+            reply = reply[0]
+        return _read_one(endpoint.reply, reply)
+    if not isinstance(reply, list):
+        raise WireError(f"{endpoint.path} should answer with a list", repr(reply)[:200])
+    return [_read_one(endpoint.reply, row) for row in reply]
+
+
+def _read_one(model: type[Message], data: object) -> Message:
+    if not isinstance(data, Mapping):
+        raise WireError(f"{model.__name__} should be an object", repr(data)[:200])
+    return model.from_wire(data)
+
+
+def echo_mismatch(request: OrderRequest, reply: OrderStatus) -> str:
+    """Return the name of the first field in which a reply contradicts its request, or ``""``.
+
+    A reply that belongs to another request (seen behind proxies that mix up connections) must
+    not be taken for the acceptance of this one. Price and quantity are compared only under
+    ``strict_validate``, since otherwise the venue may cut digits off.
+    """
+    if request.user_provided_id and reply.user_provided_id != request.user_provided_id:
+        return "userProvidedId"
+    if reply.symbol and reply.symbol != TradingPair.parse(request.symbol).symbol:
+        return "symbol"
+    if reply.side != request.side:
+        return "side"
+    if request.strict_validate and reply.quantity != request.quantity:
+        return "quantity"
+    if request.strict_validate and request.price is not None and reply.price != request.price:
+        return "price"
+    return ""
+
+
+# WebSocket
+
+
+class Frame(NamedTuple):
+    """One frame from the venue.
+
+    A reply has an ``id``, and ``result`` or ``error``; a notification has ``method`` and
+    ``params``. The first answer to subscribeReports and subscribeBalances has ``method``,
+    ``result`` and ``id`` at once: it is both (``activeOrders``, ``currentBalances``), and
+    ``params`` is then its result.
+    """
+
+    id: _RequestId | None
+    method: str
+    params: Any
+    result: Any
+    error: Any
+    kind: Literal["reply", "notification", "both", "stray"]
+
+
+def encode_request(
+    method: str, params: Mapping[str, object], request_id: _RequestId | None = None
+) -> bytes:
+    """Return one request as a text frame."""
+    request: dict[str, object] = {"method": method, "params": params}
+    if request_id is not None:
+        request["id"] = request_id
+    return encode_json(request)
+
+
+def decode_frame(buffer: bytes | bytearray | memoryview) -> Frame:
+    """Return what one text frame of the venue says.
+
+    Raises
+    ------
+    WireError
+        The frame is not a JSON object.
+    """
+    data = decode_json(buffer)
+    if not isinstance(data, Mapping):
+        raise WireError("a frame should be an object", _excerpt(buffer))
+    request_id = data.get("id")
+    if isinstance(request_id, bool) or not isinstance(request_id, int | str):
+        request_id = None
+    method = data.get("method")
+    method = method if isinstance(method, str) else ""
+    result, error = data.get("result"), data.get("error")
+    params = data.get("params")
+    is_reply = request_id is not None or error is not None
+    if method and params is None and result is not None:
+        return Frame(request_id, method, result, result, error, "both")
+    if is_reply:
+        return Frame(request_id, method, params, result, error, "reply")
+    return Frame(None, method, params, result, error, "notification" if method else "stray")
