@@ -25,7 +25,7 @@ SPEED_MAX = 1000.0
 FILE = click.Path(path_type=Path)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A length of time: ``30s``, ``10m``, ``1.5h``, or a number of seconds."""
 
     name = "duration"
@@ -46,7 +46,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Speed(click.ParamType):
+class Speed(click.ParamType[float]):
     """How many times faster than life a simulated market moves: ``60x`` or ``60``."""
 
     name = "speed"
@@ -81,23 +81,13 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """A group of commands that shows its help when bare, and suggests what was misspelt."""
+    """A group of commands; it takes ``--debug`` too."""
 
     command_class = Verb
 
     def __init__(self, *args: Any, **extra: Any) -> None:
-        super().__init__(*args, invoke_without_command=True, **extra)
+        super().__init__(*args, **extra)
         self.params.append(_debug_option())
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one was probably meant."""
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self.commands, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            ctx.fail(f"no such command {args[0]}{hint}")
-        return super().resolve_command(ctx, args)
 
 
 class Program(Verbs):
@@ -120,7 +110,12 @@ class Program(Verbs):
         sys.exit(int(result or ExitCode.OK))
 
 
-@click.group(cls=Program, name="nkfast", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Program,
+    name="nkfast",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="nkfast %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
@@ -145,11 +140,10 @@ def demo(seconds: float, seed: int, speed: float, journal: Path | None, as_json:
 
     Ends by itself, or at Ctrl-C, with a summary.
     """
-    from nkfast.app import demo as module
+    from nkfast.app.demo import DemoSettings, run_demo
 
-    return module.run(
-        module.DemoSettings(seconds=seconds, seed=seed, speed=speed, journal=journal),
-        as_json=as_json,
+    return run_demo(
+        DemoSettings(seconds=seconds, seed=seed, speed=speed, journal=journal), as_json=as_json
     )
 
 
@@ -166,22 +160,46 @@ def replay(
     tape: Path, strategy: str, pairs: Sequence[str], symbol: str | None, seed: int, as_json: bool
 ) -> None:
     """Run a strategy over recorded market data; the same tape and seed give the same orders."""
+    settings = _settings(pairs)
+    _check_exists(tape)
     from nkfast.app.replay import replay as replay_tape
 
-    summary = replay_tape(
-        tape, strategy=strategy, settings=_settings(pairs), seed=seed, symbol=symbol
-    )
+    summary = replay_tape(tape, strategy=strategy, settings=settings, seed=seed, symbol=symbol)
     _print_record(summary.as_json(), as_json)
 
 
-@main.group()
+@main.group(invoke_without_command=True)
 @click.pass_context
 def exchange(ctx: click.Context) -> None:
     """The simulated exchange."""
     _help_when_bare(ctx)
 
 
-@main.group()
+@exchange.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="0, the default, takes a free one."
+)
+@click.option("--seed", type=int, default=7, show_default=True, help="Of the market's traders.")
+@click.option("--key", default="", help="API key of the account; made up when absent.")
+@click.option("--secret", default="", help="Its secret, worth nothing elsewhere; made up too.")
+@click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input.")
+@click.option("--markets", type=FILE, help="A reply of market/getlist; three markets without.")
+@click.option("--speed", type=Speed(), default="1x", show_default=True, help="How fast it moves.")
+@click.option("--for", "seconds", type=Duration(), help="Stop after this time.")
+@click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object.")
+def exchange_serve(secret_stdin: bool, as_json: bool, **options: Any) -> None:
+    """Serve a simulated exchange on this machine until SIGINT or SIGTERM."""
+    from nkfast.app.loop import run
+    from nkfast.app.serve import ServeSettings, serve
+
+    if secret_stdin:
+        options["secret"] = sys.stdin.readline().rstrip("\r\n")
+    run(serve(ServeSettings(**options), lambda told: _print_record(told, as_json)))
+
+
+@main.group(invoke_without_command=True)
 @click.pass_context
 def journal(ctx: click.Context) -> None:
     """The journal of orders and fills."""
@@ -193,10 +211,9 @@ def journal(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def journal_verify(file: Path, as_json: bool) -> ExitCode:
     """Compute every order and balance again from the events and compare. Exit 9: they differ."""
+    _check_exists(file)
     from nkfast.trading.journal import verify
 
-    if not file.is_file():
-        raise FileNotFoundError(2, "no such journal", str(file))
     report = verify(file)
     record = {
         "ok": report.ok,
@@ -230,6 +247,15 @@ def version(as_json: bool) -> None:
 def _help_when_bare(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+def _check_exists(path: Path) -> None:
+    if path.is_file():
+        return
+    siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+    raise ConfigError(f"no such file{hint}", str(path))
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, str]:

@@ -87,11 +87,13 @@ def describe(error: BaseException) -> Failure:
 def _usage_message(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         return f"no such option {error.option_name}" + _did_you_mean(error.possibilities)
+    if isinstance(error, click.NoSuchCommand):
+        return f"no such command {error.command_name}" + _did_you_mean(error.possibilities)
     return _one_line(error.format_message()).rstrip(".")
 
 
 def _did_you_mean(possibilities: list[str] | None) -> str:
-    return f"; did you mean {sorted(possibilities)[0]}?" if possibilities else ""
+    return f"; did you mean {possibilities[0]}?" if possibilities else ""
 
 
 def _one_line(text: str) -> str:

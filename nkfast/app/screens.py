@@ -1,0 +1,408 @@
+"""What the terminal shows while something trades: a live screen, or plain lines when piped.
+
+The screens know nothing of engines: they are handed a `TradingView`, which holds what they print.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TextIO
+
+from rich.align import Align
+from rich.box import ROUNDED
+from rich.console import Console, Group, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "BookRow",
+    "FillRow",
+    "HoldingRow",
+    "LiveScreen",
+    "OrderRow",
+    "ProgressLines",
+    "TradingView",
+    "render",
+]
+
+BUY, SELL, MUTED, STRONG = "green", "red", "bright_black", "bold"
+SIDE_STYLES = {"buy": BUY, "sell": SELL}
+FRAMES_PER_SECOND = 4
+WIDE = 100  # columns from which on the less important figures have room
+BAR = "▏▎▍▌▋▊▉█"
+SPARK = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True)
+class BookRow:
+    """One price level; ``own`` is how much of it is ours."""
+
+    price: Decimal
+    quantity: Decimal
+    own: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """One order of ours that rests or is on its way."""
+
+    slot: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    executed: Decimal
+    is_uncertain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FillRow:
+    """One execution of an order of ours."""
+
+    time_ms: int
+    side: str
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal | None
+    fee_asset: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingRow:
+    """One asset: what is free, and what our orders hold."""
+
+    asset: str
+    available: Decimal
+    held: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TradingView:
+    """All that a screen prints, at one moment. Bids and asks come best first."""
+
+    title: str
+    place: str
+    symbol: str
+    book_state: str
+    bids: Sequence[BookRow]
+    asks: Sequence[BookRow]
+    orders: Sequence[OrderRow]
+    fills: Sequence[FillRow]  # newest first
+    holdings: Sequence[HoldingRow]
+    mids: Sequence[Decimal]  # oldest first
+    quote: str
+    order_count: int
+    fill_count: int
+    reject_count: int
+    unknown_count: int
+    realized: Decimal
+    fees: Mapping[str, Decimal]
+    equity_change: Decimal | None
+    tick_to_order_us: Mapping[str, float | None]
+    frame_count: int
+    elapsed_s: float
+    total_s: float
+
+
+class LiveScreen:
+    """A full-screen view on a terminal, drawn in place; the terminal is as it was afterwards."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+
+    interval_s = 1 / FRAMES_PER_SECOND
+
+    def __enter__(self) -> "LiveScreen":
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def show(self, view: TradingView) -> None:
+        """Draw one moment."""
+        width, height = self._live.console.size
+        self._live.update(render(view, width, height), refresh=True)
+
+
+class ProgressLines:
+    """One plain line per tenth of the way, for a pipe, a file or a log."""
+
+    interval_s = 0.1
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._tenth = -1
+
+    def __enter__(self) -> "ProgressLines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stream.flush()
+
+    def show(self, view: TradingView) -> None:
+        """Print a line if another tenth has passed."""
+        tenth = int(10 * view.elapsed_s / view.total_s)
+        if tenth == self._tenth:
+            return
+        self._tenth = tenth
+        mid = plain(view.mids[-1]) if view.mids else "none"
+        print(
+            f"{view.elapsed_s:5.1f} s  mid {mid}  {view.order_count} orders  "
+            f"{len(view.orders)} open  {view.fill_count} fills  "
+            f"realized {plain(view.realized)} {view.quote}  "
+            f"tick to order p50 {_microseconds(view.tick_to_order_us['p50'], 'us')}",
+            file=self._stream,
+            flush=True,
+        )
+
+
+class Silence:
+    """Nothing at all: the summary is for a program."""
+
+    interval_s = 1.0
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def show(self, view: TradingView) -> None:
+        """Show nothing."""
+
+
+Screen = LiveScreen | ProgressLines | Silence
+
+
+def render(view: TradingView, width: int, height: int) -> RenderableType:
+    """Return the whole screen of one moment; made for 80 x 24 and everything larger."""
+    lower = max(7, height // 3)
+    upper = max(5, height - lower - 3)
+    screen = Layout()
+    screen.split_column(
+        Layout(_header(view, width), size=2),
+        Layout(name="upper", size=upper),
+        Layout(name="lower", size=lower),
+        Layout(_footer(view, width), size=1),
+    )
+    left = min(46, width * 45 // 100)
+    screen["upper"].split_row(
+        Layout(_book_panel(view, left - 4, upper - 2), size=left),
+        Layout(_orders_panel(view, upper - 2)),
+    )
+    screen["lower"].split_row(
+        Layout(_money_panel(view, lower - 2), size=left),
+        Layout(_fills_panel(view, lower - 2, width)),
+    )
+    return screen
+
+
+def plain(amount: Decimal) -> str:
+    """Return plain digits, no exponent, no needless zeros."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _grouped(amount: Decimal) -> str:
+    return f"{amount:,f}".replace(",", " ")
+
+
+def _microseconds(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:,.0f} {unit}".replace(",", " ")
+
+
+def _header(view: TradingView, width: int) -> RenderableType:
+    first = Table.grid(expand=True, padding=(0, 1))
+    first.add_column()
+    first.add_column(justify="right")
+    done = min(1.0, view.elapsed_s / view.total_s)
+    cells = 20
+    full = int(done * cells)
+    first.add_row(
+        Text.assemble((" nkfast ", "bold black on cyan"), f" {view.title} ", (view.place, MUTED)),
+        Text.assemble(
+            ("━" * full, "cyan"),
+            ("━" * (cells - full), MUTED),
+            f" {view.elapsed_s:.0f} of {view.total_s:.0f} s",
+        ),
+    )
+    return Group(first, _price_line(view, width))
+
+
+def _price_line(view: TradingView, width: int) -> Text:
+    line = Text(f" {view.symbol} ", style=STRONG, no_wrap=True)
+    if not view.mids:
+        line.append("no price yet", style=MUTED)
+        return line
+    mid = view.mids[-1]
+    change = (mid / view.mids[0] - 1) * 100
+    figures = Text.assemble(
+        (_grouped(mid), STRONG), (f" {change:+.2f} % ", BUY if change >= 0 else SELL)
+    )
+    line.append_text(figures)
+    line.append(_spark(view.mids, width - line.cell_len - 1), style="cyan")
+    return line
+
+
+def _spark(values: Sequence[Decimal], width: int) -> str:
+    if width < 1:
+        return ""
+    shown = values[-width:]
+    low, high = min(shown), max(shown)
+    if low == high:
+        return SPARK[0] * len(shown)
+    steps = len(SPARK) - 1
+    return "".join(SPARK[int((value - low) / (high - low) * steps)] for value in shown)
+
+
+def _panel(content: RenderableType, title: str, aside: Text | str = "") -> Panel:
+    return Panel(
+        content,
+        title=Text(title, style=STRONG),
+        subtitle=aside or None,
+        title_align="left",
+        subtitle_align="right",
+        border_style=MUTED,
+        box=ROUNDED,
+    )
+
+
+def _book_panel(view: TradingView, width: int, rows: int) -> Panel:
+    count = max(1, (rows - 1) // 2)
+    asks, bids = list(view.asks[:count]), list(view.bids[:count])
+    widest = max((row.quantity for row in (*asks, *bids)), default=Decimal(1))
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, ratio=1)
+    table.add_column(no_wrap=True, width=1)
+    for _ in range(count - len(asks)):
+        table.add_row()
+    for row in reversed(asks):
+        _add_level(table, row, widest, SELL)
+    spread = _spread(view)
+    table.add_row(Text("spread", style=MUTED), Text(spread, style=MUTED))
+    for row in bids:
+        _add_level(table, row, widest, BUY)
+    state = "" if view.book_state == "live" else Text(f"book is {view.book_state}", style="yellow")
+    return _panel(table, "Book", state)
+
+
+def _add_level(table: Table, row: BookRow, widest: Decimal, style: str) -> None:
+    table.add_row(
+        Text(_grouped(row.price), style=style),
+        _grouped(row.quantity),
+        Text(_bar(row.quantity, widest), style=style),
+        Text("●" if row.own else "", style="cyan"),
+    )
+
+
+def _bar(value: Decimal, widest: Decimal, cells: int = 8) -> str:
+    eighths = int(value / widest * cells * 8) if widest else 0
+    return BAR[-1] * (eighths // 8) + (BAR[eighths % 8 - 1] if eighths % 8 else "")
+
+
+def _spread(view: TradingView) -> str:
+    if not view.asks or not view.bids:
+        return "-"
+    ask, bid = view.asks[0].price, view.bids[0].price
+    return f"{(ask - bid) / ask * 100:.3f} %"
+
+
+def _orders_panel(view: TradingView, rows: int) -> Panel:
+    table = _five_columns()
+    highest_first = sorted(view.orders, key=lambda order: order.price, reverse=True)
+    for order in highest_first[:rows]:
+        style = SIDE_STYLES[order.side]
+        if order.is_uncertain:
+            progress = Text("?", style="yellow")
+        else:
+            progress = Text(f"{order.executed / order.quantity * 100:.0f} %", style=MUTED)
+        table.add_row(
+            Text(order.slot, style=MUTED),
+            Text(order.side, style=style),
+            Text(_grouped(order.price), style=style),
+            _grouped(order.quantity),
+            progress,
+        )
+    more = len(highest_first) - rows
+    return _panel(table, f"Own orders ({len(view.orders)})", f"{more} more" if more > 0 else "")
+
+
+def _money_panel(view: TradingView, rows: int) -> Panel:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, ratio=1)
+    table.add_column(justify="right", no_wrap=True, ratio=1)
+    table.add_row("", Text("free", style=MUTED), Text("in orders", style=MUTED))
+    for holding in view.holdings[: max(1, rows - 4)]:
+        table.add_row(holding.asset, plain(holding.available), plain(holding.held))
+    profit = Table.grid(expand=True, padding=(0, 1))
+    profit.add_column(no_wrap=True)
+    profit.add_column(justify="right", no_wrap=True, ratio=1)
+    profit.add_row("realized", _signed(view.realized, view.quote))
+    if view.equity_change is not None:
+        profit.add_row("equity", _signed(view.equity_change, view.quote))
+    fees = "  ".join(f"{plain(amount)} {asset}" for asset, amount in view.fees.items())
+    profit.add_row("fees", fees or "0")
+    return _panel(Group(table, profit), "Money")
+
+
+def _five_columns() -> Table:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for _ in range(3):
+        table.add_column(justify="right", no_wrap=True)
+    return table
+
+
+def _signed(amount: Decimal, asset: str) -> Text:
+    sign = "+" if amount > 0 else ""
+    style = BUY if amount > 0 else SELL if amount < 0 else ""
+    return Text(f"{sign}{plain(amount)} {asset}", style=style)
+
+
+def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
+    if not view.fills:
+        waiting = Text("none yet: the grid waits for the price to come to it", style=MUTED)
+        return _panel(Align(waiting, vertical="middle", align="center"), "Fills")
+    table = _five_columns()
+    for fill in view.fills[:rows]:
+        style = SIDE_STYLES[fill.side]
+        fee = "fee ?" if fill.fee is None else f"fee {plain(fill.fee)}"
+        table.add_row(
+            Text(_clock_time(fill.time_ms), style=MUTED),
+            Text(fill.side, style=style),
+            Text(_grouped(fill.price), style=style),
+            _grouped(fill.quantity),
+            Text(fee if width >= WIDE else "", style=MUTED),
+        )
+    return _panel(table, f"Fills ({view.fill_count})")
+
+
+def _clock_time(time_ms: int) -> str:
+    seconds = time_ms // 1000
+    return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _footer(view: TradingView, width: int) -> RenderableType:
+    line = Table.grid(expand=True, padding=(0, 1))
+    line.add_column(no_wrap=True)
+    line.add_column(justify="right", no_wrap=True)
+    bad = view.reject_count + view.unknown_count
+    p50, p99 = (_microseconds(view.tick_to_order_us[key], "µs") for key in ("p50", "p99"))
+    troubles = f"{view.reject_count} rejected  {view.unknown_count} unknown"
+    frames = f"  {_grouped(Decimal(view.frame_count))} frames" if width >= WIDE else ""
+    line.add_row(
+        Text.assemble(
+            f" {view.order_count} sent  ", (troubles, "yellow" if bad else MUTED), (frames, MUTED)
+        ),
+        Text.assemble(
+            "tick→order ", (p50, STRONG), (f" p99 {p99}", MUTED), ("  Ctrl-C ends", MUTED)
+        ),
+    )
+    return line

@@ -1,0 +1,123 @@
+"""The command line as a user meets it: help, misspellings, one line per error, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nkfast.app.cli import main
+from nkfast.app.exits import ExitCode
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words), prog_name="nkfast")
+
+
+@pytest.mark.parametrize("words", [(), ("exchange",), ("journal",)])
+def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.exit_code == ExitCode.OK
+    assert "Commands:" in result.stdout
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize(
+    "words",
+    [(), ("demo",), ("replay",), ("exchange", "serve"), ("journal", "verify"), ("version",)],
+)
+def test_every_command_explains_itself(words: tuple[str, ...], flag: str) -> None:
+    result = run(*words, flag)
+    assert result.exit_code == ExitCode.OK
+    assert result.stdout.startswith("Usage: " + " ".join(("nkfast", *words)))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("dmeo",), "error[USAGE] nkfast: no such command dmeo; did you mean demo?"),
+        (("xyzzy",), "error[USAGE] nkfast: no such command xyzzy"),
+        (
+            ("journal", "verfy"),
+            "error[USAGE] nkfast journal: no such command verfy; did you mean verify?",
+        ),
+        (
+            ("demo", "--sede", "7"),
+            "error[USAGE] nkfast demo: no such option --sede; did you mean --seed?",
+        ),
+        (("demo", "extra"), "error[USAGE] nkfast demo: Got unexpected extra argument (extra)"),
+        (("replay",), "error[USAGE] nkfast replay: Missing argument 'TAPE'"),
+    ],
+)
+def test_misspelt_words_end_with_one_line_that_helps(words: tuple[str, ...], line: str) -> None:
+    result = run(*words)
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stdout == ""
+    assert result.stderr == line + "\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo", "--for", "soon"),
+        ("demo", "--for", "0s"),
+        ("demo", "--for", "infs"),
+        ("demo", "--for", "nan"),
+        ("demo", "--seed", "1.5"),
+        ("demo", "--speed", "fast"),
+        ("demo", "--speed", "0x"),
+        ("exchange", "serve", "--port", "65536"),
+    ],
+)
+def test_value_out_of_range_is_named(words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.count("\n") == 1
+    assert words[-1] in result.stderr
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    result = run("journal", "verify", str(missing))
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr == f"error[CONFIG] {missing}: no such file\n"
+
+
+def test_misspelt_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "grid.db").touch()
+    result = run("journal", "verify", str(tmp_path / "gird.db"))
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr.endswith(f"no such file; did you mean {tmp_path / 'grid.db'}?\n")
+
+
+def test_setting_without_a_value_is_refused(tmp_path: Path) -> None:
+    result = run("replay", str(tmp_path / "tape.tsv"), "--set", "step")
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr == "error[CONFIG] --set: 'step' is not KEY=VALUE\n"
+
+
+def test_traceback_only_with_debug(tmp_path: Path) -> None:
+    words = ("journal", "verify", str(tmp_path / "none.db"))
+    assert "Traceback" not in run(*words).stderr
+    shown = run(*words, "--debug").stderr
+    assert shown.startswith("Traceback")
+    assert shown.splitlines()[-1].startswith("error[CONFIG]")
+
+
+def test_help_loads_nothing_of_the_engine() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['nkfast', '--help']\n"
+        "from nkfast.app.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.split())
+    assert "click" in loaded
+    assert not loaded & {"aiohttp", "asyncio", "numpy", "orjson", "picows", "rich", "sqlite3"}

@@ -1,0 +1,63 @@
+"""The loop that is taken, and signals that ask instead of killing."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from nkfast.app.loop import loop_name, run, stop_on_signals
+
+
+async def running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+def test_fastest_installed_loop_runs() -> None:
+    assert loop_name() == ("winloop" if sys.platform == "win32" else "uvloop")
+    assert type(run(running_loop())).__module__.split(".")[0] == loop_name()
+
+
+def test_asyncio_takes_over_where_nothing_faster_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    monkeypatch.setitem(sys.modules, "winloop", None)
+    assert loop_name() == "asyncio"
+    assert type(run(running_loop())).__module__.startswith("asyncio")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("faster", [True, False])
+def test_first_signal_asks_to_stop(
+    number: signal.Signals, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not faster:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def wait_for_signal() -> bool:
+        stop = asyncio.Event()
+        with stop_on_signals(stop):
+            os.kill(os.getpid(), number)
+            await asyncio.wait_for(stop.wait(), 5)
+        return stop.is_set()
+
+    before = signal.getsignal(number)
+    assert run(wait_for_signal())
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")
+def test_second_signal_interrupts() -> None:
+    async def never_stops() -> None:
+        stop = asyncio.Event()
+        with stop_on_signals(stop):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.wait_for(stop.wait(), 5)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(never_stops())

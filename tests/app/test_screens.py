@@ -1,0 +1,116 @@
+"""What a screen shows, and that it fits: 80 x 24 and everything larger."""
+
+import io
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from nkfast.app.screens import (
+    BookRow,
+    FillRow,
+    HoldingRow,
+    OrderRow,
+    ProgressLines,
+    TradingView,
+    plain,
+    render,
+)
+
+VIEW = TradingView(
+    title="demo",
+    place="127.0.0.1:41873",
+    symbol="BTC/USDT",
+    book_state="live",
+    bids=[BookRow(Decimal("64122.10"), Decimal("0.5"), Decimal("0.001"))],
+    asks=[BookRow(Decimal("64124.10"), Decimal("0.25"))],
+    orders=[
+        OrderRow("level--1", "buy", Decimal("64122.10"), Decimal("0.002"), Decimal("0.001")),
+        OrderRow("level-1", "sell", Decimal("64724.10"), Decimal("0.001"), Decimal(0), True),
+    ],
+    fills=[
+        FillRow(3_661_000, "buy", Decimal("64122.10"), Decimal("0.001"), None, "USDT"),
+    ],
+    holdings=[HoldingRow("BTC", Decimal("1.00100000"), Decimal(0))],
+    mids=[Decimal("64000"), Decimal("64123.10")],
+    quote="USDT",
+    order_count=2,
+    fill_count=1,
+    reject_count=0,
+    unknown_count=1,
+    realized=Decimal("-1.5"),
+    fees={"USDT": Decimal("0.128")},
+    equity_change=None,
+    tick_to_order_us={"p50": 45.4, "p99": None},
+    frame_count=1234,
+    elapsed_s=12.0,
+    total_s=30.0,
+)
+
+
+def drawn(view: TradingView, width: int, height: int) -> list[str]:
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
+    )
+    lines = console.render_lines(render(view, width, height), console.options)
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
+def test_screen_fills_the_terminal_and_no_more(size: tuple[int, int]) -> None:
+    lines = drawn(VIEW, *size)
+    assert len(lines) == size[1]
+    assert {len(line) for line in lines} == {size[0]}
+
+
+def test_small_terminal_shows_every_figure_whole() -> None:
+    shown = "\n".join(drawn(VIEW, 80, 24))
+    assert "…" not in shown
+    for figure in (
+        "64 123.10 +0.19 %",
+        "64 124.10",
+        "0.003 %",
+        "50 %",
+        "01:01:01",
+        "-1.5 USDT",
+        "1 unknown",
+        "tick→order 45 µs p99 -",
+        "12 of 30 s",
+    ):
+        assert figure in shown
+    assert [line for line in drawn(VIEW, 80, 24) if "64 122.10" in line and "●" in line]
+
+
+def test_nothing_yet_is_shown_as_nothing() -> None:
+    empty = replace(
+        VIEW, bids=(), asks=(), orders=(), fills=(), holdings=(), mids=(), fees={}, elapsed_s=0.0
+    )
+    shown = "\n".join(drawn(empty, 80, 24))
+    assert "no price yet" in shown
+    assert "none yet" in shown
+
+
+def test_pipe_gets_one_ascii_line_per_tenth() -> None:
+    stream = io.StringIO()
+    with ProgressLines(stream) as screen:
+        for tick in range(300):
+            screen.show(replace(VIEW, elapsed_s=tick / 10))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 10
+    assert stream.getvalue().isascii()
+    assert lines[0].startswith("  0.0 s  mid 64123.1  2 orders  2 open  1 fills")
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("1.500", "1.5"),
+        ("100", "100"),
+        ("0E-8", "0"),
+        ("1E+3", "1000"),
+        ("0.00000010", "0.0000001"),
+    ],
+)
+def test_plain_digits(amount: str, text: str) -> None:
+    assert plain(Decimal(amount)) == text
