@@ -149,14 +149,13 @@ class ProgressLines:
             return
         self._tenth = tenth
         mid = plain(view.mids[-1]) if view.mids else "none"
-        print(
+        self._stream.write(
             f"{view.elapsed_s:5.1f} s  mid {mid}  {view.order_count} orders  "
             f"{len(view.orders)} open  {view.fill_count} fills  "
             f"realized {plain(view.realized)} {view.quote}  "
-            f"tick to order p50 {_microseconds(view.tick_to_order_us['p50'], 'us')}",
-            file=self._stream,
-            flush=True,
+            f"tick to order p50 {_microseconds(view.tick_to_order_us['p50'], 'us')}\n"
         )
+        self._stream.flush()
 
 
 class Silence:
