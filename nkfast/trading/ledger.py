@@ -1,0 +1,276 @@
+"""What we own, what of it is spoken for, and what was earned.
+
+`Profit` counts fills: each moves a signed amount of base and of quote, fees included; opposite
+movements are matched first in, first out, and what is left of a matched pair is realized profit.
+So, to the last digit and at any mark,
+
+    cash + position * mark == realized + unrealized(mark)
+
+`Ledger` keeps the venue's balances beside it, and the reservations of our own orders.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from nkfast.trading.exact import ZERO, add, multiply, plain, share, subtract
+from nkfast.venue.port import Execution, Holding, Side
+
+if TYPE_CHECKING:
+    from nkfast.core.market import Market
+    from nkfast.trading.orders import Order
+
+__all__ = ["Ledger", "Lot", "Profit"]
+
+ONE = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """A part of the position that no opposite fill has matched yet.
+
+    ``base`` is positive when it was bought; ``quote`` is what it moved, negative when it was paid.
+    """
+
+    base: Decimal
+    quote: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Profit:
+    """Everything that a market's fills have done. Immutable: a fill makes a new one.
+
+    Attributes
+    ----------
+    cash, position : Decimal
+        Change of the quote and of the base asset, fees in either of them included.
+    realized : Decimal
+        Quote units earned by matched lots, net of the fees paid in base or quote.
+    fees : mapping of str to Decimal
+        Fees by the asset that they were paid in. Those in a third asset appear only here.
+    unknown_fees : int
+        Fills whose fee the venue has not told. They are not free; they are unknown.
+    fills : int
+        Fills counted.
+    lots : tuple of Lot
+        The open position, oldest first; all of one sign.
+    """
+
+    base_asset: str
+    quote_asset: str
+    cash: Decimal = ZERO
+    position: Decimal = ZERO
+    realized: Decimal = ZERO
+    fees: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+    unknown_fees: int = 0
+    fills: int = 0
+    lots: tuple[Lot, ...] = ()
+
+    def after_fill(self, fill: Execution) -> "Profit":
+        """Return the profit after one fill that was not counted before."""
+        sign = 1 if fill.side == "buy" else -1
+        base = multiply(fill.quantity, Decimal(sign))
+        quote = multiply(multiply(fill.price, fill.quantity), Decimal(-sign))
+        counted = replace(self, fills=self.fills + 1)
+        if fill.fee is None:
+            return replace(counted, unknown_fees=self.unknown_fees + 1)._move(base, quote)
+        base, quote = self._less_fee(base, quote, fill.fee, fill.fee_asset)
+        return counted._with_fee(fill.fee, fill.fee_asset)._move(base, quote)
+
+    def after_fee(self, known: Execution, fill: Execution) -> "Profit":
+        """Return the profit after the fee of a counted fill became known, or larger.
+
+        A fee that is told late is charged when it is told: in quote to the realized profit, in
+        base as a disposal for nothing.
+        """
+        assert fill.fee is not None
+        base, quote = self._less_fee(ZERO, ZERO, fill.fee, fill.fee_asset)
+        profit = self._with_fee(fill.fee, fill.fee_asset)
+        if known.fee is None:
+            profit = replace(profit, unknown_fees=self.unknown_fees - 1)
+        else:
+            base, quote = self._less_fee(base, quote, known.fee.copy_negate(), known.fee_asset)
+            profit = profit._with_fee(known.fee.copy_negate(), known.fee_asset)
+        return profit._move(base, quote)
+
+    def unrealized(self, mark: Decimal) -> Decimal:
+        """Return what the open lots would earn if the position ended at ``mark``."""
+        total = ZERO
+        for lot in self.lots:
+            total = add(total, add(multiply(lot.base, mark), lot.quote))
+        return total
+
+    def equity_change(self, mark: Decimal) -> Decimal:
+        """Return by how much all fills have changed our wealth, valued at ``mark``."""
+        return add(self.cash, multiply(self.position, mark))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything in plain digits."""
+        return {
+            "base": self.base_asset,
+            "quote": self.quote_asset,
+            "cash": plain(self.cash),
+            "position": plain(self.position),
+            "realized": plain(self.realized),
+            "fees": {asset: plain(fee) for asset, fee in self.fees.items()},
+            "unknown_fees": self.unknown_fees,
+            "fills": self.fills,
+            "lots": [[plain(lot.base), plain(lot.quote)] for lot in self.lots],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Profit":
+        """Take back what `as_json` returned."""
+        return cls(
+            data["base"],
+            data["quote"],
+            cash=Decimal(data["cash"]),
+            position=Decimal(data["position"]),
+            realized=Decimal(data["realized"]),
+            fees=MappingProxyType({asset: Decimal(fee) for asset, fee in data["fees"].items()}),
+            unknown_fees=data["unknown_fees"],
+            fills=data["fills"],
+            lots=tuple(Lot(Decimal(base), Decimal(quote)) for base, quote in data["lots"]),
+        )
+
+    def _less_fee(
+        self, base: Decimal, quote: Decimal, fee: Decimal, asset: str
+    ) -> tuple[Decimal, Decimal]:
+        if asset == self.quote_asset:
+            return base, subtract(quote, fee)
+        if asset == self.base_asset:
+            return subtract(base, fee), quote
+        return base, quote
+
+    def _with_fee(self, fee: Decimal, asset: str) -> "Profit":
+        fees = {**self.fees, asset: add(self.fees.get(asset, ZERO), fee)}
+        return replace(self, fees=MappingProxyType(fees))
+
+    def _move(self, base: Decimal, quote: Decimal) -> "Profit":
+        """Match a movement against the open lots; what is left of it opens a lot."""
+        cash, position = add(self.cash, quote), add(self.position, base)
+        realized, lots, rest = self.realized, self.lots, Lot(base, quote)
+        matched = 0
+        while rest.base and matched < len(lots) and (lots[matched].base > 0) != (rest.base > 0):
+            lot = lots[matched]
+            part = min(lot.base.copy_abs(), rest.base.copy_abs())
+            lot_quote = share(lot.quote, part, lot.base.copy_abs())
+            rest_quote = share(rest.quote, part, rest.base.copy_abs())
+            realized = add(realized, add(lot_quote, rest_quote))
+            signed = part if rest.base > 0 else part.copy_negate()
+            rest = Lot(subtract(rest.base, signed), subtract(rest.quote, rest_quote))
+            lot = Lot(add(lot.base, signed), subtract(lot.quote, lot_quote))
+            if lot.base:
+                lots = (*lots[:matched], lot, *lots[matched + 1 :])
+            else:
+                matched += 1
+        lots = lots[matched:]
+        if rest.base:
+            lots = (*lots, rest)
+        else:
+            realized = add(realized, rest.quote)
+        return replace(self, cash=cash, position=position, realized=realized, lots=lots)
+
+
+class Ledger:
+    """Balances, reservations and profit of one market's two assets.
+
+    The venue's word on a balance is absolute; between two words our own fills move it. What the
+    venue holds beyond our own reservations is held for somebody else's orders and not ours to use.
+
+    Parameters
+    ----------
+    market : Market
+        Says the assets and the fee that reservations allow for.
+    profit : Profit, optional
+        Where an earlier run ended.
+    """
+
+    def __init__(self, market: "Market", profit: Profit | None = None) -> None:
+        self.market = market
+        self.profit = profit if profit is not None else Profit(market.base, market.quote)
+        self.version = 0
+        self._cost_factor = add(ONE, max(market.maker_fee, market.taker_fee, ZERO))
+        self._totals: dict[str, Decimal] = {}
+        self._held: dict[str, Decimal] = {}
+        self._foreign: dict[str, Decimal] = {}
+        self._reserved: dict[str, Decimal] = {market.base: ZERO, market.quote: ZERO}
+        self._reservations: dict[str, tuple[str, Decimal]] = {}
+
+    @property
+    def knows_holdings(self) -> bool:
+        """Whether the venue has told the balances at all."""
+        return bool(self._totals)
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Every asset that the venue has told a balance of."""
+        return tuple(self._totals)
+
+    def total(self, asset: str) -> Decimal:
+        """Return all that the account has of an asset; zero when the venue never told of it."""
+        return self._totals.get(asset, ZERO)
+
+    def held(self, asset: str) -> Decimal:
+        """Return what the venue said it holds for open orders, ours and others."""
+        return self._held.get(asset, ZERO)
+
+    def reserved(self, asset: str) -> Decimal:
+        """Return what our own open orders may still need."""
+        return self._reserved.get(asset, ZERO)
+
+    def available(self, asset: str) -> Decimal:
+        """Return what a new order may use; never negative."""
+        spoken_for = add(self.reserved(asset), self._foreign.get(asset, ZERO))
+        return max(subtract(self.total(asset), spoken_for), ZERO)
+
+    def set_holdings(self, holdings: Iterable[Holding], *, is_complete: bool = False) -> None:
+        """Take the venue's word on balances.
+
+        ``is_complete`` says that every balance was told while none of our orders moved; only then
+        can it be seen what is held for the orders of others.
+        """
+        for holding in holdings:
+            self._totals[holding.asset] = add(holding.available, holding.held)
+            self._held[holding.asset] = holding.held
+            if is_complete:
+                beyond = subtract(holding.held, self.reserved(holding.asset))
+                self._foreign[holding.asset] = max(beyond, ZERO)
+        if is_complete:
+            self._totals.setdefault(self.market.base, ZERO)
+            self._totals.setdefault(self.market.quote, ZERO)
+        self.version += 1
+
+    def cost(self, side: Side, price: Decimal, quantity: Decimal) -> tuple[str, Decimal]:
+        """Return the asset and the exact amount that an order needs, the fee of a buy included."""
+        if side == "sell":
+            return self.market.base, quantity
+        return self.market.quote, multiply(multiply(price, quantity), self._cost_factor)
+
+    def reserve(self, order: "Order") -> None:
+        """Set an order's reservation to what it may still need; none once it is finished."""
+        asset, amount = self._reservations.pop(order.client_id, ("", ZERO))
+        if asset:
+            self._reserved[asset] = subtract(self._reserved[asset], amount)
+        if order.state.is_open and order.facts.final is None and order.price is not None:
+            asset, amount = self.cost(order.side, order.price, order.remaining)
+            self._reservations[order.client_id] = (asset, amount)
+            self._reserved[asset] = add(self._reserved.get(asset, ZERO), amount)
+        self.version += 1
+
+    def apply(self, profit: Profit) -> None:
+        """Take the profit after a fill, and move the balances by what it changed."""
+        moved = {
+            self.market.base: subtract(profit.position, self.profit.position),
+            self.market.quote: subtract(profit.cash, self.profit.cash),
+        }
+        for asset, fee in profit.fees.items():
+            if asset not in moved:
+                moved[asset] = subtract(self.profit.fees.get(asset, ZERO), fee)
+        for asset, change in moved.items():
+            if asset in self._totals:
+                self._totals[asset] = add(self._totals[asset], change)
+        self.profit = profit
+        self.version += 1

@@ -1,0 +1,288 @@
+"""The journal: durable before it counts, one holder, and a tampered row does not go unseen."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from nkfast.errors import JournalCorruptError, JournalError, JournalLockedError
+from nkfast.trading.journal import Journal, verify
+from nkfast.trading.ledger import Profit
+from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
+from nkfast.venue.port import Execution, OrderUpdate, VenueStatus
+
+SYMBOL = "BTC/USDT"
+
+
+def an_order(client_id: str, slot: str = "level-1", side: str = "buy") -> Order:
+    return Order(client_id, slot, SYMBOL, side, Decimal("0.00001230"), Decimal("1.5"), sent_ms=7)
+
+
+def a_fill(trade_id: str, order: Order, quantity: str, fee: str | None) -> Execution:
+    return Execution(
+        trade_id,
+        f"venue-{order.client_id}",
+        order.client_id,
+        SYMBOL,
+        order.side,
+        order.price,
+        Decimal(quantity),
+        None if fee is None else Decimal(fee),
+        "USDT",
+        True,
+        9,
+    )
+
+
+def an_update(order: Order, status: VenueStatus, executed: str = "0", fill=None) -> OrderUpdate:
+    return OrderUpdate(
+        order.client_id,
+        f"venue-{order.client_id}",
+        SYMBOL,
+        order.side,
+        order.price,
+        order.quantity,
+        Decimal(executed),
+        status,
+        fill,
+    )
+
+
+def live_a_little(path: Path) -> Profit:
+    """Write one life of every kind; return the profit at its end."""
+    with Journal.open(path, instance="nk01") as journal:
+        ids = IdSource("nk01", journal.boot)
+        profit = Profit("BTC", "USDT")
+        orders = [an_order(ids.next(), f"level-{n}", "buy" if n % 2 else "sell") for n in range(5)]
+        for order in orders:
+            journal.intend(order)
+        filled, partly, rejected, unknown, _untouched = orders
+        for order, fill in (
+            (filled, a_fill("t1", filled, "1.5", "0.0001")),
+            (partly, a_fill("t2", partly, "0.7", None)),
+        ):
+            status = VenueStatus.FILLED if order is filled else VenueStatus.PARTLY_FILLED
+            news = order.hear_update(an_update(order, status, str(fill.quantity), fill))
+            profit = profit.after_fill(fill)
+            journal.record([news], profit=profit, strategy_state='{"anchor":"1"}')
+            order.apply(news)
+        fee = a_fill("t2", partly, "0.7", "0.00005")
+        news = partly.hear_execution(fee)
+        profit = profit.after_fee(partly.fills["t2", fee.order_id], fee)
+        journal.record([news], profit=profit)
+        partly.apply(news)
+        journal.record([partly.hear_cancel_wish()])
+        journal.record([rejected.hear_outcome(Outcome.REJECTED, "20001")])
+        journal.record([unknown.hear_outcome(Outcome.UNKNOWN, "timeout")])
+        journal.set_cursor(1234)
+        journal.count_reasons({"SELF_CROSS": (2, "1 against 2")})
+        journal.note_halt("test")
+    return profit
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    profit = live_a_little(tmp_path / "j.db")
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        found = journal.recover(now_ms=0)
+        assert journal.boot == 2
+        assert journal.reasons() == {"SELF_CROSS": (2, "1 against 2")}
+        missing = journal.find_order("nobody")
+    assert missing is None
+    assert [order.state for order in found.orders] == [
+        OrderState.DONE,
+        OrderState.LIVE,
+        OrderState.REJECTED,
+        OrderState.UNKNOWN,
+        OrderState.SENDING,
+    ]
+    partly = found.orders[1]
+    assert partly.filled == Decimal("0.7")
+    assert partly.facts.cancel_wanted
+    assert partly.fills["t2", partly.order_id].fee == Decimal("0.00005")
+    assert partly.price == Decimal("0.00001230")
+    assert found.orders[2].facts.reason == "20001"
+    assert found.profit == profit
+    assert found.strategy_state == {"anchor": "1"}
+    assert found.cursor_ms == 1234
+
+
+def test_old_finished_orders_are_found_one_by_one(tmp_path: Path) -> None:
+    live_a_little(tmp_path / "j.db")
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        recovered = journal.recover(now_ms=10**13).orders
+        old = journal.find_order(IdSource("nk01", 1).next())
+    assert [order.state for order in recovered] == [
+        OrderState.LIVE,
+        OrderState.UNKNOWN,
+        OrderState.SENDING,
+    ]
+    assert old is not None
+    assert old.state is OrderState.DONE
+
+
+def test_verify_replays_to_the_stored_state(tmp_path: Path) -> None:
+    live_a_little(tmp_path / "j.db")
+    report = verify(tmp_path / "j.db")
+    assert report.differences == []
+    assert report.ok
+    assert (report.orders, report.fills) == (5, 2)
+
+
+def test_verify_reads_while_the_journal_is_held(tmp_path: Path) -> None:
+    live_a_little(tmp_path / "j.db")
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        journal.intend(an_order(IdSource("nk01", journal.boot).next()))
+        report = verify(tmp_path / "j.db")
+    assert report.ok
+    assert report.orders == 6
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE orders SET state = 'done' WHERE state = 'live'",
+        "UPDATE orders SET executed = '1.4' WHERE executed = '1.5'",
+        "UPDATE orders SET price = '0.0000124' WHERE rowid_of = 1",
+        "UPDATE orders SET slot = 'level-9' WHERE slot = 'level-0'",
+        "UPDATE fill SET fee = '0' WHERE trade_id = 't1'",
+        "UPDATE fill SET quantity = '1.6' WHERE trade_id = 't1'",
+        "DELETE FROM fill WHERE trade_id = 't2'",
+        "DELETE FROM orders WHERE state = 'rejected'",
+        "UPDATE state SET value = replace(value, '\"fills\":2', '\"fills\":3')",
+        "DELETE FROM state WHERE key = 'profit'",
+        "DELETE FROM event WHERE n = 3",
+        "UPDATE event SET body = replace(body, '1.5', '1.6') WHERE kind = 'intent'",
+        "UPDATE event SET client_id = 'x' WHERE kind = 'fill'",
+        "DELETE FROM event WHERE kind = 'fill'",
+        "UPDATE event SET body = '[' WHERE kind = 'halt'",
+    ],
+)
+def test_verify_finds_a_tampered_row(tmp_path: Path, statement: str) -> None:
+    live_a_little(tmp_path / "j.db")
+    statement = statement.replace("rowid_of = 1", "slot = 'level-0'")
+    store = sqlite3.connect(tmp_path / "j.db", isolation_level=None)
+    changed = store.execute(statement).rowcount
+    store.close()
+    assert changed >= 1
+    report = verify(tmp_path / "j.db")
+    assert not report.ok
+    assert report.differences
+
+
+def test_an_order_and_its_news_need_an_intent_first(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        order = an_order("c1")
+        journal.intend(order)
+        with pytest.raises(JournalError):
+            journal.intend(order)
+
+
+def test_a_failed_journal_takes_nothing_more(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        journal.intend(an_order("c1"))
+        blocker = sqlite3.connect(tmp_path / "j.db", isolation_level=None)
+        blocker.execute("BEGIN EXCLUSIVE")
+        journal._execute("PRAGMA busy_timeout = 1")
+        with pytest.raises(JournalError, match="trading stops"):
+            journal.intend(an_order("c2"))
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        with pytest.raises(JournalError, match="failed before"):
+            journal.intend(an_order("c3"))
+        with pytest.raises(JournalError, match="failed before"):
+            journal.set_cursor(1)
+    report = verify(tmp_path / "j.db")
+    assert report.ok
+    assert report.orders == 1
+
+
+def test_a_closed_journal_says_so(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "j.db", instance="nk01")
+    journal.close()
+    journal.close()
+    with pytest.raises(JournalError, match="closed"):
+        journal.intend(an_order("c1"))
+
+
+def test_only_one_holder(tmp_path: Path) -> None:
+    with (
+        Journal.open(tmp_path / "j.db", instance="nk01"),
+        pytest.raises(JournalLockedError, match=f"process {os.getpid()} holds"),
+    ):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+
+
+def test_another_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
+    code = (
+        "import sys; from nkfast.trading.journal import Journal\n"
+        "try: Journal.open(sys.argv[1], instance='nk01')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    with Journal.open(tmp_path / "j.db", instance="nk01"):
+        told = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(tmp_path / "j.db")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+    assert told.startswith("JournalLockedError")
+    assert f"process {os.getpid()} holds" in told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of this kind")
+def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        journal.intend(an_order("c1"))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes.keys() == {"j.db", "j.db-wal", "j.db-shm", "j.db.lock"}
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize(("durability", "level"), [("process", 1), ("power", 2)])
+def test_durability_is_what_was_asked(tmp_path: Path, durability: str, level: int) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01", durability=durability) as journal:
+        assert journal._execute("PRAGMA synchronous").fetchone() == (level,)
+        assert journal._execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with pytest.raises(JournalError, match="durability"):
+        Journal.open(tmp_path / "j.db", instance="nk01", durability="none")
+
+
+def test_a_journal_belongs_to_one_instance(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+    with pytest.raises(JournalCorruptError, match="belongs to instance"):
+        Journal.open(tmp_path / "j.db", instance="nk02")
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+
+
+def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+    store = sqlite3.connect(tmp_path / "j.db")
+    store.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(JournalCorruptError, match="schema version 99"):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+    with pytest.raises(JournalCorruptError, match="schema version 99"):
+        verify(tmp_path / "j.db")
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "j.db").write_text("these are the notes of somebody else" * 100)
+    with pytest.raises(JournalCorruptError):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+    with pytest.raises(JournalCorruptError):
+        verify(tmp_path / "j.db")
+    with pytest.raises(JournalError, match="does not exist"):
+        verify(tmp_path / "absent.db")
+
+
+def test_boots_are_counted_before_anything_else(tmp_path: Path) -> None:
+    for boot in (1, 2, 3):
+        with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+            assert journal.boot == boot
