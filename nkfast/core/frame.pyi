@@ -29,7 +29,15 @@ class FrameEvent:
 
 @final
 class FrameDecoder:
-    def __init__(self, markets: Sequence[Market], *, reorder_limit: int = 50, reorder_window_ns: int = 2_000_000_000, capacity: int = 65_536, max_frame_bytes: int = 16_777_216) -> None: ...
+    def __init__(
+        self,
+        markets: Sequence[Market],
+        *,
+        reorder_limit: int = 50,
+        reorder_window_ns: int = 2_000_000_000,
+        capacity: int = 65_536,
+        max_frame_bytes: int = 16_777_216,
+    ) -> None: ...
     @property
     def markets(self) -> tuple[Market, ...]: ...
     @property

@@ -15,7 +15,9 @@ class Match(NamedTuple):
 
 @final
 class MatchingEngine:
-    def __init__(self, market: Market, *, self_trade: Literal["allow", "cancel_newest"] = "allow") -> None: ...
+    def __init__(
+        self, market: Market, *, self_trade: Literal["allow", "cancel_newest"] = "allow"
+    ) -> None: ...
     @property
     def market(self) -> Market: ...
     @property
@@ -25,9 +27,18 @@ class MatchingEngine:
     @property
     def order_count(self) -> int: ...
     # ticks None is a market order; what does not fill of a limit order rests, of a market order is gone
-    def submit(self, order_id: int, side: Literal["buy", "sell"], lots: int, ticks: int | None = None, owner: int = 0) -> list[Match]: ...
+    def submit(
+        self,
+        order_id: int,
+        side: Literal["buy", "sell"],
+        lots: int,
+        ticks: int | None = None,
+        owner: int = 0,
+    ) -> list[Match]: ...
     def cancel(self, order_id: int) -> int: ...  # remaining lots; KeyError when it does not rest
-    def reduce(self, order_id: int, lots: int) -> int: ...  # take lots off a resting order, keeping its place
+    def reduce(
+        self, order_id: int, lots: int
+    ) -> int: ...  # take lots off a resting order, keeping its place
     def remaining(self, order_id: int) -> int: ...  # 0 when it does not rest
     def depth(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
     # cost of a market order now: (filled lots, cost in ticks*lots, worst ticks)

@@ -10,6 +10,7 @@ from nkfast.wire.models import (
     AccountTrade,
     Asset,
     Balance,
+    CancelAllResult,
     Candle,
     Deposit,
     DepositAddress,
@@ -22,6 +23,7 @@ from nkfast.wire.models import (
     OrderCancelResult,
     OrderResponse,
     OrderStatus,
+    ServerTime,
     Trade,
     Withdrawal,
 )
@@ -173,8 +175,8 @@ _WINDOW = "limit skip since"
 
 _TABLE = (
     # Public: the venue.
-    _public("get_time", "/time", "", Document),
-    _public("get_server_time", "/getservertime", "", Document),
+    _public("get_time", "/time", "", ServerTime),
+    _public("get_server_time", "/getservertime", "", ServerTime),
     _public("get_info", "/info", "", Document),
     _public("get_summary", "/summary", "", Document, is_list=True),
     _public("get_cmc_assets", "/cmcassets", "", Document),
@@ -264,7 +266,13 @@ _TABLE = (
         changes="orders",
     ),
     _private("cancel_order", "/cancelorder", "id!", OrderCancelResult, changes="cancels"),
-    _private("cancel_all_orders", "/cancelallorders", "symbol! side!", Document, changes="cancels"),
+    _private(
+        "cancel_all_orders",
+        "/cancelallorders",
+        "symbol! side!",
+        CancelAllResult,
+        changes="cancels",
+    ),
     _private("get_order", "/getorder/{order_id}", "id!", OrderStatus),
     _private(
         "get_orders", "/account/orders", f"symbol status {_WINDOW}", OrderStatus, is_list=True

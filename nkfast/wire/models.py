@@ -35,6 +35,7 @@ __all__ = [
     "ApiCredentials",
     "Asset",
     "Balance",
+    "CancelAllResult",
     "Candle",
     "Deposit",
     "DepositAddress",
@@ -52,6 +53,7 @@ __all__ = [
     "OrderStatus",
     "OrderType",
     "PriceLevel",
+    "ServerTime",
     "Side",
     "Trade",
     "TradingPair",
@@ -163,6 +165,21 @@ class Document(Message, frozen=True, kw_only=True):
     @classmethod
     def from_wire(cls, data: Object) -> Self:
         return cls(raw=data)
+
+
+class ServerTime(Message, frozen=True, kw_only=True):
+    """The venue's clock."""
+
+    time_ms: int
+
+    @classmethod
+    def from_wire(cls, data: Object) -> Self:
+        time_ms = read_time_ms(data, "serverTime", "unix_ms", "unixtime_ms")
+        # The older endpoint counts microseconds.
+        time_ms = time_ms or (read_integer(data, "unix_microsec") or 0) // 1000
+        if time_ms <= 0:
+            raise WireError("time without serverTime", str(data)[:200])
+        return cls(time_ms=time_ms, raw=data)
 
 
 class Asset(Message, frozen=True, kw_only=True):
@@ -448,6 +465,19 @@ class OrderCancelResult(Message, frozen=True, kw_only=True):
             order=OrderStatus.from_wire(data) if has_order else None,
             raw=data,
         )
+
+
+class CancelAllResult(Message, frozen=True, kw_only=True):
+    """The answer to a cancel of everything on a market: the ids that were cancelled."""
+
+    order_ids: tuple[str, ...]
+
+    @classmethod
+    def from_wire(cls, data: Object) -> Self:
+        ids = data.get("ids")
+        if data.get("success") is False or not isinstance(ids, list):
+            raise WireError("cancel of all orders without ids", str(data)[:200])
+        return cls(order_ids=tuple(map(str, ids)), raw=data)
 
 
 class AccountTrade(Message, frozen=True, kw_only=True):
