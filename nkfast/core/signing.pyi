@@ -1,7 +1,6 @@
 from typing import final
 
 def backend() -> str: ...
-
 @final
 class Signer:
     def __init__(
