@@ -52,13 +52,19 @@ cdef int raise_number(nk_status status, object number, int decimals) except -1:
 cdef int64_t parse_text(object text, int decimals) except? -1:
     cdef int64_t value = 0
     cdef nk_status status
+    cdef bytes encoded
     if isinstance(text, str):
-        if not PyUnicode_IS_ASCII(text):
-            # Digits of other scripts are digits to Python, but no venue sends them.
-            raise_number(NK_E_SYNTAX, text, decimals)
-        status = nk_fixed_parse(
-            <const char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text), decimals, &value
-        )
+        if PyUnicode_IS_ASCII(text):
+            status = nk_fixed_parse(
+                <const char *>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text), decimals, &value
+            )
+        else:
+            # Digits of other scripts are digits to Python, but no venue sends them; the kernel
+            # says which character is the first that is wrong.
+            encoded = (<str>text).encode("utf-8", "surrogatepass")
+            status = nk_fixed_parse(
+                PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded), decimals, &value
+            )
     elif isinstance(text, bytes):
         status = nk_fixed_parse(
             PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), decimals, &value
