@@ -181,22 +181,41 @@ def exchange(ctx: click.Context) -> None:
     "--port", type=click.IntRange(0, 65535), default=0, help="0, the default, takes a free one."
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the market's traders.")
-@click.option("--key", default="", help="API key of the account; made up when absent.")
-@click.option("--secret", default="", help="Its secret, worth nothing elsewhere; made up too.")
-@click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input.")
-@click.option("--markets", type=FILE, help="A reply of market/getlist; three markets without.")
+@click.option("--key", default="demo-key", show_default=True, help="API key of the account.")
+@click.option(
+    "--secret", default="demo-secret", show_default=True, help="Its secret; guards pretended money."
+)
+@click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input instead.")
+@click.option("--markets", type=FILE, help="A reply of market/getlist; fourteen markets without.")
 @click.option("--speed", type=Speed(), default="1x", show_default=True, help="How fast it moves.")
 @click.option("--for", "seconds", type=Duration(), help="Stop after this time.")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object.")
-def exchange_serve(secret_stdin: bool, as_json: bool, **options: Any) -> None:
+def exchange_serve(
+    seconds: float | None,
+    secret_stdin: bool,
+    until_eof: bool,
+    markets: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Serve a simulated exchange on this machine until SIGINT or SIGTERM."""
-    from nkfast.app.loop import run
-    from nkfast.app.serve import ServeSettings, serve
-
+    if markets is not None:
+        _check_exists(markets)
     if secret_stdin:
-        options["secret"] = sys.stdin.readline().rstrip("\r\n")
-    run(serve(ServeSettings(**options), lambda told: _print_record(told, as_json)))
+        settings["secret"] = sys.stdin.readline().rstrip("\r\n")
+    from nkfast.app.loop import run
+    from nkfast.app.serve import serve
+    from nkfast.exchange.server import ExchangeSettings
+
+    run(
+        serve(
+            ExchangeSettings(markets=markets, **settings),
+            seconds=seconds,
+            until_eof=until_eof,
+            announce=lambda told: _print_record(told, as_json),
+        )
+    )
 
 
 @main.group(invoke_without_command=True)
