@@ -74,7 +74,11 @@ cdef int64_t count_of(object number, int decimals) except -1:
     elif isinstance(number, int) and not isinstance(number, bool):
         # Python prints no integer of thousands of digits, and none of those fits.
         if number.bit_length() > 64:
-            raise_number(NK_E_OVERFLOW, f"of {number.bit_length()} bits", decimals)
+            raise_number(
+                NK_E_SIGN if number < 0 else NK_E_OVERFLOW,
+                f"of {number.bit_length()} bits",
+                decimals,
+            )
         count = parse_text(str(number), decimals)
     else:
         raise TypeError(f"money must be Decimal, int or str, was {type(number).__name__}")
@@ -507,6 +511,8 @@ cdef object wire_decimals(object data, str key):
     value = data.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{key} must be an integer, was {value!r}")
+    if not 0 <= value <= NK_FIXED_DECIMALS_MAX:
+        raise ValueError(f"{key} must be 0..{NK_FIXED_DECIMALS_MAX}, was {value}")
     return value
 
 
