@@ -1,0 +1,122 @@
+"""Accounts: what each owns, what of it rests in orders, and the money paid as fees."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nkfast.exchange.money import text
+
+if TYPE_CHECKING:
+    from nkfast.exchange.orders import AccountTrade, Order
+
+__all__ = ["Account", "Holding"]
+
+#: Finished orders, trades and client ids remembered for each account that keeps a history.
+HISTORY_COUNT_MAX = 20_000
+CLIENT_ID_COUNT_MAX = 200_000
+
+
+@dataclass(slots=True)
+class Holding:
+    """One asset of one account, in atoms (`nkfast.exchange.money`)."""
+
+    available: int = 0  # free
+    held: int = 0  # bound by resting orders
+    pending: int = 0  # unconfirmed deposits and withdrawals; never tradable
+
+    @property
+    def total(self) -> int:
+        """Everything owned."""
+        return self.available + self.held + self.pending
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """One owner of money and orders.
+
+    Parameters
+    ----------
+    number : int
+        Position in the exchange; the owner that the matching engine sees.
+    name : str
+        For people; unique.
+    keeps_history : bool
+        Whether finished orders, trades and client ids are remembered.
+    """
+
+    number: int
+    name: str
+    keeps_history: bool = True
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    open_orders: dict[str, "Order"] = field(default_factory=dict)  # by exchange id, oldest first
+    finished: "OrderedDict[str, Order]" = field(default_factory=OrderedDict)
+    trades: "deque[AccountTrade]" = field(default_factory=lambda: deque(maxlen=HISTORY_COUNT_MAX))
+    client_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)  # to exchange ids
+
+    def holding(self, asset: str) -> Holding:
+        """Return the holding of an asset, an empty one where nothing was ever owned."""
+        found = self.holdings.get(asset)
+        if found is None:
+            found = self.holdings[asset] = Holding()
+        return found
+
+    def deposit(self, asset: str, amount: int) -> None:
+        """Add money from outside."""
+        if amount < 0:
+            raise ValueError(f"cannot deposit {text(amount)} {asset}")
+        self.holding(asset).available += amount
+
+    def hold(self, asset: str, amount: int) -> bool:
+        """Bind free money for an order; False and nothing changed where it does not suffice."""
+        holding = self.holding(asset)
+        if amount > holding.available:
+            return False
+        holding.available -= amount
+        holding.held += amount
+        return True
+
+    def release(self, asset: str, amount: int) -> None:
+        """Free money that an order no longer needs."""
+        holding = self.holdings[asset]
+        assert 0 <= amount <= holding.held, f"{self.name}: {asset} {amount} of {holding}"
+        holding.held -= amount
+        holding.available += amount
+
+    def spend(self, asset: str, amount: int) -> None:
+        """Give away held money: it is somebody else's now."""
+        holding = self.holdings[asset]
+        assert 0 <= amount <= holding.held, f"{self.name}: {asset} {amount} of {holding}"
+        holding.held -= amount
+
+    def receive(self, asset: str, amount: int) -> None:
+        """Take the proceeds of a fill."""
+        assert amount >= 0
+        self.holding(asset).available += amount
+
+    def orders(self) -> "Iterator[Order]":
+        """Every order remembered, open ones and finished ones, newest first."""
+        everything = [*self.finished.values(), *self.open_orders.values()]
+        everything.sort(key=lambda order: order.number, reverse=True)
+        return iter(everything)
+
+    def find(self, identifier: str) -> "Order | None":
+        """Return the order with this exchange id or client id."""
+        order_id = self.client_ids.get(identifier, identifier)
+        return self.open_orders.get(order_id) or self.finished.get(order_id)
+
+    def remember(self, order: "Order") -> None:
+        """Enter an accepted order under both of its ids."""
+        self.open_orders[order.id] = order
+        if self.keeps_history and order.client_id:
+            self.client_ids[order.client_id] = order.id
+            if len(self.client_ids) > CLIENT_ID_COUNT_MAX:
+                self.client_ids.popitem(last=False)
+
+    def finish(self, order: "Order") -> None:
+        """Move an order from the open ones to the finished ones."""
+        del self.open_orders[order.id]
+        if self.keeps_history:
+            self.finished[order.id] = order
+            if len(self.finished) > HISTORY_COUNT_MAX:
+                self.finished.popitem(last=False)
