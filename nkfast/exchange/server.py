@@ -1,0 +1,441 @@
+"""The simulated exchange on a loopback port, HTTP and WebSocket, as clients of the real one see it.
+
+async with serve(ExchangeSettings(seed=7)) as server:
+    print(server.rest_url, server.ws_url)
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from aiohttp import WSMsgType, web
+
+from nkfast.errors import ConfigError, RateLimitError
+from nkfast.exchange import shapes
+from nkfast.exchange.accounts import Account
+from nkfast.exchange.authentication import Authenticator, NoncePolicy
+from nkfast.exchange.desk import ExchangeDesk, candles_message, trades_message
+from nkfast.exchange.exchange import Exchange, Uniqueness
+from nkfast.exchange.markets import DEFAULT_MARKETS, Listing, load_markets
+from nkfast.exchange.orders import Report, Side, Trade
+from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
+from nkfast.exchange.traders import Crowd
+from nkfast.wire.server_session import Channel, ServerSession, encode_notification
+
+__all__ = ["AccountSettings", "ExchangeServer", "ExchangeSettings", "serve"]
+
+_log = logging.getLogger(__name__)
+
+_REPORTS: Final = Channel("reports")
+_BALANCES: Final = Channel("balances")
+#: Of one WebSocket frame from a client; aiohttp limits HTTP bodies to the same.
+_FRAME_BYTES_MAX: Final = 1 << 20
+#: Callers whose request rates are remembered.
+_CALLER_COUNT_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """One account with its API key; ``balances`` None gives it some of every asset."""
+
+    key: str
+    secret: str
+    balances: Mapping[str, Decimal | str] | None = None
+
+    def __repr__(self) -> str:
+        return f"AccountSettings(key={self.key!r}, secret=..., balances={self.balances!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeSettings:
+    """How a simulated exchange behaves; the defaults are those of protocol.md section 5.
+
+    Parameters
+    ----------
+    port : int
+        0 lets the system choose one.
+    seed : int
+        Of the crowd and of the ids.
+    key, secret, balances
+        The account that is there from the start; ``balances`` None gives it some of every asset.
+    more_accounts : tuple of AccountSettings
+    markets : path, sequence of mappings, or None
+        A file or rows in the shape of the reply of ``market/getlist``; None: fourteen markets.
+    speed : float
+        How much faster than real the crowd lives; 0: there is no crowd.
+    tick_interval_s : float
+        How often the crowd acts.
+    ping_interval_s : float
+        Between the pings of the server.
+    outbound_bytes_max : int
+        What may wait for a reader of a WebSocket; one who falls behind further is cut off.
+    rate_limit_per_s : float or None
+        Requests of one key or address; None: as many as they like.
+    public_origins : tuple of str
+        Further ``scheme://host`` that a request may be signed for, besides the one it was sent to.
+    clock_ms : callable
+        Unix milliseconds.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 0
+    key: str = "demo-key"
+    secret: str = field(default="demo-secret", repr=False)
+    balances: Mapping[str, Decimal | str] | None = None
+    more_accounts: tuple[AccountSettings, ...] = ()
+    markets: str | Path | Sequence[Mapping[str, Any]] | None = None
+    speed: float = 1.0
+    tick_interval_s: float = 0.05
+    ping_interval_s: float = 60.0
+    outbound_bytes_max: int = 32 << 20
+    rate_limit_per_s: float | None = None
+    public_origins: tuple[str, ...] = ()
+    nonce_policy: NoncePolicy = "unique"
+    nonce_window_ms: int | None = None
+    unauthorized_code: int = 401
+    self_trade: Literal["allow", "cancel_newest"] = "allow"
+    uniqueness: Uniqueness = "always"
+    cancel_all_needs_side: bool = True
+    cancel_returns_order: bool = False
+    filters_trades: bool = False
+    unknown_method_code: int = 402
+    private_shape: Literal["live", "docs"] = "live"
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("tick_interval_s", "ping_interval_s", "outbound_bytes_max"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, was {getattr(self, name)}")
+        if self.speed < 0:
+            raise ConfigError(f"speed must not be negative, was {self.speed}")
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return the markets as rows."""
+        if self.markets is None:
+            return DEFAULT_MARKETS
+        if isinstance(self.markets, str | Path):
+            return load_markets(self.markets)
+        return self.markets
+
+    def accounts(self) -> list[AccountSettings]:
+        """Return every account, the first one first."""
+        return [AccountSettings(self.key, self.secret, self.balances), *self.more_accounts]
+
+
+class _Connection:
+    """One WebSocket: its conversation, and what waits to be sent."""
+
+    def __init__(
+        self, socket: web.WebSocketResponse, session: ServerSession, outbound_bytes_max: int
+    ) -> None:
+        self.socket = socket
+        self.session = session
+        self._outbound_bytes_max = outbound_bytes_max
+        self._frames: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._has_frames = asyncio.Event()
+        self._later: list[bytes] | None = None
+        self.is_cut_off = False
+
+    def answer(self, frame: str | bytes) -> None:
+        """Take a request; what it causes follows its reply."""
+        self._later = []
+        replies = self.session.receive(frame)
+        later, self._later = self._later, None
+        for reply in [*replies, *later]:
+            self.push(reply)
+
+    def push(self, frame: bytes) -> None:
+        """Send a frame when the reader is ready for it."""
+        if self._later is not None:
+            self._later.append(frame)
+            return
+        self._waiting_bytes += len(frame)
+        if self._waiting_bytes > self._outbound_bytes_max:
+            self.is_cut_off = True
+            self._frames.clear()
+        if not self.is_cut_off:
+            self._frames.append(frame)
+        self._has_frames.set()
+
+    async def write(self) -> None:
+        """Send what was pushed, until the reader is gone or too slow."""
+        while not self.is_cut_off:
+            await self._has_frames.wait()
+            self._has_frames.clear()
+            while self._frames:
+                frame = self._frames.popleft()
+                await self.socket.send_frame(frame, WSMsgType.TEXT)
+                self._waiting_bytes -= len(frame)
+
+
+class ExchangeServer:
+    """A running exchange; made by `serve`.
+
+    Attributes
+    ----------
+    exchange : Exchange
+    accounts : dict
+        By API key.
+    rest_url, ws_url : str
+        Where clients connect.
+    """
+
+    def __init__(self, settings: ExchangeSettings) -> None:
+        self.settings = settings
+        now_ms = settings.clock_ms()
+        rows = settings.rows()
+        self.exchange = Exchange(
+            rows,
+            seed=settings.seed,
+            now_ms=now_ms,
+            self_trade=settings.self_trade,
+            uniqueness=settings.uniqueness,
+        )
+        self.rest_url = self.ws_url = ""
+        self._authenticator = Authenticator(
+            nonce_policy=settings.nonce_policy,
+            nonce_window_ms=settings.nonce_window_ms,
+            unauthorized_code=settings.unauthorized_code,
+        )
+        self.crowd = Crowd(self.exchange, seed=settings.seed, speed=settings.speed, now_ms=now_ms)
+        self.accounts: dict[str, Account] = {}
+        for wanted in settings.accounts():
+            self._open_account(wanted)
+        self._rest = RestApi(
+            self.exchange,
+            self._authenticator,
+            cancel_all_needs_side=settings.cancel_all_needs_side,
+            cancel_returns_order=settings.cancel_returns_order,
+            filters_trades=settings.filters_trades,
+        )
+        self._desk = ExchangeDesk(self.exchange, self._authenticator)
+        self._connections: dict[_Connection, None] = {}
+        self._allowances: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self.exchange.listeners.append(self)
+
+    def _open_account(self, wanted: AccountSettings) -> None:
+        if wanted.key in self.accounts:
+            raise ConfigError(f"two accounts have the key {wanted.key!r}")
+        balances = self.crowd.stake() if wanted.balances is None else wanted.balances
+        try:
+            account = self.exchange.open_account(wanted.key, balances)
+        except ValueError as error:
+            raise ConfigError(f"balances of {wanted.key!r}: {error}") from error
+        self._authenticator.add_key(account, wanted.key, wanted.secret)
+        self.accounts[wanted.key] = account
+
+    # What happened, as a listener of the exchange.
+
+    def on_report(self, report: Report) -> None:
+        """Tell every connection of the account that asked for reports."""
+        self._push(_REPORTS, lambda: ("report", shapes.report(report)), report.order.account)
+
+    def on_book(
+        self, listing: Listing, changes: Sequence[tuple[Side, int, int]], now_ms: int
+    ) -> None:
+        """Tell the levels that changed."""
+        self._push(
+            Channel("orderbook", listing.symbol),
+            lambda: ("updateOrderbook", shapes.book_changes(listing, changes, now_ms)),
+        )
+
+    def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:
+        """Tell the trades, and the bars that they changed."""
+        self._push(
+            Channel("trades", listing.symbol),
+            lambda: ("updateTrades", trades_message(listing, trades)),
+        )
+        watched = {
+            channel
+            for connection in self._connections
+            for channel in connection.session.channels
+            if channel.kind == "candles" and channel.symbol == listing.symbol
+        }
+        for channel in sorted(watched):
+            message = candles_message(listing, channel.period, 1)
+            self._push(channel, partial(_message, "updateCandles", message))
+
+    def on_ticker(self, listing: Listing, now_ms: int) -> None:
+        """Tell the ticker."""
+        self._push(
+            Channel("ticker", listing.symbol),
+            lambda: ("ticker", shapes.stream_ticker(listing, now_ms)),
+        )
+
+    def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:
+        """Tell every connection of the account that asked for balances."""
+        for asset in assets:
+            message = shapes.balance_change(self.exchange, account, asset)
+            self._push(_BALANCES, partial(_message, "balanceUpdate", message), account)
+
+    def _push(
+        self,
+        channel: Channel,
+        message: Callable[[], tuple[str, Any]],
+        account: Account | None = None,
+    ) -> None:
+        frame = b""
+        for connection in self._connections:
+            session = connection.session
+            if channel not in session.channels:
+                continue
+            if account is not None and session.account != account.name:
+                continue
+            frame = frame or encode_notification(*message())
+            connection.push(frame)
+
+    # Sockets.
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request, or hold one WebSocket conversation."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._converse(request)
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _response(error_reply(413, 400, "Request body is too large"))
+        now_ms = self.settings.clock_ms()
+        try:
+            self._take_allowance(request, now_ms)
+        except RateLimitError as error:
+            headers = {"Retry-After": f"{error.retry_after_seconds:.0f}"}
+            return _response(error_reply(429, 429, error.message)._replace(headers=headers))
+        origin = f"{request.scheme}://{request.host}"
+        try:
+            reply = self._rest.handle(
+                Request(
+                    method=request.method,
+                    target=request.raw_path,
+                    headers=request.headers,
+                    body=body,
+                    origins=(origin, *self.settings.public_origins),
+                ),
+                now_ms,
+            )
+        except Exception:  # a bug of ours: the client gets an answer, the log the trace
+            _log.exception("%s %s", request.method, request.path)
+            reply = error_reply(500, 500, "Internal Server Error")
+        return _response(reply)
+
+    def _take_allowance(self, request: web.BaseRequest, now_ms: int) -> None:
+        per_s = self.settings.rate_limit_per_s
+        if per_s is None:
+            return
+        caller = request.headers.get("X-API-KEY") or request.remote or ""
+        tokens, last_ms = self._allowances.pop(caller, (max(per_s, 1.0), now_ms))
+        tokens = min(max(per_s, 1.0), tokens + (now_ms - last_ms) * per_s / 1000)
+        is_allowed = tokens >= 1
+        self._allowances[caller] = (tokens - is_allowed, now_ms)
+        if len(self._allowances) > _CALLER_COUNT_MAX:
+            self._allowances.popitem(last=False)
+        if not is_allowed:
+            seconds = max(1.0, -(-(1 - tokens) // per_s))
+            raise RateLimitError("Too many requests", retry_after_seconds=seconds)
+
+    async def _converse(self, request: web.BaseRequest) -> web.StreamResponse:
+        settings = self.settings
+        socket = web.WebSocketResponse(
+            heartbeat=settings.ping_interval_s,
+            max_msg_size=_FRAME_BYTES_MAX,
+            compress=False,
+        )
+        await socket.prepare(request)
+        session = ServerSession(
+            self._desk,
+            unknown_method_code=settings.unknown_method_code,
+            private_shape=settings.private_shape,
+        )
+        connection = _Connection(socket, session, settings.outbound_bytes_max)
+        self._connections[connection] = None
+        reader = asyncio.ensure_future(self._read(connection))
+        writer = asyncio.ensure_future(connection.write())
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            del self._connections[connection]
+            for task in (reader, writer):
+                task.cancel()
+            outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
+        for outcome in outcomes:
+            # A reader who left in the middle of a frame is no fault of ours.
+            if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+                _log.error("WebSocket conversation failed", exc_info=outcome)
+        if connection.is_cut_off and request.transport is not None:
+            # The close frame would wait behind everything that was not read.
+            request.transport.abort()
+        return socket
+
+    async def _read(self, connection: _Connection) -> None:
+        async for message in connection.socket:
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._desk.now_ms = self.settings.clock_ms()
+                connection.answer(message.data)
+
+    async def live(self) -> None:
+        """Let the crowd trade until cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.tick_interval_s)
+            self.crowd.step(self.settings.clock_ms())
+
+    async def hang_up(self) -> None:
+        """Close every WebSocket."""
+        for connection in [*self._connections]:
+            await connection.socket.close()
+
+
+def _message(method: str, params: Any) -> tuple[str, Any]:
+    return method, params
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(
+        status=reply.status,
+        body=reply.body,
+        headers={"Content-Type": "application/json", **reply.headers},
+    )
+
+
+@asynccontextmanager
+async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[ExchangeServer]:
+    """Run a simulated exchange for the time of the context.
+
+    Raises
+    ------
+    ConfigError
+        The markets, the balances or the port cannot be used.
+    """
+    settings = ExchangeSettings() if settings is None else settings
+    server = ExchangeServer(settings)
+    runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {settings.host}:{settings.port}: {error}"
+            ) from error
+        host, port = runner.addresses[0][:2]
+        server.rest_url = f"http://{host}:{port}{BASE_PATH}"
+        server.ws_url = f"ws://{host}:{port}/"
+        crowd = asyncio.create_task(server.live())
+        try:
+            yield server
+        finally:
+            crowd.cancel()
+            with suppress(asyncio.CancelledError):
+                await crowd
+            await server.hang_up()
+    finally:
+        await runner.cleanup()
