@@ -1,5 +1,7 @@
 from typing import Literal
 
+__all__ = ["Rounding", "format", "multiply", "parse", "rescale"]
+
 Rounding = Literal["floor", "ceil", "half_even"]
 
 def parse(text: str | bytes, decimals: int) -> int: ...

@@ -8,6 +8,8 @@ fitting has its own error (see `nkfast.errors.FixedPointError`).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
+from typing import Literal
+
 from nkfast.errors import (
     EmptyNumberError,
     ExponentError,
@@ -17,6 +19,10 @@ from nkfast.errors import (
     SignError,
     TooManyDigitsError,
 )
+
+__all__ = ["Rounding", "format", "multiply", "parse", "rescale"]
+
+Rounding = Literal["floor", "ceil", "half_even"]
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text) noexcept

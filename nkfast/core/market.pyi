@@ -4,6 +4,8 @@ from typing import Any, Literal, final
 
 from nkfast.core.fixed import Rounding
 
+__all__ = ["BUY", "SELL", "Market", "Side"]
+
 BUY: int  # +1
 SELL: int  # -1
 Side = Literal["buy", "sell"]
@@ -12,8 +14,8 @@ Side = Literal["buy", "sell"]
 class Market:
     """One market's trading rules and the only place that turns money into ticks and lots."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         symbol: str,
         price_decimals: int = 8,
         quantity_decimals: int = 8,
@@ -23,14 +25,14 @@ class Market:
         min_notional: Decimal | int | str = 0,
         min_price: Decimal | int | str | None = None,
         max_price: Decimal | int | str | None = None,
-        maker_fee: Decimal | str = ...,  # 0.002
-        taker_fee: Decimal | str = ...,  # 0.002
+        maker_fee: Decimal | int | str = ...,  # 0.002
+        taker_fee: Decimal | int | str = ...,  # 0.002
         is_active: bool = True,
         is_paused: bool = False,
         pause_buys: bool = False,
         pause_sells: bool = False,
         allow_market_orders: bool = True,
-    ) -> None: ...
+    ) -> Market: ...
     @classmethod
     def from_wire(cls, data: Mapping[str, Any]) -> Market: ...
     @property

@@ -36,6 +36,8 @@ from nkfast.core.fixed cimport (
 
 from nkfast.errors import FixedPointError, WireError
 
+__all__ = ["BUY", "SELL", "Market", "Side"]
+
 BUY = 1
 SELL = -1
 Side = Literal["buy", "sell"]
@@ -192,7 +194,7 @@ cdef class Market:
         bint pause_sells=False,
         bint allow_market_orders=True,
     ):
-        base, slash, quote = symbol.partition("/")
+        base, _, quote = symbol.partition("/")
         if not base or not quote or "/" in quote:
             raise ValueError(f"symbol must read BASE/QUOTE, was {symbol!r}")
         if not 0 <= price_decimals <= NK_FIXED_DECIMALS_MAX:

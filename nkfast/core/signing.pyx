@@ -13,7 +13,9 @@ from libc.string cimport memcmp, memcpy
 
 from os import urandom
 
-from nkfast.core.fixed cimport NK_FIXED_TEXT_MAX, nk_fixed_format
+from nkfast.core.fixed cimport nk_fixed_format
+
+__all__ = ["NonceSource", "Signer", "backend"]
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text) noexcept
