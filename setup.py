@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
@@ -169,9 +170,9 @@ setup(
             Extension(
                 module.removesuffix(".pyx").replace("/", "."),
                 [module],
-                include_dirs=["csrc"],
+                include_dirs=["csrc", numpy.get_include()],
                 depends=[*HEADERS, *KERNELS],  # relink when a kernel changes
-                define_macros=MACROS,
+                define_macros=[*MACROS, ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             )
             for module in MODULES
         ],
