@@ -95,14 +95,12 @@ class Authenticator:
         nonce = headers.get("X-API-NONCE", "")
         if key is None or not (nonce.isascii() and nonce.isdigit()):
             raise self._unauthorized()
-        signature = headers.get("X-API-SIGN", "").encode()
+        signature = _received(headers.get("X-API-SIGN", ""))
+        suffix = body + nonce.encode()
         # Every base is tried, so that the time taken says nothing about which one fits.
         fits = [
             hmac.compare_digest(
-                key.signer.sign(
-                    f"{key.signer.api_key}{url}".encode() + body + nonce.encode()
-                ).encode(),
-                signature,
+                key.signer.sign(_received(key.signer.api_key + url) + suffix).encode(), signature
             )
             for url in urls
         ]
@@ -166,3 +164,8 @@ class Authenticator:
             key.used[nonce] = None
             if len(key.used) > _NONCE_COUNT_MAX:
                 key.used.popitem(last=False)
+
+
+def _received(text: str) -> bytes:
+    # Bytes that are no UTF-8 reach us as surrogates; they are hashed as they came.
+    return text.encode("utf-8", "surrogateescape")

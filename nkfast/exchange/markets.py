@@ -11,7 +11,7 @@ from typing import Any, Final
 from nkfast.core import fixed
 from nkfast.core.market import Market
 from nkfast.core.matching import MatchingEngine
-from nkfast.errors import ConfigError, FixedPointError
+from nkfast.errors import ConfigError, WireError
 from nkfast.exchange.candles import CandleHistory
 from nkfast.exchange.money import (
     ATOM_DECIMALS,
@@ -145,7 +145,7 @@ class Listing:
         self.id = str(row.get("id") or row.get("_id") or ids.next(now_ms))
         try:
             market = Market.from_wire({**row, "id": self.id})
-        except FixedPointError as error:
+        except WireError as error:
             raise ConfigError(f"market {symbol}: {error}") from error
         self.market = market
         self.maker_rate = rate_units(market.maker_fee)

@@ -1,7 +1,7 @@
 """The simulated exchange on a loopback port, HTTP and WebSocket, as clients of the real one see it.
 
-async with serve(ExchangeSettings(seed=7)) as server:
-    print(server.rest_url, server.ws_url)
+`serve` runs it for the time of an ``async with`` block; the sockets only carry bytes, what is
+answered is decided by `nkfast.exchange.rest` and `nkfast.wire.server_session`.
 """
 
 import asyncio
@@ -38,6 +38,8 @@ _REPORTS: Final = Channel("reports")
 _BALANCES: Final = Channel("balances")
 #: Of one WebSocket frame from a client; aiohttp limits HTTP bodies to the same.
 _FRAME_BYTES_MAX: Final = 1 << 20
+#: How long a client may take to answer a close frame.
+_CLOSE_TIMEOUT_S: Final = 1.0
 #: Callers whose request rates are remembered.
 _CALLER_COUNT_MAX: Final = 10_000
 
@@ -346,6 +348,7 @@ class ExchangeServer:
         settings = self.settings
         socket = web.WebSocketResponse(
             heartbeat=settings.ping_interval_s,
+            timeout=_CLOSE_TIMEOUT_S,
             max_msg_size=_FRAME_BYTES_MAX,
             compress=False,
         )
@@ -389,8 +392,7 @@ class ExchangeServer:
 
     async def hang_up(self) -> None:
         """Close every WebSocket."""
-        for connection in [*self._connections]:
-            await connection.socket.close()
+        await asyncio.gather(*(connection.socket.close() for connection in self._connections))
 
 
 def _message(method: str, params: Any) -> tuple[str, Any]:
@@ -412,7 +414,9 @@ async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[Excha
     Raises
     ------
     ConfigError
-        The markets, the balances or the port cannot be used.
+        The markets or the balances cannot be used.
+    OSError
+        The port is taken.
     """
     settings = ExchangeSettings() if settings is None else settings
     server = ExchangeServer(settings)
@@ -420,12 +424,7 @@ async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[Excha
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {settings.host}:{settings.port}: {error}"
-            ) from error
+        await site.start()
         host, port = runner.addresses[0][:2]
         server.rest_url = f"http://{host}:{port}{BASE_PATH}"
         server.ws_url = f"ws://{host}:{port}/"

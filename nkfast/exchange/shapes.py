@@ -281,7 +281,7 @@ def _numbered(levels: list[dict[str, str]]) -> list[Object]:
 
 def book_b(listing: Listing, depth: int, now_ms: int) -> Object:
     """Return the reply of ``orderbook``; depth counts both sides together, at least one each."""
-    bids, asks = listing.depth((depth + 1) // 2)
+    bids, asks = listing.depth(max(1, (depth + 1) // 2))
     return {
         "ticker_id": listing.symbol.replace("/", "_"),
         "timestamp": str(now_ms),
