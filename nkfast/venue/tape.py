@@ -4,11 +4,12 @@ A line is ``<unix_ns>\\t<text frame>\\n``: the time of receipt in Unix nanosecon
 bytes, untouched. A name that ends in ``.gz`` is compressed. Reading never holds more than one line.
 """
 
+import asyncio
 import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,9 @@ from typing import Any, Self
 
 from nkfast.core.market import Market
 from nkfast.errors import WireError
+from nkfast.venue.clock import Clock
 
-__all__ = ["SymbolSurvey", "TapeReader", "TapeSurvey", "TapeWriter", "survey"]
+__all__ = ["SymbolSurvey", "TapePlayer", "TapeReader", "TapeSurvey", "TapeWriter", "survey"]
 
 #: The longest frame believed; `getMarkets` replies pass 1 MB live (protocol.md 2.1).
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -120,6 +122,30 @@ class TapeReader:
                     is_rest_of_oversized = True
                 else:
                     self.rejected["cut_line"] += 1
+
+
+class TapePlayer:
+    """Plays a recording at the pace it was recorded: the feed of a paper venue.
+
+    Parameters
+    ----------
+    reader : TapeReader
+    clock : Clock
+        A frame is delivered when this clock shows the time of its receipt, or at once when that
+        time is past. A `VirtualClock` that starts at the first frame wastes no time.
+    """
+
+    def __init__(self, reader: TapeReader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+
+    async def run(self, symbols: Sequence[str], deliver: Callable[[bytes, int], None]) -> None:
+        """Deliver every frame of the recording, whatever its symbol; return at its end."""
+        for unix_ns, frame in self._reader:
+            delay_ns = unix_ns - self._clock.time_ns()
+            if delay_ns > 0:
+                await asyncio.sleep(delay_ns / 1e9)
+            deliver(frame, self._clock.monotonic_ns())
 
 
 class TapeWriter:
