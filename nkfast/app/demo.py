@@ -236,7 +236,12 @@ class _Demo:
             await trading
 
     def _view(
-        self, engine: Engine, venue: LiveVenue, market: Market, simulator: Simulator, elapsed_s: float
+        self,
+        engine: Engine,
+        venue: LiveVenue,
+        market: Market,
+        simulator: Simulator,
+        elapsed_s: float,
     ) -> TradingView:
         book = venue.book(SYMBOL)
         if book.mid is not None:
@@ -265,7 +270,14 @@ class _Demo:
             bids=bids,
             asks=asks,
             orders=[
-                OrderRow(order.slot, order.side, order.price, order.quantity, order.executed, order.state.is_uncertain)
+                OrderRow(
+                    order.slot,
+                    order.side,
+                    order.price,
+                    order.quantity,
+                    order.executed,
+                    order.state.is_uncertain,
+                )
                 for order in orders
             ],
             fills=[

@@ -3,6 +3,7 @@ from typing import final
 __all__ = ["NonceSource", "Signer", "backend"]
 
 def backend() -> str: ...
+
 @final
 class Signer:
     def __new__(

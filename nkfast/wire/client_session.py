@@ -212,6 +212,17 @@ class ClientSession:
         return self._is_open
 
     @property
+    def has_login(self) -> bool:
+        """Whether the session is made for an account."""
+        return self._login is not None
+
+    @property
+    def takes_orders(self) -> bool:
+        """Whether an order's fate would be heard of: logged in, and reports, if wanted, flow."""
+        reports = Subscription("reports")
+        return self._is_logged_in and (reports not in self._wanted or reports in self._active)
+
+    @property
     def is_logged_in(self) -> bool:
         """Whether the login of this connection has been acknowledged."""
         return self._is_logged_in
@@ -380,9 +391,9 @@ class ClientSession:
             if method == news:
                 # Documentation's form: no answer with an id will follow.
                 events += self._acknowledge_by_content(channel)
-                params = params if isinstance(params, list) else []
-        # Balance updates have been seen without content.
-        if params or method in _FIRST_NEWS.values():
+        # Balance updates have been seen without content; an empty list of orders is content.
+        is_list = isinstance(params, list)
+        if is_list if method in _FIRST_NEWS.values() else params:
             events.append(News(method, params))
         return events
 

@@ -346,6 +346,17 @@ class Trade(Message, frozen=True, kw_only=True):
             raw=data,
         )
 
+    @classmethod
+    def from_stream(cls, data: object) -> list[Self]:
+        """Read the trades of a WebSocket message, whose symbol is written once for all of them."""
+        rows = data.get("data") if isinstance(data, Mapping) else None
+        if not isinstance(data, Mapping) or not isinstance(rows, list):
+            raise WireError("trades without data", repr(data)[:200])
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise WireError("a trade should be an object", repr(rows)[:200])
+        symbol = read_symbol(data)
+        return [cls.from_wire({**row, "symbol": symbol}) for row in rows]
+
 
 class Candle(Message, frozen=True, kw_only=True):
     """One bar; ``time_ms`` is its open."""

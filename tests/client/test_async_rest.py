@@ -228,13 +228,6 @@ async def test_a_lost_answer_leaves_a_change_unknown_and_is_never_repeated(name,
     assert len(there.requests) == 1
 
 
-async def until(condition, seconds=5.0):
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
-        await asyncio.sleep(0.001)
-
-
 async def test_a_timeout_leaves_a_change_unknown():
     async with venue(STALL) as there, client(there, KEY, timeout_seconds=0.05) as rest:
         with pytest.raises(errors.OutcomeUnknownError):
@@ -388,7 +381,7 @@ async def test_an_unknown_certificate_is_refused(tmp_path):
             assert (await rest.get_time()).time_ms == 1
 
 
-async def test_waiting_reads_can_be_cancelled():
+async def test_waiting_reads_can_be_cancelled(until):
     async with venue(STALL) as there, client(there) as rest:
         task = asyncio.ensure_future(rest.get_time())
         await until(lambda: there.requests)
