@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, misspellings, one line per error, exit codes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from nkfast import __version__
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
 
@@ -103,6 +105,15 @@ def test_traceback_only_with_debug(tmp_path: Path) -> None:
     shown = run(*words, "--debug").stderr
     assert shown.startswith("Traceback")
     assert shown.splitlines()[-1].startswith("error[CONFIG]")
+
+
+def test_version_tells_what_runs() -> None:
+    result = run("version", "--json")
+    assert result.exit_code == ExitCode.OK
+    record = json.loads(result.stdout)
+    assert record["nkfast"] == __version__
+    assert record["signing"] in {"sha_ni", "armv8", "portable"}
+    assert record["event_loop"] in {"uvloop", "winloop", "asyncio"}
 
 
 def test_help_loads_nothing_of_the_engine() -> None:
