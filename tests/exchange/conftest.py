@@ -1,6 +1,7 @@
 """A small exchange, and the market rows that it lists."""
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -75,3 +76,17 @@ def make_bench() -> Iterator[Callable[..., Bench]]:
     yield make
     for one in made:
         one.check()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
+    """Poll until something is true, for ten seconds at most."""
+
+    async def wait(is_true: Callable[[], Awaitable[bool]]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 10.0
+        while not await is_true():
+            assert loop.time() < deadline, "it did not come true within ten seconds"
+            await asyncio.sleep(0.01)
+
+    return wait
