@@ -1,0 +1,344 @@
+"""Our books against the venue's: what was lost on the way is looked up, never sent again.
+
+`Reconciler` compares open orders, executions and balances at the start, after every reconnect and
+at an interval, and settles single orders in doubt: a create or a cancel without an answer, an order
+that is missing from the venue's list, an end whose fills have not all been told.
+
+That an order is absent is believed only after two complete rounds of reading, both begun after a
+horizon by which the venue must have decided, some seconds apart, over one unbroken connection (or
+three rounds), without any execution left that could be its own. "Not found" alone proves nothing:
+the venue says it of finished orders too.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from nkfast.errors import ConfigError, VenueError
+from nkfast.trading.orders import Order, OrderState, OrderStore, Outcome
+from nkfast.venue.port import Execution, Holding, OrderUpdate
+
+if TYPE_CHECKING:
+    from nkfast.venue.clock import Clock
+    from nkfast.venue.port import Venue
+
+__all__ = ["Doubt", "ReconcileSettings", "ReconcileSink", "Reconciler"]
+
+Doubt = Literal["create", "cancel", "absent", "fills"]
+
+#: Seconds before each look-up of an order in doubt; the last one repeats.
+_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
+#: Seconds before a comparison that failed is tried again; the last one repeats.
+_RETRIES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+#: Venue ids of the orders of others that executions named; forgotten oldest first.
+_STRANGERS_KEPT = 10_000
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileSettings:
+    """How often, how far back, and how long until absence is believed.
+
+    Attributes
+    ----------
+    interval_s : float
+        Between two comparisons.
+    overlap_s : float
+        How far before the last complete comparison executions are read again; more than the skew
+        of the clocks and the venue's read lag.
+    finality_horizon_s : float
+        After this long without a trace the venue is taken to have decided about a request.
+    round_gap_s : float
+        Between two rounds of the proof of absence.
+    """
+
+    interval_s: float = 30.0
+    overlap_s: float = 60.0
+    finality_horizon_s: float = 120.0
+    round_gap_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("interval_s", "overlap_s", "finality_horizon_s", "round_gap_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive", name)
+
+
+class ReconcileSink(Protocol):
+    """Who is told what was read: the engine."""
+
+    def on_order(self, update: OrderUpdate) -> None:
+        """Take a row of a list or the answer of a look-up."""
+
+    def on_execution(self, execution: Execution) -> bool:
+        """Take one execution; False when the order it belongs to is not known."""
+
+    def on_balances(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
+        """Take every balance; ``is_quiet`` when none of our orders moved meanwhile."""
+
+    def on_outcome(self, order: Order, outcome: Outcome, reason: str) -> None:
+        """Take the end of an attempt to send."""
+
+    def on_vanished(self, order: Order) -> None:
+        """Take the proof that an accepted order rests no more."""
+
+    def on_settled(self, order: Order) -> None:
+        """Take note that an order is in doubt no more."""
+
+    def on_compared(self, cursor_ms: int) -> None:
+        """Take note of a complete comparison; executions before the cursor are known."""
+
+    def count(self, code: str, detail: str) -> None:
+        """Count a reason."""
+
+
+@dataclass(slots=True)
+class _Round:
+    started_ns: int
+    epoch: int
+
+
+@dataclass(slots=True)
+class _Case:
+    """One order in doubt and what was read about it."""
+
+    order: Order
+    doubt: Doubt
+    opened_ns: int
+    due_ns: int
+    attempt: int = 0
+    was_found: bool = False
+    rounds: list[_Round] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        state = self.order.state
+        if state is OrderState.LIVE:
+            return self.was_found or self.doubt == "create"
+        return not state.is_open
+
+
+class Reconciler:
+    """Reads the venue's books and settles what is in doubt. It sends nothing but reads.
+
+    Parameters
+    ----------
+    venue, clock, orders
+        Where to read, what time it is, what we believe.
+    symbol : str
+        The market.
+    sink : ReconcileSink
+        Is told everything that was read.
+    cursor_ms : int
+        Up to when an earlier run knows the executions, Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        venue: "Venue",
+        clock: "Clock",
+        orders: OrderStore,
+        symbol: str,
+        sink: ReconcileSink,
+        cursor_ms: int,
+        settings: ReconcileSettings,
+    ) -> None:
+        self._venue = venue
+        self._clock = clock
+        self._orders = orders
+        self._symbol = symbol
+        self._sink = sink
+        self._cursor_ms = cursor_ms
+        self._settings = settings
+        self._cases: dict[str, _Case] = {}
+        self._strangers: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._epoch = 0
+        self._compare_at_ns = 0
+        self._failures = 0
+
+    @property
+    def doubtful(self) -> list[Order]:
+        """The orders that are being looked up."""
+        return [case.order for case in self._cases.values()]
+
+    def note_connection(self) -> None:
+        """Take note that the connection came or went: rounds of reading no longer join up."""
+        self._epoch += 1
+
+    def open_case(self, order: Order, doubt: Doubt, *, at_once: bool = False) -> None:
+        """Begin to look an order up; what is looked up already stays as it is."""
+        if order.client_id in self._cases:
+            return
+        now = self._clock.monotonic_ns()
+        due = now if at_once else now + int(_DELAYS_S[0] * _NS)
+        self._cases[order.client_id] = _Case(order, doubt, now, due)
+        self._wake.set()
+
+    def compare_soon(self) -> None:
+        """Ask `run` for a comparison now."""
+        self._compare_at_ns = self._clock.monotonic_ns()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Compare at the interval, settle what is in doubt, until cancelled."""
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic_ns()
+            due_ns = min((case.due_ns for case in self._cases.values()), default=now + 3600 * _NS)
+            due_ns = min(due_ns, self._compare_at_ns)
+            if due_ns > now:
+                # Not wait_for: in Python 3.11 it loses a cancellation that meets the event.
+                timer = asyncio.get_running_loop().call_later((due_ns - now) / _NS, self._wake.set)
+                try:
+                    await self._wake.wait()
+                finally:
+                    timer.cancel()
+                continue
+            if self._compare_at_ns <= now:
+                await self._compare_or_retry()
+            await self.settle_due()
+
+    async def compare(self) -> None:
+        """Read open orders, executions since the cursor and balances, and tell the engine.
+
+        Raises
+        ------
+        nkfast.errors.VenueError
+            Something could not be read; nothing is concluded then.
+        """
+        started_ms = self._clock.time_ns() // 1_000_000
+        epoch = self._epoch
+        resting = [order for order in self._orders.open_orders if order.state is OrderState.LIVE]
+        seen = await self._read_open_orders()
+        await self._read_executions(self._cursor_ms)
+        is_quiet, version = self._is_quiet(), self._orders.version
+        holdings = await self._venue.holdings()
+        is_quiet = is_quiet and version == self._orders.version
+        self._sink.on_balances(holdings, is_quiet=is_quiet)
+        for order in resting:
+            if order.client_id not in seen and order.state is OrderState.LIVE:
+                self.open_case(order, "absent", at_once=True)
+        if epoch == self._epoch:
+            self._compare_at_ns = self._clock.monotonic_ns() + int(self._settings.interval_s * _NS)
+            self._cursor_ms = started_ms
+            self._sink.on_compared(started_ms)
+
+    async def settle_due(self) -> None:
+        """Look up every order in doubt whose time has come, once."""
+        now = self._clock.monotonic_ns()
+        for case in [case for case in self._cases.values() if case.due_ns <= now]:
+            try:
+                if not case.is_settled:
+                    await self._look_up(case)
+            except VenueError as error:
+                self._sink.count("LOOKUP_FAILED", str(error))
+            if case.is_settled:
+                del self._cases[case.order.client_id]
+                self._sink.on_settled(case.order)
+                continue
+            if case.order.state is OrderState.CLOSING:
+                case.doubt = "fills"
+            case.attempt += 1
+            delay = _DELAYS_S[min(case.attempt, len(_DELAYS_S) - 1)]
+            case.due_ns = self._clock.monotonic_ns() + int(delay * _NS)
+
+    async def _compare_or_retry(self) -> None:
+        try:
+            await self.compare()
+        except VenueError as error:
+            self._sink.count("RECONCILE_FAILED", str(error))
+            delay = _RETRIES_S[min(self._failures, len(_RETRIES_S) - 1)]
+            self._failures += 1
+            self._compare_at_ns = self._clock.monotonic_ns() + int(delay * _NS)
+        else:
+            self._failures = 0
+
+    def _is_quiet(self) -> bool:
+        """Whether none of our orders is on its way in or out."""
+        return all(
+            order.state is OrderState.LIVE and not order.cancel_in_flight
+            for order in self._orders.open_orders
+        )
+
+    async def _read_open_orders(self) -> set[str]:
+        """Tell of every open order; return the client ids of ours."""
+        seen = set()
+        for row in await self._venue.open_orders(self._symbol):
+            self._sink.on_order(row)
+            order = self._orders.find(row.client_id, row.order_id)
+            if order is not None:
+                seen.add(order.client_id)
+        return seen
+
+    async def _read_executions(self, since_ms: int) -> list[Execution]:
+        """Tell of every execution since a time less the overlap; return those of nobody known."""
+        since_ms = max(since_ms - int(self._settings.overlap_s * 1000), 0)
+        unknown = []
+        for execution in await self._venue.executions(self._symbol, since_ms):
+            if self._sink.on_execution(execution) or execution.order_id in self._strangers:
+                continue
+            # A trade in the history does not say its client id: ask for its order.
+            owner = await self._venue.find_order(self._symbol, execution.order_id)
+            if owner is None:
+                unknown.append(execution)
+                continue
+            self._sink.on_order(owner)
+            if not self._sink.on_execution(execution):
+                self._strangers[execution.order_id] = None
+                if len(self._strangers) > _STRANGERS_KEPT:
+                    del self._strangers[next(iter(self._strangers))]
+        return unknown
+
+    async def _look_up(self, case: _Case) -> None:
+        order, started_ns, epoch = case.order, self._clock.monotonic_ns(), self._epoch
+        found = await self._venue.find_order(self._symbol, order.client_id)
+        if found is not None:
+            case.was_found = True
+            case.rounds.clear()
+            self._sink.on_order(found)
+            if order.state is OrderState.CLOSING:
+                await self._read_executions(order.sent_ms)
+            return
+        seen = await self._read_open_orders()
+        unknown = await self._read_executions(order.sent_ms)
+        if order.client_id in seen:
+            case.was_found = True
+            case.rounds.clear()
+        if case.was_found or order.state is OrderState.CLOSING or case.is_settled:
+            return
+        if any(_may_be_of(execution, order) for execution in unknown):
+            self._sink.count("TRADE_OF_UNKNOWN_ORDER", order.client_id)
+            return
+        self._add_round(case, _Round(started_ns, epoch))
+
+    def _add_round(self, case: _Case, new: _Round) -> None:
+        """Note a complete round without a trace of the order, and conclude when it is proof."""
+        order = case.order
+        # An accepted order needs no horizon for its creation, only for the end that was not seen.
+        horizon_ns = int(self._settings.finality_horizon_s * _NS)
+        if order.state is OrderState.UNKNOWN and new.started_ns < order.sent_ns + horizon_ns:
+            return
+        gap_ns = int(self._settings.round_gap_s * _NS)
+        if case.rounds and new.started_ns - case.rounds[-1].started_ns < gap_ns:
+            return
+        case.rounds.append(new)
+        first = case.rounds[0]
+        is_unbroken = first.epoch == new.epoch == self._epoch
+        if len(case.rounds) < 2 or not (is_unbroken or len(case.rounds) >= 3):
+            return
+        if order.state is OrderState.UNKNOWN:
+            self._sink.on_outcome(order, Outcome.ABANDONED, "no trace of it after the horizon")
+        else:
+            self._sink.on_vanished(order)
+
+
+def _may_be_of(execution: Execution, order: Order) -> bool:
+    """Whether an execution of an order that nobody knows could be one of this order's."""
+    if execution.side != order.side or execution.quantity > order.quantity:
+        return False
+    if order.price is None:
+        return True
+    is_buy = order.side == "buy"
+    return execution.price <= order.price if is_buy else execution.price >= order.price
