@@ -9,54 +9,18 @@ of it once per burst and market; everything else goes to the sink as bytes.
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
+from nkfast.client.assembly import FRAGMENTS_MAX, MESSAGE_BYTES_MAX, FrameAssembler, Sink, Tap
 from nkfast.core.frame import FrameDecoder, FrameKind
 
-__all__ = ["FRAGMENTS_MAX", "MESSAGE_BYTES_MAX", "Listener", "PythonListener", "Sink"]
+__all__ = ["Listener", "PythonListener"]
 
-#: A longer message closes the connection; the longest seen is the market list with more than 1 MB.
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-#: More fragments than this for one message are an attack or a fault.
-FRAGMENTS_MAX = 4096
-
-Tap = Callable[[int, bytes], object]
-
-
-class Sink(Protocol):
-    """What a listener tells, always on the loop's thread and never re-entrantly.
-
-    An exception from any of these is a fault of the sink and closes the connection.
-    """
-
-    def on_connected(self, transport: WSTransport) -> None:
-        """Say that the socket is open."""
-
-    def on_disconnected(self, transport: WSTransport) -> None:
-        """Say that the socket is gone."""
-
-    def on_message(self, payload: bytes, received_ns: int) -> None:
-        """Hand a text message over that is not an order book of a known market."""
-
-    def on_snapshot(self, market_index: int) -> None:
-        """Say that a whole book arrived."""
-
-    def on_gap(self, market_index: int) -> None:
-        """Say that a book is stale and needs a new snapshot."""
-
-    def on_book(self, market_index: int, received_ns: int) -> None:
-        """Say that a book changed, once per burst of frames."""
-
-    def on_pong(self) -> None:
-        """Say that the venue answered a ping."""
-
-    def on_close(self, code: int, reason: str) -> None:
-        """Say that the venue is closing the connection; 0 when it gave no code."""
-
-    def on_protocol_error(self, reason: str) -> None:
-        """Say that the connection is being closed because the venue broke the protocol."""
+_TO_SINK = frozenset(
+    {FrameKind.OTHER, FrameKind.TRADES, FrameKind.TICKER, FrameKind.UNKNOWN_MARKET}
+)
 
 
 class PythonListener(WSListener):
@@ -80,8 +44,10 @@ class PythonListener(WSListener):
         Whether order-book messages go to the sink as well, after the decoder has had them.
     is_writable : bool
         False while the socket takes no more, because the venue does not read.
-    frame_count, byte_count, binary_count : int
-        Frames and payload bytes received; binary messages, which are ignored.
+    frame_count, byte_count : int
+        Frames and payload bytes received.
+    binary_count : int
+        Binary messages, which are ignored.
     """
 
     def __init__(
@@ -98,25 +64,22 @@ class PythonListener(WSListener):
         self._decoder = decoder
         self._tap = tap
         self._clock_ns = clock_ns
-        self._message_bytes_max = message_bytes_max
-        self._fragments_max = fragments_max
+        self._assembler = FrameAssembler(sink, message_bytes_max, fragments_max)
         self._burst_ns = 0
         self._changed: dict[int, None] = {}
-        self._fragments: bytearray | None = None
-        self._fragment_count = 0
-        self._ping: bytes | None = None
-        self._is_closing = False
-        self.is_writable = True
         self.wants_books = False
+        self.is_writable = True
         self.frame_count = 0
         self.byte_count = 0
-        self.binary_count = 0
+
+    @property
+    def binary_count(self) -> int:
+        return self._assembler.binary_count
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._sink.on_connected(transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._is_closing = True
         self._sink.on_disconnected(transport)
 
     def pause_writing(self) -> None:
@@ -126,90 +89,36 @@ class PythonListener(WSListener):
         self.is_writable = True
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if self._is_closing:
-            return
         if not self._burst_ns:
             self._burst_ns = self._clock_ns()
         self.frame_count += 1
         self.byte_count += frame.payload_size
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._fail(transport, WSCloseCode.PROTOCOL_ERROR, "a reserved bit is set")
-            return
-        kind = frame.msg_type
-        if kind == WSMsgType.TEXT and frame.fin and self._fragments is None:
+        is_whole = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
+        if is_whole and self._assembler.is_plain and frame.msg_type == WSMsgType.TEXT:
             self._text(frame.get_payload_as_memoryview())
         else:
-            self._other(transport, frame, kind)
+            message = self._assembler.take(transport, frame)
+            if message is not None:
+                self._text(message)
         if frame.last_in_buffer:
             self._flush(transport)
 
-    def _other(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
-        if kind == WSMsgType.PING:
-            # One answer per burst, to the newest ping, is what RFC 6455 asks for.
-            self._ping = frame.get_payload_as_bytes()
-        elif kind == WSMsgType.PONG:
-            self._sink.on_pong()
-        elif kind == WSMsgType.CLOSE:
-            # Read from the bytes: codes of 3000 and more are not in picows' enumeration.
-            payload = frame.get_payload_as_bytes()
-            self._is_closing = True
-            self._sink.on_close(int.from_bytes(payload[:2]), payload[2:].decode("utf-8", "replace"))
-            transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
-        elif kind == WSMsgType.BINARY and self._fragments is None:
-            self.binary_count += 1
-            if not frame.fin:
-                self._fail(transport, WSCloseCode.UNSUPPORTED_DATA, "a fragmented binary message")
-        else:
-            self._fragment(transport, frame, kind)
-
-    def _fragment(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
-        is_first = kind != WSMsgType.CONTINUATION
-        if is_first != (self._fragments is None):
-            self._fail(transport, WSCloseCode.PROTOCOL_ERROR, "fragments out of order")
-            return
-        if self._fragments is None:
-            self._fragments = bytearray()
-            self._fragment_count = 0
-        self._fragment_count += 1
-        if (
-            self._fragment_count > self._fragments_max
-            or len(self._fragments) + frame.payload_size > self._message_bytes_max
-        ):
-            self._fail(transport, WSCloseCode.MESSAGE_TOO_BIG, "a message of too many fragments")
-            return
-        self._fragments += frame.get_payload_as_memoryview()
-        if frame.fin:
-            message, self._fragments = bytes(self._fragments), None
-            self._text(message)
-
-    def _fail(self, transport: WSTransport, code: WSCloseCode, reason: str) -> None:
-        self._is_closing = True
-        self._sink.on_protocol_error(reason)
-        transport.send_close(code)
-        transport.disconnect()
-
-    def _text(self, payload: Any) -> None:
+    def _text(self, payload: bytes | memoryview) -> None:
         if self._tap is not None:
             self._tap(self._burst_ns, bytes(payload))
-        decoder = self._decoder
-        if decoder is None:
+        if self._decoder is None:
             self._sink.on_message(bytes(payload), self._burst_ns)
             return
-        event = decoder.feed(payload, self._burst_ns)
-        kind = event.kind
+        event = self._decoder.feed(payload, self._burst_ns)
+        kind, index = event.kind, event.market_index
         if kind in _TO_SINK or (self.wants_books and kind != FrameKind.REJECTED):
             self._sink.on_message(bytes(payload), self._burst_ns)
-        if kind == FrameKind.UPDATE:
-            self._changed[event.market_index] = None
-        elif kind == FrameKind.SNAPSHOT:
-            self._changed[event.market_index] = None
-            self._sink.on_snapshot(event.market_index)
-        elif kind == FrameKind.GAP:
-            self._changed[event.market_index] = None
-            self._sink.on_gap(event.market_index)
-        elif kind == FrameKind.STALE:
-            self._sink.on_gap(event.market_index)
+        if kind in (FrameKind.SNAPSHOT, FrameKind.UPDATE, FrameKind.GAP):
+            self._changed[index] = None
+        if kind == FrameKind.SNAPSHOT:
+            self._sink.on_snapshot(index)
+        elif kind in (FrameKind.GAP, FrameKind.STALE):
+            self._sink.on_gap(index)
 
     def _flush(self, transport: WSTransport) -> None:
         received_ns, self._burst_ns = self._burst_ns, 0
@@ -217,14 +126,8 @@ class PythonListener(WSListener):
             changed, self._changed = self._changed, {}
             for index in changed:
                 self._sink.on_book(index, received_ns)
-        if self._ping is not None and not self._is_closing:
-            payload, self._ping = self._ping, None
-            transport.send_pong(payload)
+        self._assembler.end_of_burst(transport)
 
-
-_TO_SINK = frozenset(
-    {FrameKind.OTHER, FrameKind.TRADES, FrameKind.TICKER, FrameKind.UNKNOWN_MARKET}
-)
 
 if TYPE_CHECKING:
     Listener = PythonListener

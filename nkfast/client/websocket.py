@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from picows import WSError, WSMsgType, WSTransport, ws_connect
 
-from nkfast.client.listener import MESSAGE_BYTES_MAX, Listener, Tap
+from nkfast.client.assembly import MESSAGE_BYTES_MAX, Tap
+from nkfast.client.listener import Listener
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.signing import Signer
 from nkfast.errors import (
@@ -125,11 +126,6 @@ class WebSocketClient:
     clock_ns : callable
         Monotonic nanoseconds for receive times.
 
-    Attributes
-    ----------
-    counters : dict
-        What happened since the beginning, by name.
-
     Notes
     -----
     Callbacks run on the loop's thread, in the order of arrival. An exception in one is logged and
@@ -184,7 +180,7 @@ class WebSocketClient:
         self._loss_reason = ""
         self._fatal: VenueError | None = None
         self._failures = 0
-        self.counters = {
+        self._counters = {
             "connections": 0,
             "disconnections": 0,
             "breaker_openings": 0,
@@ -197,6 +193,19 @@ class WebSocketClient:
             "timeouts": 0,
             "complaints": 0,
         }
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What happened since the beginning, by name."""
+        return self._frame_counters() | self._session.counters
+
+    def _frame_counters(self) -> dict[str, int]:
+        counters, listener = dict(self._counters), self._listener
+        if listener is not None:
+            counters["frames"] += listener.frame_count
+            counters["bytes"] += listener.byte_count
+            counters["binary_frames"] += listener.binary_count
+        return counters
 
     # What to be told of
 
@@ -393,7 +402,7 @@ class WebSocketClient:
         row = self._waiting.get(number)
         if row is None:
             return
-        self.counters["timeouts"] += 1
+        self._counters["timeouts"] += 1
         self._session.forget(number)
         reason = f"no answer within {self._request_timeout_seconds} s"
         self._end(number, error=_unanswered(row.method, reason))
@@ -527,7 +536,7 @@ class WebSocketClient:
 
     def _pause_seconds(self) -> float:
         if self._failures >= BREAKER_FAILURES:
-            self.counters["breaker_openings"] += self._failures == BREAKER_FAILURES
+            self._counters["breaker_openings"] += self._failures == BREAKER_FAILURES
             return random.uniform(BACKOFF_SECONDS_MAX / 2, BACKOFF_SECONDS_MAX)
         bound = min(BACKOFF_SECONDS_FIRST * 2 ** (self._failures - 1), BACKOFF_SECONDS_MAX)
         return random.uniform(0.0, bound)
@@ -577,7 +586,7 @@ class WebSocketClient:
         """Log in and subscribe."""
         self._transport = transport
         self._loss_reason = ""
-        self.counters["connections"] += 1
+        self._counters["connections"] += 1
         self._session.opened()
         self._flush()
         self._later(self._ping_interval_seconds, self._beat)
@@ -591,8 +600,9 @@ class WebSocketClient:
         if self._transport is None:
             return
         self._transport = None
-        self.counters["disconnections"] += 1
-        self._count_frames()
+        self._counters["disconnections"] += 1
+        self._counters = self._frame_counters()
+        self._listener = None
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -616,7 +626,7 @@ class WebSocketClient:
         try:
             events = self._session.receive(payload)
         except WireError as error:
-            self.counters["rejected_messages"] += 1
+            self._counters["rejected_messages"] += 1
             _log.warning("a message was dropped: %s", error)
             return
         for event in events:
@@ -635,7 +645,7 @@ class WebSocketClient:
         assert self._decoder is not None
         symbol = self._decoder.markets[market_index].symbol
         if self._session.book_lost(symbol):
-            self.counters["resyncs"] += 1
+            self._counters["resyncs"] += 1
             self._flush()
             self._later(conversation.RESYNC_PAUSE_SECONDS, self._ask_book_again, symbol)
 
@@ -672,7 +682,7 @@ class WebSocketClient:
                 _log.error("%s %s was refused: %s", subscription.method, subscription.symbol, error)
                 self._refuse_ready(error)
             case conversation.Complaint(error):
-                self.counters["complaints"] += 1
+                self._counters["complaints"] += 1
                 _log.warning("the venue complains: %s", error)
             case conversation.LateAnswer(method, result, error):
                 _log.warning("late answer to %s: %s", method, result if error is None else error)
@@ -700,7 +710,7 @@ class WebSocketClient:
     def _check_overdue(self, newest_id: int) -> None:
         overdue = self._session.overdue(newest_id)
         if overdue:
-            self.counters["timeouts"] += 1
+            self._counters["timeouts"] += 1
             self._drop(f"not acknowledged: {', '.join(overdue)}")
             return
         self._later(self._request_timeout_seconds, self._check_overdue, self._session.last_id)
@@ -708,7 +718,6 @@ class WebSocketClient:
     def _beat(self) -> None:
         if self._transport is None:
             return
-        self._count_frames()
         self._transport.send_ping()
         self._later(self._pong_timeout_seconds, self._check_pong, self._pongs)
         self._later(self._ping_interval_seconds, self._beat)
@@ -744,14 +753,6 @@ class WebSocketClient:
         timer = asyncio.get_running_loop().call_later(seconds, run)
         self._timers.add(timer)
 
-    def _count_frames(self) -> None:
-        listener = self._listener
-        if listener is not None:
-            self.counters["frames"] += listener.frame_count
-            self.counters["bytes"] += listener.byte_count
-            self.counters["binary_frames"] += listener.binary_count
-            listener.frame_count = listener.byte_count = listener.binary_count = 0
-
     def _wants_books(self) -> bool:
         return any(method in self._handlers for method in _NAMES["orderbook"])
 
@@ -774,7 +775,7 @@ class WebSocketClient:
             self._report(task.exception(), f"{task!r} failed")
 
     def _report(self, error: BaseException | None, message: str) -> None:
-        self.counters["handler_errors"] += 1
+        self._counters["handler_errors"] += 1
         context = {"message": message, "exception": error}
         asyncio.get_running_loop().call_exception_handler(context)
 

@@ -595,8 +595,8 @@ async def test_a_read_without_an_answer_leaves_the_socket(until):
         number = there.last.requests[-1]["id"]
         there.last.send(result=[], id=number)
         there.last.send(result=[], id=number)
-        await until(lambda: owner.client._session.counters["unknown_answers"] == 1)
-        assert owner.client._session.counters["late_answers"] == 1
+        await until(lambda: owner.client.counters["unknown_answers"] == 1)
+        assert owner.client.counters["late_answers"] == 1
         assert len(there.connections) == 1
 
 
