@@ -137,16 +137,21 @@ class _Connection:
     """One WebSocket: its conversation, and what waits to be sent."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, session: ServerSession, outbound_bytes_max: int
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        session: ServerSession,
+        outbound_bytes_max: int,
     ) -> None:
         self.socket = socket
         self.session = session
+        self.waiting_bytes = 0
+        self._transport = transport
         self._outbound_bytes_max = outbound_bytes_max
         self._frames: deque[bytes] = deque()
-        self._waiting_bytes = 0
         self._has_frames = asyncio.Event()
         self._later: list[bytes] | None = None
-        self.is_cut_off = False
+        self._is_cut_off = False
 
     def answer(self, frame: str | bytes) -> None:
         """Take a request; what it causes follows its reply."""
@@ -160,24 +165,30 @@ class _Connection:
         """Send a frame when the reader is ready for it."""
         if self._later is not None:
             self._later.append(frame)
-            return
-        self._waiting_bytes += len(frame)
-        if self._waiting_bytes > self._outbound_bytes_max:
-            self.is_cut_off = True
-            self._frames.clear()
-        if not self.is_cut_off:
+        elif not self._is_cut_off:
             self._frames.append(frame)
-        self._has_frames.set()
+            self.waiting_bytes += len(frame)
+            self._has_frames.set()
+            if self.waiting_bytes > self._outbound_bytes_max:
+                self._cut_off()
+
+    def _cut_off(self) -> None:
+        # Not closed but aborted: a close frame would wait behind everything that was not read.
+        self._is_cut_off = True
+        self._frames.clear()
+        self.waiting_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
 
     async def write(self) -> None:
-        """Send what was pushed, until the reader is gone or too slow."""
-        while not self.is_cut_off:
+        """Send what was pushed, for ever."""
+        while True:
             await self._has_frames.wait()
             self._has_frames.clear()
             while self._frames:
                 frame = self._frames.popleft()
                 await self.socket.send_frame(frame, WSMsgType.TEXT)
-                self._waiting_bytes -= len(frame)
+                self.waiting_bytes -= len(frame)
 
 
 class ExchangeServer:
@@ -188,6 +199,8 @@ class ExchangeServer:
     exchange : Exchange
     accounts : dict
         By API key.
+    connections : dict
+        The open WebSockets, in the order in which they came.
     rest_url, ws_url : str
         Where clients connect.
     """
@@ -221,7 +234,7 @@ class ExchangeServer:
             filters_trades=settings.filters_trades,
         )
         self._desk = ExchangeDesk(self.exchange, self._authenticator)
-        self._connections: dict[_Connection, None] = {}
+        self.connections: dict[_Connection, None] = {}
         self._allowances: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.exchange.listeners.append(self)
 
@@ -259,7 +272,7 @@ class ExchangeServer:
         )
         watched = {
             channel
-            for connection in self._connections
+            for connection in self.connections
             for channel in connection.session.channels
             if channel.kind == "candles" and channel.symbol == listing.symbol
         }
@@ -287,7 +300,7 @@ class ExchangeServer:
         account: Account | None = None,
     ) -> None:
         frame = b""
-        for connection in self._connections:
+        for connection in self.connections:
             session = connection.session
             if channel not in session.channels:
                 continue
@@ -358,14 +371,14 @@ class ExchangeServer:
             unknown_method_code=settings.unknown_method_code,
             private_shape=settings.private_shape,
         )
-        connection = _Connection(socket, session, settings.outbound_bytes_max)
-        self._connections[connection] = None
+        connection = _Connection(socket, request.transport, session, settings.outbound_bytes_max)
+        self.connections[connection] = None
         reader = asyncio.ensure_future(self._read(connection))
         writer = asyncio.ensure_future(connection.write())
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            del self._connections[connection]
+            del self.connections[connection]
             for task in (reader, writer):
                 task.cancel()
             outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
@@ -373,9 +386,6 @@ class ExchangeServer:
             # A reader who left in the middle of a frame is no fault of ours.
             if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
                 _log.error("WebSocket conversation failed", exc_info=outcome)
-        if connection.is_cut_off and request.transport is not None:
-            # The close frame would wait behind everything that was not read.
-            request.transport.abort()
         return socket
 
     async def _read(self, connection: _Connection) -> None:
@@ -392,7 +402,7 @@ class ExchangeServer:
 
     async def hang_up(self) -> None:
         """Close every WebSocket."""
-        await asyncio.gather(*(connection.socket.close() for connection in self._connections))
+        await asyncio.gather(*(connection.socket.close() for connection in self.connections))
 
 
 def _message(method: str, params: Any) -> tuple[str, Any]:

@@ -1,0 +1,415 @@
+"""The WebSocket interface over real sockets, with a plain client."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from nkfast.exchange.server import AccountSettings, ExchangeServer, ExchangeSettings, serve
+
+LIMIT_S = 10.0
+
+
+class Conversation:
+    """One WebSocket; frames are read in their order."""
+
+    def __init__(self, server: ExchangeServer, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self.server = server
+        self._ws = ws
+
+    async def say(self, method: str, request_id: Any = None, **params: Any) -> None:
+        request: dict[str, Any] = {"method": method, "params": params}
+        if request_id is not None:
+            request["id"] = request_id
+        await self._ws.send_str(json.dumps(request))
+
+    async def hear(self) -> dict[str, Any]:
+        text = await asyncio.wait_for(self._ws.receive_str(), LIMIT_S)
+        frame: dict[str, Any] = json.loads(text)
+        return frame
+
+    async def ask(self, method: str, **params: Any) -> Any:
+        await self.say(method, method, **params)
+        frame = await self.hear()
+        assert frame["id"] == method, frame
+        return frame.get("result", frame.get("error"))
+
+    async def log_in(self, key: str = "K", secret: str = "S") -> None:
+        signature = hmac.new(secret.encode(), b"nonce", hashlib.sha256).hexdigest()
+        login = {"algo": "HS256", "pKey": key, "nonce": "nonce", "signature": signature}
+        assert await self.ask("login", **login) is True
+
+    async def is_silent(self) -> bool:
+        """Ask something and see that nothing came before its answer."""
+        await self.say("getAsset", "silence", ticker="BTC")
+        return (await self.hear()).get("id") == "silence"
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[ExchangeServer]:
+    options = {
+        "speed": 0,
+        "key": "K",
+        "secret": "S",
+        "more_accounts": (AccountSettings("K2", "S2"),),
+    } | options
+    async with serve(ExchangeSettings(**options)) as server:
+        yield server
+
+
+@asynccontextmanager
+async def talking(server: ExchangeServer, path: str = "") -> AsyncIterator[Conversation]:
+    async with aiohttp.ClientSession() as session, session.ws_connect(server.ws_url + path) as ws:
+        yield Conversation(server, ws)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ExchangeServer]:
+    async with running() as one:
+        yield one
+
+
+@pytest.fixture
+async def talk(server: ExchangeServer) -> AsyncIterator[Conversation]:
+    async with talking(server) as one:
+        yield one
+
+
+@pytest.fixture
+async def trader(server: ExchangeServer) -> AsyncIterator[Conversation]:
+    async with talking(server) as one:
+        await one.log_in()
+        yield one
+
+
+@pytest.fixture
+async def other(server: ExchangeServer) -> AsyncIterator[Conversation]:
+    async with talking(server) as one:
+        await one.log_in("K2", "S2")
+        yield one
+
+
+BUY = {"symbol": "BTC/USDT", "side": "buy", "quantity": "0.01", "price": "60000"}
+SELL = BUY | {"side": "sell"}
+
+
+@pytest.mark.parametrize("path", ["", "ws", "any/other"])
+async def test_every_path_can_be_upgraded(server: ExchangeServer, path: str) -> None:
+    async with talking(server, path) as talk:
+        assert len(await talk.ask("getMarkets")) == 14
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"algo": "HS256", "pKey": "K", "nonce": "n", "signature": "0" * 64}, 1002),
+        ({"algo": "HS256", "pKey": "K"}, 1002),
+        ({"algo": "HS256", "pKey": "other", "nonce": "n", "signature": "0" * 64}, 1002),
+        ({"algo": "BASIC", "pKey": "K", "sKey": "wrong"}, 1002),
+        ({"algo": "RS256", "pKey": "K"}, 1004),
+        ({}, 1004),
+    ],
+)
+async def test_wrong_logins_have_codes(talk: Conversation, params: Any, code: int) -> None:
+    assert (await talk.ask("login", **params))["code"] == code
+    assert (await talk.ask("getOrders"))["code"] == 1001
+
+
+async def test_both_algorithms_log_in(talk: Conversation) -> None:
+    assert await talk.ask("login", algo="BASIC", pKey="K", sKey="S") is True
+    await talk.log_in("K2", "S2")
+
+
+async def test_pipelined_login_and_subscriptions_are_answered_in_order(talk: Conversation) -> None:
+    await talk.say("login", 1, algo="BASIC", pKey="K", sKey="S")
+    await talk.say("subscribeReports", 2)
+    await talk.say("subscribeOrderbook", 3, symbol="BTC/USDT")
+    frames = [await talk.hear() for _ in range(4)]
+    assert [frame.get("id") for frame in frames] == [1, 2, 3, None]
+    assert frames[1]["method"] == "activeOrders"
+    assert frames[3]["method"] == "snapshotOrderbook"
+
+
+async def test_market_and_asset_queries(talk: Conversation) -> None:
+    market = await talk.ask("getMarket", symbol="ETH/BTC")
+    assert (market["symbol"], market["priceDecimals"]) == ("ETH/BTC", 6)
+    assert (await talk.ask("getAsset", ticker="BTC"))["ticker"] == "BTC"
+    assert (await talk.ask("getAsset", currency="BTC"))["ticker"] == "BTC"
+    assert len(await talk.ask("getAssets")) == 9
+    assert [asset["ticker"] for asset in await talk.ask("getAssets", ticker="ETH")] == ["ETH"]
+    assert (await talk.ask("getAsset", ticker="NONE"))["code"] == 2002
+    assert (await talk.ask("getMarket", symbol="BTC-USDT"))["code"] == 2001
+    assert (await talk.ask("getMarket"))["code"] == 10001
+
+
+async def test_order_reply_comes_before_its_reports(
+    trader: Conversation, other: Conversation
+) -> None:
+    await other.ask("newOrder", **SELL)
+    await trader.ask("subscribeReports")
+    await trader.say("newOrder", 5, **BUY, userProvidedId="mine")
+    reply, new, trade = [await trader.hear() for _ in range(3)]
+    assert reply["id"] == 5
+    order = reply["result"]
+    assert (order["status"], order["reportType"], order["isNew"]) == ("New", "new", True)
+    assert order["executedQuantity"] == "0.000000"
+    assert (new["method"], new["params"]["reportType"]) == ("report", "new")
+    assert "id" not in new and "id" not in trade
+    filled = trade["params"]
+    assert (filled["reportType"], filled["status"]) == ("trade", "Filled")
+    assert (filled["id"], filled["userProvidedId"]) == (order["id"], "mine")
+    assert (filled["tradeQuantity"], filled["tradePrice"]) == ("0.010000", "60000.00")
+    assert filled["tradeFee"] == "1.2"
+    (row,) = trader.server.accounts["K"].trades
+    assert filled["tradeId"] == row.trade.id
+
+
+async def test_reports_go_to_every_connection_of_the_account_alone(
+    server: ExchangeServer, trader: Conversation, other: Conversation
+) -> None:
+    async with talking(server) as second, talking(server) as unsubscribed:
+        for one in (second, unsubscribed):
+            await one.log_in()
+        for one in (trader, second, other):
+            await one.ask("subscribeReports")
+        await trader.say("newOrder", 1, **BUY)
+        assert (await trader.hear())["id"] == 1
+        for one in (trader, second):
+            assert (await one.hear())["params"]["reportType"] == "new"
+        assert await other.is_silent()
+        assert await unsubscribed.is_silent()
+
+
+async def test_cancel_answers_with_the_final_state(trader: Conversation) -> None:
+    order = await trader.ask("newOrder", **BUY, userProvidedId="mine")
+    assert [row["id"] for row in await trader.ask("getOrders")] == [order["id"]]
+    (row,) = await trader.ask("getOrders", symbol="BTC/USDT")
+    assert (row["status"], row["reportType"]) == ("active", "status")
+    assert await trader.ask("getOrders", symbol="ETH/USDT") == []
+    await trader.ask("subscribeReports")
+    await trader.say("cancelOrder", 1, userProvidedId="mine")
+    reply, report = await trader.hear(), await trader.hear()
+    for fields in (reply["result"], report["params"]):
+        assert (fields["id"], fields["status"]) == (order["id"], "Cancelled")
+        assert (fields["isActive"], fields["reportType"]) == (False, "cancelled")
+    again = await trader.ask("cancelOrder", orderId=order["id"])
+    assert again["code"] == 20002
+    assert again["description"] == "Active order not found for cancellation"
+    assert (await trader.ask("cancelOrder"))["code"] == 10001
+
+
+async def test_active_orders_come_with_the_subscription(trader: Conversation) -> None:
+    order = await trader.ask("newOrder", **BUY)
+    await trader.say("subscribeReports")
+    frame = await trader.hear()
+    assert set(frame) == {"jsonrpc", "method", "result"}
+    assert [row["id"] for row in frame["result"]] == [order["id"]]
+
+
+async def test_balances_change_with_orders(trader: Conversation) -> None:
+    await trader.say("subscribeBalances", 1)
+    frame = await trader.hear()
+    assert frame["method"] == "currentBalances" and "portfolioData" in frame
+    before = {row["ticker"]: row["available"] for row in frame["result"]}
+    assert before["USDT"] == "10000"
+    await trader.say("newOrder", 2, **BUY)
+    assert (await trader.hear())["id"] == 2
+    update = await trader.hear()
+    assert update["method"] == "balanceUpdate"
+    assert update["params"]["ticker"] == "USDT"
+    assert (update["params"]["available"], update["params"]["held"]) == ("9398.8", "601.2")
+    rows = {row["asset"]: row for row in await trader.ask("getTradingBalance")}
+    assert rows["USDT"] == {"asset": "USDT", "available": "9398.8", "held": "601.2"}
+
+
+async def test_refused_order_has_code_and_words(trader: Conversation) -> None:
+    error = await trader.ask("newOrder", **BUY | {"quantity": "9"})
+    assert error == {
+        "code": 20001,
+        "message": "Insufficient funds",
+        "description": "Insufficient funds for order creation",
+    }
+    await trader.ask("newOrder", **BUY, userProvidedId="once")
+    assert (await trader.ask("newOrder", **BUY, userProvidedId="once"))["code"] == 20008
+
+
+async def test_book_updates_follow_the_snapshot_without_a_gap(
+    talk: Conversation, trader: Conversation, other: Conversation
+) -> None:
+    await trader.ask("newOrder", **BUY)
+    await talk.say("subscribeOrderbook", symbol="BTC/USDT", limit=5)
+    snapshot = (await talk.hear())["params"]
+    assert snapshot["bids"] == [{"price": "60000.00", "quantity": "0.010000"}]
+    assert snapshot["asks"] == [] and type(snapshot["sequence"]) is int
+    await other.ask("newOrder", **SELL | {"quantity": "0.004"})
+    await other.ask("newOrder", **SELL | {"quantity": "0.010"})
+    await other.ask("newOrder", **SELL | {"price": "61000"})
+    changes = []
+    for number in range(1, 4):
+        frame = await talk.hear()
+        assert frame["method"] == "updateOrderbook"
+        assert frame["params"]["sequence"] == snapshot["sequence"] + number
+        assert type(frame["params"]["timestamp"]) is int
+        changes.append((frame["params"]["bids"], frame["params"]["asks"]))
+    assert changes == [
+        ([{"price": "60000.00", "quantity": "0.006000"}], []),
+        (
+            [{"price": "60000.00", "quantity": "0.000000"}],
+            [{"price": "60000.00", "quantity": "0.004000"}],
+        ),
+        ([], [{"price": "61000.00", "quantity": "0.010000"}]),
+    ]
+
+
+async def test_snapshot_is_cut_to_its_limit(talk: Conversation, trader: Conversation) -> None:
+    for number in range(3):
+        await trader.ask(
+            "newOrder", **BUY | {"quantity": "0.001", "price": f"{100 * number + 60000}"}
+        )
+    await talk.say("subscribeOrderbook", symbol="BTC/USDT", limit=2)
+    bids = (await talk.hear())["params"]["bids"]
+    assert [level["price"] for level in bids] == ["60200.00", "60100.00"]
+
+
+async def test_nothing_follows_an_unsubscribe(talk: Conversation, trader: Conversation) -> None:
+    await talk.say("subscribeOrderbook", symbol="BTC/USDT")
+    await talk.hear()
+    assert await talk.ask("unsubscribeOrderbook", symbol="BTC/USDT") is True
+    await trader.ask("newOrder", **BUY)
+    assert await talk.is_silent()
+
+
+async def test_trades_are_streamed_with_a_sequence_of_their_own(
+    talk: Conversation, trader: Conversation, other: Conversation
+) -> None:
+    await trader.ask("newOrder", **BUY | {"price": "59000"})
+    await trader.ask("newOrder", **BUY)
+    await talk.say("subscribeTrades", symbol="BTC/USDT")
+    snapshot = (await talk.hear())["params"]
+    assert (snapshot["sequence"], snapshot["data"]) == ("0", [])
+    await other.ask("newOrder", **SELL | {"quantity": "0.015", "price": "59000"})
+    update = await talk.hear()
+    assert (update["method"], update["params"]["sequence"]) == ("updateTrades", "1")
+    first, second = update["params"]["data"]
+    assert (first["price"], first["quantity"], first["side"]) == ("60000.00", "0.010000", "sell")
+    assert (second["price"], second["quantity"]) == ("59000.00", "0.005000")
+    found = await talk.ask("getTrades", symbol="BTC/USDT", sort="ASC", limit=1)
+    assert found["symbol"] == "BTC/USDT"
+    assert found["data"][0]["id"] == first["id"]
+    assert found["data"][0]["triggeredBy"] == "sell" and "side" not in found["data"][0]
+    newest = await talk.ask("getTrades", symbol="BTC/USDT", offset=0)
+    assert [row["id"] for row in newest["data"]] == [second["id"], first["id"]]
+    window = {"from": "2000-01-01T00:00:00Z", "till": "2001-01-01T00:00:00.000Z"}
+    assert (await talk.ask("getTrades", symbol="BTC/USDT", **window))["data"] == []
+    assert (await talk.ask("getTrades", symbol="BTC/USDT", till="2001-01-01"))["code"] == 10001
+
+
+async def test_ticker_and_candles_follow_trades(
+    talk: Conversation, trader: Conversation, other: Conversation
+) -> None:
+    await talk.say("subscribeTicker", symbol="BTC/USDT")
+    first = (await talk.hear())["params"]
+    assert (first["lastPrice"], first["bestBid"]) == ("64000.00", "0")
+    await talk.say("subscribeCandles", symbol="BTC/USDT", period=30)
+    assert (await talk.hear())["params"]["data"] == []
+    await trader.ask("newOrder", **BUY)
+    quoted = (await talk.hear())["params"]
+    assert (quoted["bestBid"], quoted["bestBidNumber"]) == ("60000.00", 60000.0)
+    assert quoted["sequence"] == first["sequence"] + 1
+    await other.ask("newOrder", **SELL)
+    frames = {frame["method"]: frame["params"] for frame in [await talk.hear(), await talk.hear()]}
+    assert frames["ticker"]["lastPrice"] == "60000.00"
+    (bar,) = frames["updateCandles"]["data"]
+    assert bar["timestamp"] == bar["datetime"]
+    assert bar["timestamp"].endswith(("00:00.000Z", "30:00.000Z"))
+    assert (bar["open"], bar["max"], bar["volume"]) == ("60000.00", "60000.00", "0.01")
+    assert (await talk.ask("subscribeCandles", symbol="BTC/USDT", period=7))["code"] == 10001
+
+
+async def test_orders_by_rest_are_reported_too(trader: Conversation) -> None:
+    await trader.ask("subscribeReports")
+    async with aiohttp.ClientSession() as session:
+        headers = {"Authorization": "Basic " + base64.b64encode(b"K:S").decode()}
+        url = trader.server.rest_url + "/createorder"
+        async with session.post(url, json=BUY, headers=headers) as reply:
+            order = await reply.json()
+    report = await trader.hear()
+    assert (report["params"]["id"], report["params"]["reportType"]) == (order["id"], "new")
+
+
+async def test_invalid_json_leaves_the_connection_open(server: ExchangeServer) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(server.ws_url) as ws:
+        await ws.send_str("{not json")
+        reply = json.loads(await ws.receive_str())
+        assert reply["error"] == {"code": 10001, "message": "Invalid JSON Request"}
+        await ws.send_str('{"method":"getMarkets","id":1}')
+        assert json.loads(await ws.receive_str())["id"] == 1
+
+
+async def test_server_pings(server: ExchangeServer) -> None:
+    async with running(ping_interval_s=0.05) as quick, aiohttp.ClientSession() as session:
+        async with session.ws_connect(quick.ws_url, autoping=False) as ws:
+            message = await asyncio.wait_for(ws.receive(), LIMIT_S)
+            assert message.type is aiohttp.WSMsgType.PING
+            # Nobody answers: the server hangs up.
+            closed = await asyncio.wait_for(ws.receive(), LIMIT_S)
+            assert closed.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+    assert server.settings.ping_interval_s == 60.0
+
+
+async def test_slow_reader_is_cut_off_and_others_are_not(
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    async with running(outbound_bytes_max=100_000) as server, talking(server) as good:
+        host, port = server.ws_url.removeprefix("ws://").rstrip("/").split(":")
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect((host, int(port)))
+        raw.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        request = b'{"method":"getMarkets","id":1}'
+        frame = bytes((0x81, 0x80 | len(request))) + b"\0\0\0\0" + request
+        assert len(server.connections) == 2
+        lost = False
+
+        async def is_cut_off() -> bool:
+            nonlocal lost
+            try:
+                writer.write(frame * 20)
+                await writer.drain()
+            except ConnectionError:
+                lost = True
+            waiting = sum(one.waiting_bytes for one in server.connections)
+            assert waiting <= server.settings.outbound_bytes_max
+            return lost or len(server.connections) == 1
+
+        await eventually(is_cut_off)
+        writer.transport.abort()
+        assert len(await good.ask("getMarkets")) == 14
+
+
+async def test_conversations_end_with_the_server(
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with running(speed=200, tick_interval_s=0.01) as server:
+            ws = await session.ws_connect(server.ws_url)
+            await ws.send_str('{"method":"subscribeOrderbook","params":{"symbol":"BTC/USDT"}}')
+            await asyncio.wait_for(ws.receive_str(), LIMIT_S)
+        async with asyncio.timeout(LIMIT_S):
+            while not (await ws.receive()).type == aiohttp.WSMsgType.CLOSED:
+                pass
+        await ws.close()
