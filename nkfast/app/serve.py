@@ -4,10 +4,11 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from nkfast.app.loop import stop_on_signals
+from nkfast.errors import ConfigError
 from nkfast.exchange.server import ExchangeSettings
 from nkfast.exchange.server import serve as serving
 
@@ -31,12 +32,24 @@ async def serve(
         Stop when standard input ends too, so that a parent cannot leave this process behind.
     announce : callable
         Told once, when requests can be answered: rest_url, ws_url, key, process.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The markets cannot be used, or the address cannot be listened on.
     """
     stop = asyncio.Event()
     with stop_on_signals(stop):
         if until_eof:
             _set_at_end_of_input(stop)
-        async with serving(settings) as server:
+        async with AsyncExitStack() as stack:
+            try:
+                server = await stack.enter_async_context(serving(settings))
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot listen there: {error.strerror or error}",
+                    f"{settings.host}:{settings.port}",
+                ) from error
             announce(
                 {
                     "rest_url": server.rest_url,

@@ -75,7 +75,7 @@ def test_taken_port_is_an_error_that_says_so(start: Any) -> None:
     second = start("exchange", "serve", "--port", port, "--json")
     _, errors = second.communicate(timeout=LIMIT_S)
     assert second.returncode == ExitCode.CONFIG
-    assert errors.startswith(f"error[CONFIG] cannot listen on 127.0.0.1:{port}: ")
+    assert errors.startswith(f"error[CONFIG] 127.0.0.1:{port}: cannot listen there: ")
     assert errors.count("\n") == 1
 
 
