@@ -49,6 +49,12 @@ static const uint32_t ROUND_CONSTANTS[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
+/* What follows the digest in the last block of HMAC: one bit, zeros, and the 768 bits of pad and
+ * digest. */
+static const uint32_t DIGEST_PADDING[8] = {
+    0x80000000, 0, 0, 0, 0, 0, 0, 8 * (NK_SHA256_BLOCK_BYTES + NK_SHA256_DIGEST_BYTES),
+};
+
 static uint32_t
 load_big_endian(const uint8_t *bytes)
 {
@@ -73,6 +79,45 @@ rotate_right(uint32_t word, int bits)
     return word >> bits | word << (32 - bits);
 }
 
+/* The first 16 words of the schedule are the block. */
+static void
+compress_schedule(nk_sha256_state *state, uint32_t schedule[64])
+{
+    for (int i = 16; i < 64; i++) {
+        uint32_t a = schedule[i - 15], b = schedule[i - 2];
+        schedule[i] = schedule[i - 16] + schedule[i - 7] +
+                      (rotate_right(a, 7) ^ rotate_right(a, 18) ^ a >> 3) +
+                      (rotate_right(b, 17) ^ rotate_right(b, 19) ^ b >> 10);
+    }
+    uint32_t a = state->words[0], b = state->words[1], c = state->words[2];
+    uint32_t d = state->words[3], e = state->words[4], f = state->words[5];
+    uint32_t g = state->words[6], h = state->words[7];
+    for (int i = 0; i < 64; i++) {
+        uint32_t choice = g ^ (e & (f ^ g));
+        uint32_t majority = (a & b) | (c & (a | b));
+        uint32_t first = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +
+                         choice + ROUND_CONSTANTS[i] + schedule[i];
+        uint32_t second =
+            (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + majority;
+        h = g;
+        g = f;
+        f = e;
+        e = d + first;
+        d = c;
+        c = b;
+        b = a;
+        a = first + second;
+    }
+    state->words[0] += a;
+    state->words[1] += b;
+    state->words[2] += c;
+    state->words[3] += d;
+    state->words[4] += e;
+    state->words[5] += f;
+    state->words[6] += g;
+    state->words[7] += h;
+}
+
 static void
 compress_portable(nk_sha256_state *state, const uint8_t *blocks, size_t block_count)
 {
@@ -81,53 +126,88 @@ compress_portable(nk_sha256_state *state, const uint8_t *blocks, size_t block_co
         for (int i = 0; i < 16; i++) {
             schedule[i] = load_big_endian(blocks + 4 * i);
         }
-        for (int i = 16; i < 64; i++) {
-            uint32_t a = schedule[i - 15], b = schedule[i - 2];
-            schedule[i] = schedule[i - 16] + schedule[i - 7] +
-                          (rotate_right(a, 7) ^ rotate_right(a, 18) ^ a >> 3) +
-                          (rotate_right(b, 17) ^ rotate_right(b, 19) ^ b >> 10);
-        }
-        uint32_t a = state->words[0], b = state->words[1], c = state->words[2];
-        uint32_t d = state->words[3], e = state->words[4], f = state->words[5];
-        uint32_t g = state->words[6], h = state->words[7];
-        for (int i = 0; i < 64; i++) {
-            uint32_t choice = g ^ (e & (f ^ g));
-            uint32_t majority = (a & b) | (c & (a | b));
-            uint32_t first = h + (rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25)) +
-                             choice + ROUND_CONSTANTS[i] + schedule[i];
-            uint32_t second =
-                (rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22)) + majority;
-            h = g;
-            g = f;
-            f = e;
-            e = d + first;
-            d = c;
-            c = b;
-            b = a;
-            a = first + second;
-        }
-        state->words[0] += a;
-        state->words[1] += b;
-        state->words[2] += c;
-        state->words[3] += d;
-        state->words[4] += e;
-        state->words[5] += f;
-        state->words[6] += g;
-        state->words[7] += h;
+        compress_schedule(state, schedule);
     }
 }
+
+static void
+sign_portable(nk_sha256_state *state, const nk_sha256_state *outer, const uint8_t *blocks,
+              size_t block_count, const uint8_t *last, size_t last_count)
+{
+    uint32_t schedule[64];
+    compress_portable(state, blocks, block_count);
+    compress_portable(state, last, last_count);
+    memcpy(schedule, state->words, sizeof state->words);
+    memcpy(schedule + 8, DIGEST_PADDING, sizeof DIGEST_PADDING);
+    *state = *outer;
+    compress_schedule(state, schedule);
+}
+
+static void
+write_hex_portable(const nk_sha256_state *digest, char hex[NK_SHA256_HEX_BYTES])
+{
+    for (int i = 0; i < 8; i++) {
+        /* Spread the eight nibbles of a word over eight bytes, then turn all into digits: 39 more
+         * for those above 9 leads from '9' + 1 to 'a'. */
+        uint64_t nibbles = digest->words[i];
+        nibbles = (nibbles | nibbles << 16) & UINT64_C(0x0000ffff0000ffff);
+        nibbles = (nibbles | nibbles << 8) & UINT64_C(0x00ff00ff00ff00ff);
+        nibbles = (nibbles | nibbles << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        uint64_t is_letter =
+            (nibbles + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
+        uint64_t digits = nibbles + UINT64_C(0x3030303030303030) + is_letter * 39;
+        for (int j = 0; j < 8; j++) {
+            hex[8 * i + j] = (char)(digits >> (56 - 8 * j));
+        }
+    }
+}
+
+static const nk_sha256_engine PORTABLE = {compress_portable, sign_portable, write_hex_portable};
 
 /* ---- x86 SHA extensions ---- */
 
 #ifdef NK_HAVE_SHA_NI
+
+/* Turns the bytes of four words around. */
+static const uint8_t BIG_ENDIAN_ORDER[16] = {3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12};
+
+#define NK_TARGET_SHA_NI NK_TARGET("sha,sse4.1,ssse3")
+
+/* The state in the order that the instructions want. */
+typedef struct sha_ni_state {
+    __m128i abef;
+    __m128i cdgh;
+} sha_ni_state;
+
+NK_TARGET_SHA_NI
+NK_INLINE sha_ni_state
+sha_ni_load(const nk_sha256_state *state)
+{
+    const __m128i *words = (const __m128i *)(const void *)state->words;
+    __m128i low = _mm_shuffle_epi32(_mm_loadu_si128(words), 0xb1);      /* CDAB */
+    __m128i high = _mm_shuffle_epi32(_mm_loadu_si128(words + 1), 0x1b); /* EFGH */
+    sha_ni_state result = {_mm_alignr_epi8(low, high, 8), _mm_blend_epi16(high, low, 0xf0)};
+    return result;
+}
+
+NK_TARGET_SHA_NI
+NK_INLINE void
+sha_ni_store(sha_ni_state registers, nk_sha256_state *state)
+{
+    __m128i *words = (__m128i *)(void *)state->words;
+    __m128i low = _mm_shuffle_epi32(registers.abef, 0x1b);  /* FEBA */
+    __m128i high = _mm_shuffle_epi32(registers.cdgh, 0xb1); /* DCHG */
+    _mm_storeu_si128(words, _mm_blend_epi16(low, high, 0xf0));
+    _mm_storeu_si128(words + 1, _mm_alignr_epi8(high, low, 8));
+}
 
 /* Four rounds with the schedule words `m`: the instruction takes two words at a time. */
 #define NK_FOUR_ROUNDS(m, i)                                                                 \
     do {                                                                                     \
         __m128i sums =                                                                       \
             _mm_add_epi32(m, _mm_loadu_si128((const __m128i *)(ROUND_CONSTANTS + 4 * (i)))); \
-        cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sums);                                      \
-        abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sums, 0x0e));             \
+        now.cdgh = _mm_sha256rnds2_epu32(now.cdgh, now.abef, sums);                          \
+        now.abef = _mm_sha256rnds2_epu32(now.abef, now.cdgh, _mm_shuffle_epi32(sums, 0x0e)); \
     } while (0)
 
 /* The next four schedule words, in place of the oldest four. */
@@ -135,48 +215,86 @@ compress_portable(nk_sha256_state *state, const uint8_t *blocks, size_t block_co
     m0 = _mm_sha256msg2_epu32(      \
         _mm_add_epi32(_mm_sha256msg1_epu32(m0, m1), _mm_alignr_epi8(m3, m2, 4)), m3)
 
-NK_TARGET("sha,sse4.1,ssse3")
+/* One block, given as its sixteen words. */
+NK_TARGET_SHA_NI
+NK_INLINE sha_ni_state
+sha_ni_block(sha_ni_state before, __m128i m0, __m128i m1, __m128i m2, __m128i m3)
+{
+    sha_ni_state now = before;
+    NK_FOUR_ROUNDS(m0, 0);
+    NK_FOUR_ROUNDS(m1, 1);
+    NK_FOUR_ROUNDS(m2, 2);
+    NK_FOUR_ROUNDS(m3, 3);
+    for (int i = 4; i < 16; i += 4) {
+        NK_SCHEDULE(m0, m1, m2, m3);
+        NK_FOUR_ROUNDS(m0, i);
+        NK_SCHEDULE(m1, m2, m3, m0);
+        NK_FOUR_ROUNDS(m1, i + 1);
+        NK_SCHEDULE(m2, m3, m0, m1);
+        NK_FOUR_ROUNDS(m2, i + 2);
+        NK_SCHEDULE(m3, m0, m1, m2);
+        NK_FOUR_ROUNDS(m3, i + 3);
+    }
+    now.abef = _mm_add_epi32(now.abef, before.abef);
+    now.cdgh = _mm_add_epi32(now.cdgh, before.cdgh);
+    return now;
+}
+
+NK_TARGET_SHA_NI
+NK_INLINE sha_ni_state
+sha_ni_blocks(sha_ni_state now, const uint8_t *blocks, size_t block_count)
+{
+    const __m128i big_endian = _mm_loadu_si128((const __m128i *)(const void *)BIG_ENDIAN_ORDER);
+    for (; block_count > 0; block_count--, blocks += NK_SHA256_BLOCK_BYTES) {
+        const __m128i *block = (const __m128i *)(const void *)blocks;
+        now = sha_ni_block(now, _mm_shuffle_epi8(_mm_loadu_si128(block), big_endian),
+                           _mm_shuffle_epi8(_mm_loadu_si128(block + 1), big_endian),
+                           _mm_shuffle_epi8(_mm_loadu_si128(block + 2), big_endian),
+                           _mm_shuffle_epi8(_mm_loadu_si128(block + 3), big_endian));
+    }
+    return now;
+}
+
+NK_TARGET_SHA_NI
 static void
 compress_sha_ni(nk_sha256_state *state, const uint8_t *blocks, size_t block_count)
 {
-    const __m128i big_endian =
-        _mm_set_epi64x(INT64_C(0x0c0d0e0f08090a0b), INT64_C(0x0405060700010203));
-    __m128i *words = (__m128i *)(void *)state->words;
-    /* The instructions want the state as ABEF and CDGH. */
-    __m128i low = _mm_shuffle_epi32(_mm_loadu_si128(words), 0xb1);
-    __m128i high = _mm_shuffle_epi32(_mm_loadu_si128(words + 1), 0x1b);
-    __m128i abef = _mm_alignr_epi8(low, high, 8);
-    __m128i cdgh = _mm_blend_epi16(high, low, 0xf0);
-    for (; block_count > 0; block_count--, blocks += NK_SHA256_BLOCK_BYTES) {
-        const __m128i *block = (const __m128i *)(const void *)blocks;
-        __m128i abef_before = abef;
-        __m128i cdgh_before = cdgh;
-        __m128i m0 = _mm_shuffle_epi8(_mm_loadu_si128(block), big_endian);
-        __m128i m1 = _mm_shuffle_epi8(_mm_loadu_si128(block + 1), big_endian);
-        __m128i m2 = _mm_shuffle_epi8(_mm_loadu_si128(block + 2), big_endian);
-        __m128i m3 = _mm_shuffle_epi8(_mm_loadu_si128(block + 3), big_endian);
-        NK_FOUR_ROUNDS(m0, 0);
-        NK_FOUR_ROUNDS(m1, 1);
-        NK_FOUR_ROUNDS(m2, 2);
-        NK_FOUR_ROUNDS(m3, 3);
-        for (int i = 4; i < 16; i += 4) {
-            NK_SCHEDULE(m0, m1, m2, m3);
-            NK_FOUR_ROUNDS(m0, i);
-            NK_SCHEDULE(m1, m2, m3, m0);
-            NK_FOUR_ROUNDS(m1, i + 1);
-            NK_SCHEDULE(m2, m3, m0, m1);
-            NK_FOUR_ROUNDS(m2, i + 2);
-            NK_SCHEDULE(m3, m0, m1, m2);
-            NK_FOUR_ROUNDS(m3, i + 3);
-        }
-        abef = _mm_add_epi32(abef, abef_before);
-        cdgh = _mm_add_epi32(cdgh, cdgh_before);
-    }
-    low = _mm_shuffle_epi32(abef, 0x1b);  /* FEBA */
-    high = _mm_shuffle_epi32(cdgh, 0xb1); /* DCHG */
-    _mm_storeu_si128(words, _mm_blend_epi16(low, high, 0xf0));
-    _mm_storeu_si128(words + 1, _mm_alignr_epi8(high, low, 8));
+    sha_ni_store(sha_ni_blocks(sha_ni_load(state), blocks, block_count), state);
 }
+
+NK_TARGET_SHA_NI
+static void
+sign_sha_ni(nk_sha256_state *state, const nk_sha256_state *outer, const uint8_t *blocks,
+            size_t block_count, const uint8_t *last, size_t last_count)
+{
+    const __m128i *words = (const __m128i *)(const void *)state->words;
+    const __m128i *padding = (const __m128i *)(const void *)DIGEST_PADDING;
+    sha_ni_state now = sha_ni_blocks(sha_ni_load(state), blocks, block_count);
+    sha_ni_store(sha_ni_blocks(now, last, last_count), state);
+    now = sha_ni_block(sha_ni_load(outer), _mm_loadu_si128(words), _mm_loadu_si128(words + 1),
+                       _mm_loadu_si128(padding), _mm_loadu_si128(padding + 1));
+    sha_ni_store(now, state);
+}
+
+NK_TARGET_SHA_NI
+static void
+write_hex_sha_ni(const nk_sha256_state *digest, char hex[NK_SHA256_HEX_BYTES])
+{
+    const __m128i big_endian = _mm_loadu_si128((const __m128i *)(const void *)BIG_ENDIAN_ORDER);
+    const __m128i low_nibbles = _mm_set1_epi8(0x0f);
+    const __m128i digits = _mm_loadu_si128((const __m128i *)(const void *)"0123456789abcdef");
+    const __m128i *words = (const __m128i *)(const void *)digest->words;
+    __m128i *out = (__m128i *)(void *)hex;
+    for (int i = 0; i < 2; i++) {
+        __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128(words + i), big_endian);
+        __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), low_nibbles);
+        __m128i low = _mm_and_si128(bytes, low_nibbles);
+        _mm_storeu_si128(out + 2 * i, _mm_shuffle_epi8(digits, _mm_unpacklo_epi8(high, low)));
+        _mm_storeu_si128(out + 2 * i + 1, _mm_shuffle_epi8(digits, _mm_unpackhi_epi8(high, low)));
+    }
+}
+
+static const nk_sha256_engine SHA_NI = {compress_sha_ni, sign_sha_ni, write_hex_sha_ni};
 
 static bool
 has_sha_ni(void)
@@ -216,49 +334,95 @@ has_sha_ni(void)
 #define NK_TARGET_SHA2 NK_TARGET("+crypto")
 #endif
 
+typedef struct armv8_state {
+    uint32x4_t abcd;
+    uint32x4_t efgh;
+} armv8_state;
+
 #define NK_FOUR_ROUNDS(m, i)                                                  \
     do {                                                                      \
         uint32x4_t sums = vaddq_u32(m, vld1q_u32(ROUND_CONSTANTS + 4 * (i))); \
-        uint32x4_t abcd_before = abcd;                                        \
-        abcd = vsha256hq_u32(abcd, efgh, sums);                               \
-        efgh = vsha256h2q_u32(efgh, abcd_before, sums);                       \
+        uint32x4_t abcd = now.abcd;                                           \
+        now.abcd = vsha256hq_u32(abcd, now.efgh, sums);                       \
+        now.efgh = vsha256h2q_u32(now.efgh, abcd, sums);                      \
     } while (0)
 
 #define NK_SCHEDULE(m0, m1, m2, m3) m0 = vsha256su1q_u32(vsha256su0q_u32(m0, m1), m2, m3)
+
+/* One block, given as its sixteen words. */
+NK_TARGET_SHA2
+NK_INLINE armv8_state
+armv8_block(armv8_state before, uint32x4_t m0, uint32x4_t m1, uint32x4_t m2, uint32x4_t m3)
+{
+    armv8_state now = before;
+    NK_FOUR_ROUNDS(m0, 0);
+    NK_FOUR_ROUNDS(m1, 1);
+    NK_FOUR_ROUNDS(m2, 2);
+    NK_FOUR_ROUNDS(m3, 3);
+    for (int i = 4; i < 16; i += 4) {
+        NK_SCHEDULE(m0, m1, m2, m3);
+        NK_FOUR_ROUNDS(m0, i);
+        NK_SCHEDULE(m1, m2, m3, m0);
+        NK_FOUR_ROUNDS(m1, i + 1);
+        NK_SCHEDULE(m2, m3, m0, m1);
+        NK_FOUR_ROUNDS(m2, i + 2);
+        NK_SCHEDULE(m3, m0, m1, m2);
+        NK_FOUR_ROUNDS(m3, i + 3);
+    }
+    now.abcd = vaddq_u32(now.abcd, before.abcd);
+    now.efgh = vaddq_u32(now.efgh, before.efgh);
+    return now;
+}
+
+NK_TARGET_SHA2
+NK_INLINE armv8_state
+armv8_blocks(armv8_state now, const uint8_t *blocks, size_t block_count)
+{
+    for (; block_count > 0; block_count--, blocks += NK_SHA256_BLOCK_BYTES) {
+        now = armv8_block(now, vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks))),
+                          vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 16))),
+                          vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 32))),
+                          vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 48))));
+    }
+    return now;
+}
+
+NK_TARGET_SHA2
+NK_INLINE armv8_state
+armv8_load(const nk_sha256_state *state)
+{
+    armv8_state result = {vld1q_u32(state->words), vld1q_u32(state->words + 4)};
+    return result;
+}
+
+NK_TARGET_SHA2
+NK_INLINE void
+armv8_store(armv8_state registers, nk_sha256_state *state)
+{
+    vst1q_u32(state->words, registers.abcd);
+    vst1q_u32(state->words + 4, registers.efgh);
+}
 
 NK_TARGET_SHA2
 static void
 compress_armv8(nk_sha256_state *state, const uint8_t *blocks, size_t block_count)
 {
-    uint32x4_t abcd = vld1q_u32(state->words);
-    uint32x4_t efgh = vld1q_u32(state->words + 4);
-    for (; block_count > 0; block_count--, blocks += NK_SHA256_BLOCK_BYTES) {
-        uint32x4_t abcd_start = abcd;
-        uint32x4_t efgh_start = efgh;
-        uint32x4_t m0 = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks)));
-        uint32x4_t m1 = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 16)));
-        uint32x4_t m2 = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 32)));
-        uint32x4_t m3 = vreinterpretq_u32_u8(vrev32q_u8(vld1q_u8(blocks + 48)));
-        NK_FOUR_ROUNDS(m0, 0);
-        NK_FOUR_ROUNDS(m1, 1);
-        NK_FOUR_ROUNDS(m2, 2);
-        NK_FOUR_ROUNDS(m3, 3);
-        for (int i = 4; i < 16; i += 4) {
-            NK_SCHEDULE(m0, m1, m2, m3);
-            NK_FOUR_ROUNDS(m0, i);
-            NK_SCHEDULE(m1, m2, m3, m0);
-            NK_FOUR_ROUNDS(m1, i + 1);
-            NK_SCHEDULE(m2, m3, m0, m1);
-            NK_FOUR_ROUNDS(m2, i + 2);
-            NK_SCHEDULE(m3, m0, m1, m2);
-            NK_FOUR_ROUNDS(m3, i + 3);
-        }
-        abcd = vaddq_u32(abcd, abcd_start);
-        efgh = vaddq_u32(efgh, efgh_start);
-    }
-    vst1q_u32(state->words, abcd);
-    vst1q_u32(state->words + 4, efgh);
+    armv8_store(armv8_blocks(armv8_load(state), blocks, block_count), state);
 }
+
+NK_TARGET_SHA2
+static void
+sign_armv8(nk_sha256_state *state, const nk_sha256_state *outer, const uint8_t *blocks,
+           size_t block_count, const uint8_t *last, size_t last_count)
+{
+    armv8_state digest = armv8_blocks(armv8_load(state), blocks, block_count);
+    digest = armv8_blocks(digest, last, last_count);
+    armv8_store(armv8_block(armv8_load(outer), digest.abcd, digest.efgh, vld1q_u32(DIGEST_PADDING),
+                            vld1q_u32(DIGEST_PADDING + 4)),
+                state);
+}
+
+static const nk_sha256_engine ARMV8 = {compress_armv8, sign_armv8, write_hex_portable};
 
 static bool
 has_armv8(void)
@@ -281,21 +445,21 @@ has_armv8(void)
 
 /* ---- the choice ---- */
 
-nk_sha256_compress
-nk_sha256_compressor(nk_sha256_backend backend)
+const nk_sha256_engine *
+nk_sha256_find(nk_sha256_backend backend)
 {
     switch (backend) {
         case NK_SHA256_PORTABLE:
-            return compress_portable;
+            return &PORTABLE;
         case NK_SHA256_SHA_NI:
 #ifdef NK_HAVE_SHA_NI
-            return has_sha_ni() ? compress_sha_ni : NULL;
+            return has_sha_ni() ? &SHA_NI : NULL;
 #else
             return NULL;
 #endif
         case NK_SHA256_ARMV8:
 #ifdef NK_HAVE_ARMV8
-            return has_armv8() ? compress_armv8 : NULL;
+            return has_armv8() ? &ARMV8 : NULL;
 #else
             return NULL;
 #endif
@@ -306,10 +470,10 @@ nk_sha256_compressor(nk_sha256_backend backend)
 nk_sha256_backend
 nk_sha256_best(void)
 {
-    if (nk_sha256_compressor(NK_SHA256_SHA_NI) != NULL) {
+    if (nk_sha256_find(NK_SHA256_SHA_NI) != NULL) {
         return NK_SHA256_SHA_NI;
     }
-    if (nk_sha256_compressor(NK_SHA256_ARMV8) != NULL) {
+    if (nk_sha256_find(NK_SHA256_ARMV8) != NULL) {
         return NK_SHA256_ARMV8;
     }
     return NK_SHA256_PORTABLE;
@@ -317,31 +481,38 @@ nk_sha256_best(void)
 
 /* ---- messages ---- */
 
-void
-nk_sha256_finish(nk_sha256_compress compress, nk_sha256_state *state, uint64_t prefix_bytes,
-                 const uint8_t *tail, size_t tail_bytes)
+/* Write the blocks that close a message: what of the tail does not fill a block, one bit, zeros,
+ * and the length in bits at the end. Returns the number of blocks. */
+static size_t
+close_message(uint8_t last[2 * NK_SHA256_BLOCK_BYTES], uint64_t prefix_bytes, const uint8_t *tail,
+              size_t tail_bytes)
 {
-    assert(compress != NULL && state != NULL);
-    assert(prefix_bytes % NK_SHA256_BLOCK_BYTES == 0);
     enum { LENGTH_BYTES = 8 };
-    uint8_t last[2 * NK_SHA256_BLOCK_BYTES];
-    size_t whole_blocks = tail_bytes / NK_SHA256_BLOCK_BYTES;
     size_t rest = tail_bytes % NK_SHA256_BLOCK_BYTES;
-    if (whole_blocks > 0) {
-        compress(state, tail, whole_blocks);
-    }
-    /* The padding: one bit, zeros, and the length in bits at the end of a block. */
-    size_t last_blocks = rest + 1 + LENGTH_BYTES > NK_SHA256_BLOCK_BYTES ? 2 : 1;
-    uint8_t *length_at = last + last_blocks * NK_SHA256_BLOCK_BYTES - LENGTH_BYTES;
+    size_t count = rest + 1 + LENGTH_BYTES > NK_SHA256_BLOCK_BYTES ? 2 : 1;
+    uint8_t *length_at = last + count * NK_SHA256_BLOCK_BYTES - LENGTH_BYTES;
     uint64_t bits = 8 * (prefix_bytes + tail_bytes);
-    memset(last, 0, sizeof last);
+    memset(last, 0, 2 * NK_SHA256_BLOCK_BYTES);
     if (rest > 0) {
         memcpy(last, tail + tail_bytes - rest, rest);
     }
     last[rest] = 0x80;
     store_big_endian(length_at, (uint32_t)(bits >> 32));
     store_big_endian(length_at + 4, (uint32_t)bits);
-    compress(state, last, last_blocks);
+    return count;
+}
+
+void
+nk_sha256_finish(const nk_sha256_engine *engine, nk_sha256_state *state, uint64_t prefix_bytes,
+                 const uint8_t *tail, size_t tail_bytes)
+{
+    assert(engine != NULL && state != NULL);
+    assert(tail != NULL || tail_bytes == 0);
+    assert(prefix_bytes % NK_SHA256_BLOCK_BYTES == 0);
+    uint8_t last[2 * NK_SHA256_BLOCK_BYTES];
+    size_t last_count = close_message(last, prefix_bytes, tail, tail_bytes);
+    engine->compress(state, tail, tail_bytes / NK_SHA256_BLOCK_BYTES);
+    engine->compress(state, last, last_count);
 }
 
 void
@@ -353,49 +524,30 @@ nk_sha256_write(const nk_sha256_state *state, uint8_t digest[NK_SHA256_DIGEST_BY
 }
 
 void
-nk_sha256_write_hex(const nk_sha256_state *state, char hex[NK_SHA256_HEX_BYTES])
-{
-    for (int i = 0; i < 8; i++) {
-        /* Spread the eight nibbles of a word over eight bytes, then turn all into digits: 39 more
-         * for those above 9 leads from '9' + 1 to 'a'. */
-        uint64_t nibbles = state->words[i];
-        nibbles = (nibbles | nibbles << 16) & UINT64_C(0x0000ffff0000ffff);
-        nibbles = (nibbles | nibbles << 8) & UINT64_C(0x00ff00ff00ff00ff);
-        nibbles = (nibbles | nibbles << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-        uint64_t is_letter =
-            (nibbles + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
-        uint64_t digits = nibbles + UINT64_C(0x3030303030303030) + is_letter * 39;
-        for (int j = 0; j < 8; j++) {
-            hex[8 * i + j] = (char)(digits >> (56 - 8 * j));
-        }
-    }
-}
-
-void
-nk_hmac_prepare(nk_hmac_key *key, nk_sha256_compress compress, const uint8_t *secret,
+nk_hmac_prepare(nk_hmac_key *key, const nk_sha256_engine *engine, const uint8_t *secret,
                 size_t secret_bytes)
 {
-    assert(key != NULL && compress != NULL);
+    assert(key != NULL && engine != NULL);
     uint8_t pad[NK_SHA256_BLOCK_BYTES] = {0};
     if (secret_bytes > NK_SHA256_BLOCK_BYTES) {
         nk_sha256_state digest = nk_sha256_initial;
-        nk_sha256_finish(compress, &digest, 0, secret, secret_bytes);
+        nk_sha256_finish(engine, &digest, 0, secret, secret_bytes);
         nk_sha256_write(&digest, pad);
         nk_wipe(&digest, sizeof digest);
     } else if (secret_bytes > 0) {
         memcpy(pad, secret, secret_bytes);
     }
-    key->compress = compress;
+    key->engine = engine;
     key->inner = nk_sha256_initial;
     key->outer = nk_sha256_initial;
     for (size_t i = 0; i < sizeof pad; i++) {
         pad[i] ^= 0x36;
     }
-    compress(&key->inner, pad, 1);
+    engine->compress(&key->inner, pad, 1);
     for (size_t i = 0; i < sizeof pad; i++) {
         pad[i] ^= 0x36 ^ 0x5c;
     }
-    compress(&key->outer, pad, 1);
+    engine->compress(&key->outer, pad, 1);
     nk_wipe(pad, sizeof pad);
 }
 
@@ -403,15 +555,15 @@ void
 nk_hmac_finish(const nk_hmac_key *key, nk_sha256_state *state, uint64_t message_bytes,
                const uint8_t *tail, size_t tail_bytes)
 {
+    assert(key != NULL && state != NULL);
+    assert(tail != NULL || tail_bytes == 0);
+    assert(message_bytes % NK_SHA256_BLOCK_BYTES == 0);
+    uint8_t last[2 * NK_SHA256_BLOCK_BYTES];
     /* The pad is the first block of the inner message. */
-    nk_sha256_finish(key->compress, state, NK_SHA256_BLOCK_BYTES + message_bytes, tail, tail_bytes);
-    uint8_t block[NK_SHA256_BLOCK_BYTES] = {0};
-    nk_sha256_write(state, block);
-    /* Pad and digest are 96 bytes, 768 bits. */
-    block[NK_SHA256_DIGEST_BYTES] = 0x80;
-    block[NK_SHA256_BLOCK_BYTES - 2] = 0x03;
-    *state = key->outer;
-    key->compress(state, block, 1);
+    size_t last_count =
+        close_message(last, NK_SHA256_BLOCK_BYTES + message_bytes, tail, tail_bytes);
+    key->engine->sign(state, &key->outer, tail, tail_bytes / NK_SHA256_BLOCK_BYTES, last,
+                      last_count);
 }
 
 void

@@ -15,20 +15,21 @@ cdef extern from "nk_sha256.h":
     ctypedef struct nk_sha256_state:
         uint32_t words[8]
 
-    ctypedef void (*nk_sha256_compress)(
-        nk_sha256_state *state, const uint8_t *blocks, size_t block_count
-    ) noexcept nogil
+    ctypedef struct nk_sha256_engine:
+        void (*compress)(
+            nk_sha256_state *state, const uint8_t *blocks, size_t block_count
+        ) noexcept nogil
+        void (*write_hex)(const nk_sha256_state *digest, char *hex) noexcept nogil
 
     ctypedef struct nk_hmac_key:
-        nk_sha256_compress compress
+        const nk_sha256_engine *engine
         nk_sha256_state inner
         nk_sha256_state outer
 
-    nk_sha256_compress nk_sha256_compressor(nk_sha256_backend backend) noexcept nogil
+    const nk_sha256_engine *nk_sha256_find(nk_sha256_backend backend) noexcept nogil
     nk_sha256_backend nk_sha256_best() noexcept nogil
-    void nk_sha256_write_hex(const nk_sha256_state *state, char *hex) noexcept nogil
     void nk_hmac_prepare(
-        nk_hmac_key *key, nk_sha256_compress compress, const uint8_t *secret, size_t secret_bytes
+        nk_hmac_key *key, const nk_sha256_engine *engine, const uint8_t *secret, size_t secret_bytes
     ) noexcept nogil
     void nk_hmac_finish(
         const nk_hmac_key *key,

@@ -42,7 +42,7 @@ cdef enum:
 
 # Chosen once, when the module is loaded.
 cdef nk_sha256_backend BACKEND = nk_sha256_best()
-cdef nk_sha256_compress COMPRESS = nk_sha256_compressor(BACKEND)
+cdef const nk_sha256_engine *ENGINE = nk_sha256_find(BACKEND)
 cdef dict BACKEND_NAMES = {
     <int>NK_SHA256_PORTABLE: "portable",
     <int>NK_SHA256_SHA_NI: "sha_ni",
@@ -169,7 +169,7 @@ cdef class Signer:
         cdef const uint8_t *secret
         ascii_of(api_key, "api_key", &size)
         secret = ascii_of(api_secret, "api_secret", &size)
-        nk_hmac_prepare(&self.key, COMPRESS, secret, size)
+        nk_hmac_prepare(&self.key, ENGINE, secret, size)
         self.api_key = api_key
         self.nonces = NonceSource() if nonces is None else nonces
 
@@ -191,14 +191,15 @@ cdef class Signer:
             memcpy(&ending, message + NK_SHA256_BLOCK_BYTES - sizeof(ending), sizeof(ending))
             prefix = &self.prefixes[ending * <uint64_t>0x9E3779B97F4A7C15 >> 64 - PREFIX_BITS]
             if not prefix.is_set or memcmp(prefix.block, message, NK_SHA256_BLOCK_BYTES) != 0:
-                self.key.compress(&state, message, 1)
+                self.key.engine.compress(&state, message, 1)
                 prefix.state = state
                 memcpy(prefix.block, message, NK_SHA256_BLOCK_BYTES)
                 prefix.is_set = True
             state = prefix.state
-        nk_hmac_finish(&self.key, &state, skip, message + skip, size - skip)
+        # The text is made first: the processor does that while the hash is still under way.
         signature = PyUnicode_New(NK_SHA256_HEX_BYTES, 127)
-        nk_sha256_write_hex(&state, <char *>PyUnicode_DATA(signature))
+        nk_hmac_finish(&self.key, &state, skip, message + skip, size - skip)
+        self.key.engine.write_hex(&state, <char *>PyUnicode_DATA(signature))
         return signature
 
     def sign(self, bytes message not None):

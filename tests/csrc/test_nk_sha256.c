@@ -77,33 +77,33 @@ repeated(const char *piece, size_t repeats, size_t *bytes)
 }
 
 static void
-test_digests(nk_sha256_compress compress)
+test_digests(const nk_sha256_engine *engine)
 {
     for (size_t i = 0; i < sizeof DIGESTS / sizeof *DIGESTS; i++) {
         size_t bytes;
         uint8_t *message = repeated(DIGESTS[i].piece, DIGESTS[i].repeats, &bytes);
         nk_sha256_state state = nk_sha256_initial;
         char hex[NK_SHA256_HEX_BYTES];
-        nk_sha256_finish(compress, &state, 0, message, bytes);
-        nk_sha256_write_hex(&state, hex);
+        nk_sha256_finish(engine, &state, 0, message, bytes);
+        engine->write_hex(&state, hex);
         CHECK(memcmp(hex, DIGESTS[i].hex, sizeof hex) == 0);
         free(message);
     }
 }
 
 static void
-test_hmacs(nk_sha256_compress compress)
+test_hmacs(const nk_sha256_engine *engine)
 {
     for (size_t i = 0; i < sizeof HMACS / sizeof *HMACS; i++) {
         size_t secret_bytes, message_bytes;
         uint8_t *secret = repeated(HMACS[i].key, HMACS[i].key_repeats, &secret_bytes);
         uint8_t *message = repeated(HMACS[i].message, HMACS[i].message_repeats, &message_bytes);
         nk_hmac_key key;
-        nk_hmac_prepare(&key, compress, secret, secret_bytes);
+        nk_hmac_prepare(&key, engine, secret, secret_bytes);
         nk_sha256_state state = key.inner;
         char hex[NK_SHA256_HEX_BYTES];
         nk_hmac_finish(&key, &state, 0, message, message_bytes);
-        nk_sha256_write_hex(&state, hex);
+        engine->write_hex(&state, hex);
         CHECK(memcmp(hex, HMACS[i].hex, strlen(HMACS[i].hex)) == 0);
         free(secret);
         free(message);
@@ -111,11 +111,11 @@ test_hmacs(nk_sha256_compress compress)
 }
 
 /* Every length around the block boundaries, with and without a prepared prefix, against the
- * portable rounds. */
+ * portable one. */
 static void
-test_agrees_with_portable(nk_sha256_compress compress)
+test_agrees_with_portable(const nk_sha256_engine *engine)
 {
-    nk_sha256_compress portable = nk_sha256_compressor(NK_SHA256_PORTABLE);
+    const nk_sha256_engine *portable = nk_sha256_find(NK_SHA256_PORTABLE);
     uint64_t random = 88172645463325252u;
     for (size_t bytes = 0; bytes <= 5 * NK_SHA256_BLOCK_BYTES; bytes++) {
         uint8_t *message = malloc(bytes > 0 ? bytes : 1);
@@ -130,7 +130,7 @@ test_agrees_with_portable(nk_sha256_compress compress)
         }
         nk_hmac_key fast, slow;
         size_t secret_bytes = bytes < 200 ? bytes : 200;
-        nk_hmac_prepare(&fast, compress, message, secret_bytes);
+        nk_hmac_prepare(&fast, engine, message, secret_bytes);
         nk_hmac_prepare(&slow, portable, message, secret_bytes);
         CHECK(memcmp(&fast.inner, &slow.inner, sizeof fast.inner) == 0);
         CHECK(memcmp(&fast.outer, &slow.outer, sizeof fast.outer) == 0);
@@ -139,7 +139,7 @@ test_agrees_with_portable(nk_sha256_compress compress)
         for (size_t prefix = 0; prefix <= bytes; prefix += NK_SHA256_BLOCK_BYTES) {
             nk_sha256_state state = fast.inner;
             if (prefix > 0) {
-                compress(&state, message, prefix / NK_SHA256_BLOCK_BYTES);
+                engine->compress(&state, message, prefix / NK_SHA256_BLOCK_BYTES);
             }
             nk_hmac_finish(&fast, &state, prefix, message + prefix, bytes - prefix);
             CHECK(memcmp(&state, &expected, sizeof state) == 0);
@@ -149,13 +149,13 @@ test_agrees_with_portable(nk_sha256_compress compress)
 }
 
 static void
-test_hex_has_every_digit(void)
+test_hex_has_every_digit(const nk_sha256_engine *engine)
 {
     nk_sha256_state state = {
         {0x01234567, 0x89abcdef, 0xffffffff, 0, 0x9a9a9a9a, 0xa9a9a9a9, 0xf0f0f0f0, 0x0f0f0f0f}};
     char hex[NK_SHA256_HEX_BYTES];
     uint8_t digest[NK_SHA256_DIGEST_BYTES];
-    nk_sha256_write_hex(&state, hex);
+    engine->write_hex(&state, hex);
     CHECK(memcmp(hex, "0123456789abcdefffffffff000000009a9a9a9aa9a9a9a9f0f0f0f00f0f0f0f",
                  sizeof hex) == 0);
     nk_sha256_write(&state, digest);
@@ -175,17 +175,17 @@ main(void)
 {
     static const char *names[] = {"portable", "sha_ni", "armv8"};
     for (int backend = NK_SHA256_PORTABLE; backend <= NK_SHA256_ARMV8; backend++) {
-        nk_sha256_compress compress = nk_sha256_compressor((nk_sha256_backend)backend);
-        printf("%s: %s\n", names[backend], compress == NULL ? "absent" : "tested");
-        if (compress != NULL) {
-            test_digests(compress);
-            test_hmacs(compress);
-            test_agrees_with_portable(compress);
+        const nk_sha256_engine *engine = nk_sha256_find((nk_sha256_backend)backend);
+        printf("%s: %s\n", names[backend], engine == NULL ? "absent" : "tested");
+        if (engine != NULL) {
+            test_digests(engine);
+            test_hmacs(engine);
+            test_agrees_with_portable(engine);
+            test_hex_has_every_digit(engine);
         }
     }
-    CHECK(nk_sha256_compressor(NK_SHA256_PORTABLE) != NULL);
-    CHECK(nk_sha256_compressor(nk_sha256_best()) != NULL);
-    test_hex_has_every_digit();
+    CHECK(nk_sha256_find(NK_SHA256_PORTABLE) != NULL);
+    CHECK(nk_sha256_find(nk_sha256_best()) != NULL);
     test_wipe();
     printf("%d failures\n", failures);
     return failures != 0;

@@ -1,0 +1,104 @@
+"""What a signature costs, from the public call to the text of the headers.
+
+The request is an order of 120 bytes to ``/createorder`` with a 32-character key and a
+64-character secret, as the exchange issues them. Peers start from the same bytes; only
+`string_headers` makes the JSON, too, because that is how clients are written, and the same with
+the body given is beside it.
+
+Run:  pytest benchmarks/bench_signing.py --benchmark-columns=min,median,ops
+Ratios, interleaved:  python benchmarks/bench_signing.py
+"""
+
+import json
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from interleaved import compare
+from peers.signing import (
+    CopiedMidstates,
+    bare_compressions,
+    hmac_digest,
+    hmac_new,
+    string_headers,
+)
+
+from nkfast.core.signing import NonceSource, Signer, backend
+
+API_KEY = "0123456789abcdef0123456789abcdef"
+SECRET = "fedcba9876543210" * 4
+URL = "https://api.nonkyc.io/api/v2/createorder"
+ORDER = {
+    "symbol": "BTC/USDT",
+    "side": "buy",
+    "type": "limit",
+    "quantity": "0.001",
+    "price": "64000.51",
+    "userProvidedId": "nk01-01-00001",
+}
+BODY = json.dumps(ORDER, separators=(",", ":")).encode()
+MESSAGE = bytes(range(256))
+#: A pad was hashed beforehand; 256 bytes and the padding are five blocks, the outer hash is one.
+MESSAGE_BLOCKS = 6
+BARE_CALLS = 100
+
+signer = Signer(API_KEY, SECRET)
+midstates = CopiedMidstates(SECRET.encode())
+
+
+def body_given_headers() -> dict[str, str]:
+    nonce = str(int(time.time() * 1e4))
+    signature = hmac_new(SECRET.encode(), f"{API_KEY}{URL}".encode() + BODY + nonce.encode())
+    return {"X-API-KEY": API_KEY, "X-API-NONCE": nonce, "X-API-SIGN": signature}
+
+
+SIGN = {
+    "Signer.sign": partial(signer.sign, MESSAGE),
+    "hmac.new": partial(hmac_new, SECRET.encode(), MESSAGE),
+    "hmac.digest": partial(hmac_digest, SECRET.encode(), MESSAGE),
+    "copied midstates": partial(midstates.sign, MESSAGE),
+}
+HEADERS = {
+    "Signer.headers": partial(signer.headers, URL, BODY),
+    "hmac, f-strings and json": partial(string_headers, API_KEY, SECRET, URL, ORDER),
+    "hmac and f-strings": body_given_headers,
+}
+OTHERS = {"Signer.login": signer.login, "NonceSource.next": NonceSource().next}
+ALL = {**SIGN, **HEADERS, **OTHERS}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_signing(benchmark, name):
+    benchmark(ALL[name])
+    benchmark.extra_info["backend"] = backend()
+
+
+def test_peers_sign_alike():
+    assert len({call() for call in SIGN.values()}) == 1
+    assert len(BODY) == 120
+    made = string_headers(API_KEY, SECRET, URL, ORDER)
+    assert signer.headers(URL, BODY, int(made["X-API-NONCE"])) == made
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        bare = bare_compressions(Path(folder))
+        medians = compare({**ALL, "bare": partial(bare, BARE_CALLS, MESSAGE_BLOCKS)})
+    medians["bare"] /= BARE_CALLS
+    for name, nanoseconds in medians.items():
+        print(f"{name:28} {nanoseconds:8.0f} ns")
+    sign, headers = medians["Signer.sign"], medians["Signer.headers"]
+    print(f"\nbackend {backend()}")
+    for name in ("hmac.new", "hmac.digest", "copied midstates"):
+        print(f"{name} / Signer.sign: {medians[name] / sign:.2f}")
+    print(f"Signer.sign / bare compressions: {sign / medians['bare']:.2f}")
+    for name in ("hmac, f-strings and json", "hmac and f-strings"):
+        print(f"{name} / Signer.headers: {medians[name] / headers:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
