@@ -1,0 +1,529 @@
+"""The grid: buys below, sells above, on a lattice of prices that does not move.
+
+Level ``i`` lies at ``anchor + i * step``. Between level ``i`` and level ``i + 1`` lies cell ``i``,
+which waits either to buy at its lower level or to sell at its upper one. Whatever one of its orders
+fills is what its other order will offer: a partial fill, a cancelled rest and a restart lose
+nothing, and a round trip ends on the level where it began. Each level holds at most one order.
+
+The anchor is the mid at the first decision. Cells are added so that ``n_buy_levels`` buys and
+``n_sell_levels`` sells stand nearest to the mid; orders that the market left behind stay, unless
+``recenter_pct`` says how far is too far.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, Literal
+
+from nkfast.errors import ConfigError
+from nkfast.strategies.settings import settings_from
+from nkfast.trading.exact import EXACT, ZERO, add, multiply, plain, subtract
+from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Quote, Skip, Strategy
+from nkfast.venue.port import Side
+
+if TYPE_CHECKING:
+    from nkfast.core.market import Market
+
+__all__ = ["Grid", "GridSettings", "grid_profit", "is_profitable"]
+
+ONE = Decimal(1)
+_SIDES: tuple[Side, Side] = ("buy", "sell")
+
+_ALIASES = {
+    "trading_pair": ("symbol",),
+    "grid_spread": ("step_pct",),
+    "grid_levels": ("n_buy_levels", "n_sell_levels"),
+    "order_amount_mmx": ("base_order_size",),
+    "min_notional_usd": ("min_notional_quote",),
+    "total_fee_rate": ("fee_rate",),
+}
+
+
+def is_profitable(buy: Decimal, sell: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> bool:
+    """Whether a round trip earns more than its fees, exactly.
+
+    ``sell * (1 - fee - buffer) >= buy * (1 + fee)``; `fee_rate` is charged on each side.
+    """
+    kept = subtract(subtract(ONE, fee_rate), fee_buffer)
+    return multiply(sell, kept) >= multiply(buy, add(ONE, fee_rate))
+
+
+def grid_profit(buy: Decimal, sell: Decimal, quantity: Decimal, fee_rate: Decimal) -> Decimal:
+    """Return what one round trip earns in quote, net of both fees, exactly."""
+    proceeds = multiply(multiply(sell, quantity), subtract(ONE, fee_rate))
+    return subtract(proceeds, multiply(multiply(buy, quantity), add(ONE, fee_rate)))
+
+
+@dataclass(frozen=True, slots=True)
+class GridSettings:
+    """What a grid is told. Fractions are fractions: 0.01 is one per cent.
+
+    Attributes
+    ----------
+    symbol : str
+        ``BASE/QUOTE``; empty means the market that the grid is given.
+    step_mode : {"pct", "abs"}
+        Whether the step is ``step_pct`` of the anchor or ``step_abs`` quote units.
+    n_buy_levels, n_sell_levels : int
+        Orders on each side; 0 makes the grid one-sided.
+    base_order_size : Decimal
+        Base units of an order, raised where a minimum asks for more.
+    min_notional_quote : Decimal
+        Least value of an order in quote units; the market's own minimum holds as well.
+    fee_rate : Decimal
+        Of one side; a round trip pays it twice.
+    fee_buffer_pct : Decimal
+        Taken off sells when a spacing is judged, and added to minimum sizes.
+    tick_size, step_size : Decimal
+        Coarser grids of price and quantity than the market's; 0 takes the market's.
+    price_rounding : {"side", "down"}
+        "side": buys down, sells up. "down": both down.
+    counter_on_partial : bool
+        Whether a part of an order is offered again before the order has ended.
+    recenter_pct : Decimal or None
+        Untouched orders of a side whose nearest is farther than this from the mid move to it.
+    """
+
+    symbol: str = ""
+    step_mode: Literal["pct", "abs"] = "pct"
+    step_pct: Decimal | None = None
+    step_abs: Decimal | None = None
+    n_buy_levels: int = 3
+    n_sell_levels: int = 3
+    base_order_size: Decimal = ONE
+    min_notional_quote: Decimal = Decimal("1.05")
+    fee_rate: Decimal = Decimal("0.002")
+    fee_buffer_pct: Decimal = Decimal("0.002")
+    tick_size: Decimal = ZERO
+    step_size: Decimal = ZERO
+    price_rounding: Literal["side", "down"] = "side"
+    counter_on_partial: bool = True
+    recenter_pct: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_buy_levels", "n_sell_levels"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"is {getattr(self, name)}; give 0 or more", name)
+        if self.n_buy_levels + self.n_sell_levels == 0:
+            raise ConfigError("no levels on either side; give at least one", "n_buy_levels")
+        for name in ("fee_rate", "fee_buffer_pct", "tick_size", "step_size", "min_notional_quote"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"is {getattr(self, name)}; give 0 or more", name)
+        if self.base_order_size <= 0:
+            raise ConfigError(f"is {self.base_order_size}; give more than 0", "base_order_size")
+        if self.recenter_pct is not None and self.recenter_pct <= 0:
+            raise ConfigError(f"is {self.recenter_pct}; give more than 0", "recenter_pct")
+        if add(self.fee_rate, self.fee_buffer_pct) >= 1:
+            raise ConfigError("fee_rate and fee_buffer_pct together take everything", "fee_rate")
+        self._check_step()
+
+    def _check_step(self) -> None:
+        name: Literal["step_pct", "step_abs"] = (
+            "step_pct" if self.step_mode == "pct" else "step_abs"
+        )
+        step = getattr(self, name)
+        if step is None:
+            raise ConfigError(f"is required with step_mode = {self.step_mode!r}", name)
+        if step <= 0:
+            raise ConfigError(f"is {step}; give more than 0", name)
+        if name == "step_pct":
+            self.check_spacing(ONE, step)
+
+    def check_spacing(self, anchor: Decimal, step: Decimal) -> None:
+        """Check a step around an anchor, both in quote units.
+
+        Raises
+        ------
+        nkfast.errors.ConfigError
+            A round trip would lose money, or the lowest level is not above zero.
+        """
+        name = "step_pct" if self.step_mode == "pct" else "step_abs"
+        if multiply(step, Decimal(max(self.n_buy_levels, 1))) >= anchor:
+            raise ConfigError(
+                f"{max(self.n_buy_levels, 1)} levels of {plain(step)} reach zero from"
+                f" {plain(anchor)}; use fewer levels or a smaller step",
+                name,
+            )
+        # With an absolute step the tightest gap, measured as a fraction, is the highest one.
+        low = anchor
+        if self.step_mode == "abs":
+            low = add(anchor, multiply(step, Decimal(max(self.n_sell_levels - 1, 0))))
+        if not is_profitable(low, add(low, step), self.fee_rate, self.fee_buffer_pct):
+            kept = subtract(subtract(ONE, self.fee_rate), self.fee_buffer_pct)
+            least = Fraction(add(ONE, self.fee_rate)) / Fraction(kept) - 1
+            raise ConfigError(
+                f"a step of {plain(step)} at {plain(low)} does not earn its fees: a round trip at"
+                f" fee_rate {plain(self.fee_rate)} a side and fee_buffer_pct"
+                f" {plain(self.fee_buffer_pct)} needs a step of {float(least):.4%}",
+                name,
+            )
+
+
+@dataclass(slots=True)
+class _Cell:
+    """What lies between two levels.
+
+    ``to_buy`` waits at the lower level, ``to_sell`` at the upper; a fill moves its quantity from
+    one to the other, so that their sum stays. ``is_seed`` until the first fill.
+    """
+
+    to_buy: Decimal
+    to_sell: Decimal
+    is_seed: bool = True
+
+
+class Grid(Strategy):
+    """A grid on one market.
+
+    Parameters
+    ----------
+    settings : GridSettings
+    market : Market
+        Its tick and lot sizes and minimums bound every order.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The settings name another market, or a coarser grid that does not fit the market's.
+    """
+
+    name = "grid"
+    settings_type = GridSettings
+
+    def __init__(self, settings: GridSettings, market: "Market") -> None:
+        if settings.symbol and _plain_symbol(settings.symbol) != market.symbol:
+            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        self.settings = settings
+        self.market = market
+        self.anchor: Decimal | None = None
+        self._step = ZERO
+        self._tick = _coarser(settings.tick_size, market.tick_size, "tick_size")
+        self._lot = _coarser(settings.step_size, market.lot_size, "step_size")
+        self._cells: dict[int, _Cell] = {}
+        # The lattice in integers: anchor, step and ticks as counts of one power of ten.
+        self._exponent = 0
+        self._anchor_units = self._step_units = self._tick_units = self._market_tick_units = 0
+        self._prices: dict[tuple[int, Side], Decimal] = {}
+        # What the cached decision rests on.
+        self._desired = Desired()
+        self._is_stale = True
+        self._orders: Mapping[str, LiveOrder] = {}
+        self._low_units = self._high_units = 0
+
+    @classmethod
+    def settings_from(cls, given: Mapping[str, Any]) -> GridSettings:
+        """Make settings from text and numbers; see `nkfast.strategies.settings.settings_from`."""
+        if "step_mode" not in given and "step_abs" in given and "step_pct" not in given:
+            given = {**given, "step_mode": "pct" if "grid_spread" in given else "abs"}
+        return settings_from(GridSettings, given, _ALIASES)
+
+    # Strategy ----------------------------------------------------------------------------------
+
+    def decide(self, view: MarketView) -> Desired:
+        """Return the orders that should rest; the same object while nothing has changed."""
+        bid, ask = view.book.best_bid, view.book.best_ask
+        if bid is None or ask is None:
+            return self._as_it_is(view.orders)
+        double_mid = (bid[0] + ask[0]) * self._market_tick_units
+        if (
+            not self._is_stale
+            and view.orders is self._orders
+            and self._low_units < double_mid < self._high_units
+        ):
+            return self._desired
+        if self.anchor is None:
+            mid = self.market.ticks_to_price(bid[0] + ask[0])
+            self._set_anchor(multiply(mid, Decimal("0.5")))
+            double_mid = (bid[0] + ask[0]) * self._market_tick_units
+        self._adopt(view.orders)
+        skips: list[Skip] = []
+        for side, count in zip(
+            _SIDES, (self.settings.n_buy_levels, self.settings.n_sell_levels), strict=True
+        ):
+            self._drop_left_behind(side, double_mid, view.orders)
+            self._seed(side, count, double_mid, skips)
+        desired = self._wanted(double_mid, view.orders, skips)
+        if desired != self._desired:
+            self._desired = desired
+        self._orders = view.orders
+        self._is_stale = False
+        return self._desired
+
+    def on_fill(self, fill: Fill) -> None:
+        """Move what was filled to the other side of its cell."""
+        level = _level_of(fill.slot)
+        index = level if fill.side == "buy" else level - 1
+        cell = self._cells.setdefault(index, _Cell(ZERO, ZERO))
+        cell.is_seed = False
+        if fill.side == "buy":
+            cell.to_buy = max(subtract(cell.to_buy, fill.quantity), ZERO)
+            cell.to_sell = add(cell.to_sell, fill.quantity)
+        else:
+            cell.to_sell = max(subtract(cell.to_sell, fill.quantity), ZERO)
+            cell.to_buy = add(cell.to_buy, fill.quantity)
+        self._is_stale = True
+
+    def state(self) -> dict[str, Any]:
+        """Return the anchor, the step and every cell, in plain digits."""
+        return {
+            "anchor": None if self.anchor is None else plain(self.anchor),
+            "step": plain(self._step),
+            "cells": {
+                str(index): [plain(cell.to_buy), plain(cell.to_sell), cell.is_seed]
+                for index, cell in sorted(self._cells.items())
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned; the lattice stays where it was."""
+        self.anchor = None if state["anchor"] is None else Decimal(state["anchor"])
+        self._step = Decimal(state["step"])
+        if self.anchor is not None:
+            self._lay_out()
+        self._cells = {
+            int(index): _Cell(Decimal(to_buy), Decimal(to_sell), is_seed)
+            for index, (to_buy, to_sell, is_seed) in state["cells"].items()
+        }
+        self._is_stale = True
+
+    # The lattice -------------------------------------------------------------------------------
+
+    def price_of(self, level: int, side: Side) -> Decimal:
+        """Return the price of a level, on the market's grid; not positive below the lattice."""
+        price = self._prices.get((level, side))
+        if price is None:
+            units = self._anchor_units + level * self._step_units
+            if side == "sell" and self.settings.price_rounding == "side":
+                units = -(-units // self._tick_units) * self._tick_units
+            else:
+                units = units // self._tick_units * self._tick_units
+            ticks = max(units // self._market_tick_units, 0)
+            price = self._prices[level, side] = self.market.ticks_to_price(ticks)
+        return price
+
+    def quantity_at(self, price: Decimal) -> Decimal:
+        """Return the size of a fresh order at a price: the base size, raised to the minimums."""
+        settings = self.settings
+        least = multiply(settings.min_notional_quote, add(ONE, settings.fee_buffer_pct))
+        lots = Fraction(settings.base_order_size) / Fraction(self._lot)
+        minimum = Fraction(least) / Fraction(price) / Fraction(self._lot)
+        market_minimum = Fraction(self.market.min_order_quantity(price)) / Fraction(self._lot)
+        return multiply(
+            self._lot, Decimal(max(floor(lots), ceil(minimum), ceil(market_minimum), 1))
+        )
+
+    def _set_anchor(self, mid: Decimal) -> None:
+        settings = self.settings
+        if settings.step_mode == "pct":
+            assert settings.step_pct is not None
+            step = multiply(mid, settings.step_pct)
+        else:
+            assert settings.step_abs is not None
+            step = settings.step_abs
+        settings.check_spacing(mid, step)
+        if step < self._tick:
+            raise ConfigError(
+                f"a step of {plain(step)} at {plain(mid)} is less than one tick of"
+                f" {plain(self._tick)}; use a larger step",
+                "step_pct" if settings.step_mode == "pct" else "step_abs",
+            )
+        self.anchor, self._step = mid, step
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Express the lattice in integers, so that placing a price costs no division."""
+        assert self.anchor is not None
+        values = (self.anchor, self._step, self._tick, self.market.tick_size)
+        self._exponent = min(int(value.as_tuple().exponent) for value in values)
+        self._anchor_units, self._step_units, self._tick_units, self._market_tick_units = (
+            int(value.scaleb(-self._exponent, EXACT)) for value in values
+        )
+        self._prices.clear()
+
+    def _units(self, price: Decimal) -> int:
+        return int(price.scaleb(-self._exponent, EXACT))
+
+    # Cells -------------------------------------------------------------------------------------
+
+    def _adopt(self, orders: Mapping[str, LiveOrder]) -> None:
+        """Make a cell of a live order that has none, so that it stays where it is."""
+        for slot, order in orders.items():
+            level = _level_of(slot)
+            index = level if order.side == "buy" else level - 1
+            if index not in self._cells:
+                is_buy = order.side == "buy"
+                rest = order.remaining
+                self._cells[index] = _Cell(rest if is_buy else ZERO, ZERO if is_buy else rest)
+
+    def _seed(self, side: Side, count: int, double_mid: int, skips: list[Skip]) -> None:
+        """Add cells at the nearest free levels until a side has its number of orders."""
+        have = sum(self._waits(cell, side) for cell in self._cells.values())
+        below, rest = divmod(double_mid - 2 * self._anchor_units, 2 * self._step_units)
+        self._low_units = 2 * (self._anchor_units + (below - (not rest)) * self._step_units)
+        self._high_units = 2 * (self._anchor_units + (below + 1) * self._step_units)
+        # The nearest level strictly below (above) the mid, then outwards.
+        level, direction = (below - (not rest), -1) if side == "buy" else (below + 1, 1)
+        while have < count:
+            index = level if side == "buy" else level - 1
+            low, high = self.price_of(index, "buy"), self.price_of(index + 1, "sell")
+            if low <= 0:
+                return
+            settings = self.settings
+            is_earning = is_profitable(low, high, settings.fee_rate, settings.fee_buffer_pct)
+            if is_earning and self._is_free(level, side):
+                # Sized at the lower price: the way back must satisfy the minimums as well.
+                size = self.quantity_at(low)
+                is_buy = side == "buy"
+                self._cells[index] = _Cell(size if is_buy else ZERO, ZERO if is_buy else size)
+                have += 1
+            if not is_earning and side == "sell":  # and the higher, the less
+                skips.append(Skip("UNPROFITABLE", f"{_slot(level)}: {plain(low)} to {plain(high)}"))
+                return
+            level += direction
+
+    def _waits(self, cell: _Cell, side: Side) -> bool:
+        return bool(cell.to_buy if side == "buy" else cell.to_sell)
+
+    def _is_free(self, level: int, side: Side) -> bool:
+        """Whether a fresh order may take a level: no cell of it and no order on it."""
+        own, other = (level, level - 1) if side == "buy" else (level - 1, level)
+        if own in self._cells and (self._cells[own].to_buy or self._cells[own].to_sell):
+            return False
+        neighbour = self._cells.get(other)
+        return neighbour is None or not self._waits(neighbour, "sell" if side == "buy" else "buy")
+
+    def _drop_left_behind(
+        self, side: Side, double_mid: int, orders: Mapping[str, LiveOrder]
+    ) -> None:
+        """Drop seeds that never came to rest and that the market passed by, or is far from."""
+        waiting = {
+            index: 2 * self._units(self.price_of(index if side == "buy" else index + 1, side))
+            for index, cell in self._cells.items()
+            if self._waits(cell, side)
+        }
+        is_far = False
+        if waiting and self.settings.recenter_pct is not None:
+            nearest = min(abs(units - double_mid) for units in waiting.values())
+            limit = multiply(self.settings.recenter_pct, Decimal(double_mid))
+            is_far = nearest > limit
+        for index, units in waiting.items():
+            if not self._cells[index].is_seed:
+                continue
+            is_passed = units >= double_mid if side == "buy" else units <= double_mid
+            level = index if side == "buy" else index + 1
+            if is_far or (is_passed and _slot(level) not in orders):
+                del self._cells[index]
+
+    # From cells to quotes ----------------------------------------------------------------------
+
+    def _as_it_is(self, orders: Mapping[str, LiveOrder]) -> Desired:
+        """Without a mid there is no side: what rests may go on resting, nothing is added."""
+        if orders is not self._orders or self._is_stale:
+            quotes = {
+                slot: Quote(order.side, order.price, order.remaining)
+                for slot, order in orders.items()
+            }
+            self._desired, self._orders = Desired(quotes), orders
+            self._is_stale = False
+            self._low_units = self._high_units = 0  # decide afresh once there is a mid
+        return self._desired
+
+    def _wanted(
+        self, double_mid: int, orders: Mapping[str, LiveOrder], skips: list[Skip]
+    ) -> Desired:
+        quotes: dict[str, Quote] = {}
+        for index, cell in sorted(self._cells.items(), key=lambda item: abs(item[0])):
+            for side in _SIDES:
+                if not self._waits(cell, side):
+                    continue
+                level = index if side == "buy" else index + 1
+                quote = self._quote(level, side, cell, orders, skips)
+                if quote is None:
+                    continue
+                slot = _slot(level)
+                rival = quotes.get(slot)
+                if rival is not None:
+                    quote, loser = self._choose(slot, rival, quote, double_mid, orders)
+                    skips.append(Skip("LEVEL_BUSY", f"{slot}: {loser.side} waits for the other"))
+                quotes[slot] = quote
+        return Desired(quotes, tuple(skips))
+
+    def _quote(
+        self,
+        level: int,
+        side: Side,
+        cell: _Cell,
+        orders: Mapping[str, LiveOrder],
+        skips: list[Skip],
+    ) -> Quote | None:
+        """Return the order that one side of a cell wants at its level, if it may have one."""
+        price = self.price_of(level, side)
+        wanted = cell.to_buy if side == "buy" else cell.to_sell
+        live = orders.get(_slot(level))
+        is_own = live is not None and live.side == side and live.price == price
+        source = orders.get(_slot(level + 1 if side == "buy" else level - 1))
+        is_source_live = source is not None and source.side != side
+        if live is not None and is_own and (live.remaining == wanted or is_source_live):
+            # More may come from the other level: the order keeps its place in the queue until then.
+            return Quote(side, price, min(live.remaining, wanted))
+        if is_source_live and not self.settings.counter_on_partial:
+            return None
+        quantity = self.market.round_quantity(wanted, "floor")
+        least = self.market.min_order_quantity(price)
+        minimum = self.settings.min_notional_quote if is_source_live else ZERO
+        if quantity < least or multiply(quantity, price) < minimum or quantity <= 0:
+            skips.append(
+                Skip(
+                    "BELOW_MINIMUM",
+                    f"{_slot(level)}: {side} {plain(quantity)} at {plain(price)}, the least is"
+                    f" {plain(least)} and {plain(minimum)} quote",
+                )
+            )
+            return None
+        return Quote(side, price, quantity)
+
+    def _choose(
+        self,
+        slot: str,
+        first: Quote,
+        second: Quote,
+        double_mid: int,
+        orders: Mapping[str, LiveOrder],
+    ) -> tuple[Quote, Quote]:
+        """Choose which of two orders has a level: the one that rests, else the one that can."""
+        live = orders.get(slot)
+        if live is not None:
+            wins = first.side == live.side
+        else:
+            is_below = 2 * self._units(first.price) < double_mid
+            wins = first.side == ("buy" if is_below else "sell")
+        return (first, second) if wins else (second, first)
+
+
+def _slot(level: int) -> str:
+    return f"level{level:+d}"
+
+
+def _level_of(slot: str) -> int:
+    if not slot.startswith("level"):
+        raise ValueError(f"slot {slot!r} is not a grid's")
+    return int(slot.removeprefix("level"))
+
+
+def _plain_symbol(symbol: str) -> str:
+    for separator in "/-_":
+        if separator in symbol:
+            return "/".join(part.upper() for part in symbol.split(separator, 1))
+    return symbol.upper()
+
+
+def _coarser(wished: Decimal, least: Decimal, key: str) -> Decimal:
+    if not wished:
+        return least
+    if Fraction(wished) % Fraction(least):
+        raise ConfigError(
+            f"is {plain(wished)}; give a multiple of the market's {plain(least)}", key
+        )
+    return wished
