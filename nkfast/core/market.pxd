@@ -23,6 +23,7 @@ cdef class Market:
     cdef readonly bint pause_buys
     cdef readonly bint pause_sells
     cdef readonly bint allow_market_orders
+    cdef object notional_unit  # Decimal: tick_size * lot_size
     cdef int64_t min_lots  # least lots that satisfy min_quantity, at least 1
     cdef object min_notional_units  # int: least ticks * lots that satisfy min_notional
     cdef tuple fields  # all constructor arguments in order: identity, hash and pickle

@@ -16,7 +16,6 @@ from decimal import (
     ROUND_HALF_EVEN,
     Context,
     Decimal,
-    DivisionByZero,
     Inexact,
     InvalidOperation,
     Overflow,
@@ -42,17 +41,36 @@ BUY = 1
 SELL = -1
 Side = Literal["buy", "sell"]
 
+
+
+# Nothing is taken over from decimal.DefaultContext, which a program may have changed.
+cdef object context(object rounding, list traps):
+    return Context(
+        prec=60,
+        rounding=rounding,
+        Emin=-999_999,
+        Emax=999_999,
+        capitals=1,
+        clamp=0,
+        flags=[],
+        traps=traps,
+    )
+
+
 # Products of two 19-digit counts and a rate; whatever would not be exact is an error.
-cdef object EXACT = Context(prec=60, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact])
+cdef object multiply_exactly = context(
+    ROUND_HALF_EVEN, [InvalidOperation, Overflow, Inexact]
+).multiply
 # Rounding to the grid is inexact on purpose; only a result of more than 60 digits is refused.
-cdef object GRID = Context(prec=60, traps=[InvalidOperation])
-cdef dict ROUNDINGS = {
-    "floor": ROUND_FLOOR,
-    "ceil": ROUND_CEILING,
-    "half_even": ROUND_HALF_EVEN,
+cdef dict QUANTIZE = {
+    "floor": context(ROUND_FLOOR, [InvalidOperation]).quantize,
+    "ceil": context(ROUND_CEILING, [InvalidOperation]).quantize,
+    "half_even": context(ROUND_HALF_EVEN, [InvalidOperation]).quantize,
 }
 # No count of 10^-18 in 64 bits has a digit above this power of ten.
 cdef int ADJUSTED_MAX = 18
+# A count of so many digits fits 64 bits whatever they are.
+cdef int SAFE_DIGITS = 18
 # What NonKYC charges at the base tier (protocol.md 3); the venue's metadata has no fees.
 cdef object BASE_FEE = Decimal("0.002")
 # NonKYC writes this for "no highest price" (protocol.md 3).
@@ -213,6 +231,7 @@ cdef class Market:
         self.quantity_decimals = quantity_decimals
         self.tick_size = Decimal(format_count(1, price_decimals))
         self.lot_size = Decimal(format_count(1, quantity_decimals))
+        self.notional_unit = multiply_exactly(self.tick_size, self.lot_size)
         self.min_quantity = rule_number("min_quantity", min_quantity)
         self.min_notional = rule_number("min_notional", min_notional)
         self.min_price = None if min_price is None else rule_number("min_price", min_price)
@@ -291,10 +310,10 @@ cdef class Market:
         return count_of(quantity, self.quantity_decimals)
 
     cdef object price_of(self, int64_t ticks):
-        return Decimal(format_count(ticks, self.price_decimals))
+        return multiply_exactly(ticks, self.tick_size)
 
     cdef object quantity_of(self, int64_t lots):
-        return Decimal(format_count(lots, self.quantity_decimals))
+        return multiply_exactly(lots, self.lot_size)
 
     cdef int64_t min_order_lots(self, int64_t ticks) except -1:
         cdef object lots
@@ -365,7 +384,7 @@ cdef class Market:
 
     def notional(self, int64_t ticks, int64_t lots):
         """Return price times quantity in quote, exactly, with the decimals of both."""
-        return EXACT.multiply(self.price_of(ticks), self.quantity_of(lots))
+        return multiply_exactly(<object>ticks * <object>lots, self.notional_unit)
 
     def fee(self, int64_t ticks, int64_t lots, rate):
         """Return the fee on a fill in quote, exactly: ``notional * rate``, unrounded.
@@ -389,7 +408,7 @@ cdef class Market:
             `rate` is a float.
         """
         try:
-            return EXACT.multiply(self.notional(ticks, lots), rate)
+            return multiply_exactly(self.notional(ticks, lots), rate)
         except (Inexact, InvalidOperation):
             raise FixedPointError(str(rate)[:64], "a fee of at most 60 digits") from None
 
@@ -462,17 +481,21 @@ def _rebuild(fields):
 cdef object round_to(object number, object unit, int decimals, object rounding):
     if not isinstance(number, Decimal):
         raise TypeError(f"only a Decimal is rounded, was {type(number).__name__}")
-    if rounding not in ROUNDINGS:
+    quantize = QUANTIZE.get(rounding)
+    if quantize is None:
         raise ValueError(f"rounding must be 'floor', 'ceil' or 'half_even', was {rounding!r}")
     if not number.is_finite():
         raise_number(NK_E_NAN, number, decimals)
-    if number < 0:
-        raise_number(NK_E_SIGN, number, decimals)
+    if number.is_signed():
+        if not number.is_zero():
+            raise_number(NK_E_SIGN, number, decimals)
+        number = number.copy_abs()  # no "-0.00" reaches the venue
     try:
-        rounded = number.quantize(unit, ROUNDINGS[rounding], GRID)
+        rounded = quantize(number, unit)
     except InvalidOperation:
         raise_number(NK_E_OVERFLOW, number, decimals)
-    count_of_decimal(rounded, decimals)  # it must fit, too
+    if rounded.adjusted() + decimals >= SAFE_DIGITS:
+        count_of_decimal(rounded, decimals)  # it must fit, too
     return rounded
 
 

@@ -198,6 +198,10 @@ def test_rounding_refuses_what_has_no_place_on_the_grid(price, error):
     assert type(caught.value) is error
 
 
+def test_rounding_takes_the_sign_off_zero():
+    assert str(BTC_USDT.round_price(Decimal("-0.000"), "floor")) == "0.00"
+
+
 def test_rounding_is_named_and_of_decimals():
     with pytest.raises(ValueError, match="'nearest'"):
         BTC_USDT.round_price(Decimal(1), "nearest")
