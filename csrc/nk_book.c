@@ -6,20 +6,23 @@
 
 enum {
     FIRST_ALLOCATION = 16,
-    /* Levels looked at one by one from the best on, before the rest is halved. */
-    NEAR_LEVELS = 16
+    /* Entries from the best on that are looked at one by one, and moved rather than left behind. */
+    NEAR_ENTRIES = 16,
+    /* Entries left behind are swept out when they are more than one in so many. */
+    SWEEP_SHARE = 4
 };
 
 static void
 side_init(nk_side *side, int64_t sign)
 {
     side->entries = NULL;
+    side->used = 0;
     side->count = 0;
     side->allocated = 0;
     side->sign = sign;
 }
 
-/* Make room for `needed` levels; on NK_E_MEMORY nothing changed. */
+/* Make room for `needed` entries; on NK_E_MEMORY nothing changed. */
 static nk_status
 side_reserve(nk_side *side, size_t needed)
 {
@@ -39,21 +42,21 @@ side_reserve(nk_side *side, size_t needed)
     return NK_OK;
 }
 
-/* Returns the number of levels whose key is <= key: the level itself, if it exists, is the last of
- * them. */
+/* Returns the number of entries whose key is <= key: if there is one for the key itself, it is the
+ * last of them. */
 static uint32_t
 side_find(const nk_side *side, int64_t key)
 {
     const nk_entry *entries = side->entries;
-    uint32_t high = side->count;
-    uint32_t near_end = high > NEAR_LEVELS ? high - NEAR_LEVELS : 0;
-    while (high > near_end && entries[high - 1].key > key) {
-        high--;
-    }
-    if (high > near_end || high == 0) {
+    uint32_t high = side->used;
+    uint32_t low = 0;
+    if (high <= NEAR_ENTRIES || entries[high - NEAR_ENTRIES].key <= key) {
+        while (high > 0 && entries[high - 1].key > key) {
+            high--;
+        }
         return high;
     }
-    uint32_t low = 0;
+    high -= NEAR_ENTRIES;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (entries[middle].key <= key) {
@@ -65,7 +68,42 @@ side_find(const nk_side *side, int64_t key)
     return low;
 }
 
-/* Set one level. Requires room for one more. */
+static void
+side_sweep(nk_side *side)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < side->used; i++) {
+        if (side->entries[i].size_lots > 0) {
+            side->entries[kept++] = side->entries[i];
+        }
+    }
+    assert(kept == side->count);
+    side->used = kept;
+}
+
+/* Take the lots off the entry at an index. */
+static void
+side_remove(nk_side *side, uint32_t at)
+{
+    nk_entry *entries = side->entries;
+    side->count--;
+    if (side->used - at > NEAR_ENTRIES) {
+        entries[at].size_lots = 0;
+        if ((side->used - side->count) * SWEEP_SHARE > side->used) {
+            side_sweep(side);
+        }
+        return;
+    }
+    side->used--;
+    if (at < side->used) { /* a memmove of nothing costs a call */
+        memmove(&entries[at], &entries[at + 1], (side->used - at) * sizeof *entries);
+    }
+    while (side->used > 0 && entries[side->used - 1].size_lots == 0) {
+        side->used--;
+    }
+}
+
+/* Set one level. Requires room for one more entry. */
 static void
 side_set(nk_side *side, int64_t price_ticks, int64_t size_lots)
 {
@@ -74,23 +112,25 @@ side_set(nk_side *side, int64_t price_ticks, int64_t size_lots)
     nk_entry *entries = side->entries;
     assert(price_ticks > 0 && size_lots >= 0);
     if (at > 0 && entries[at - 1].key == key) {
+        bool was_level = entries[at - 1].size_lots > 0;
         if (size_lots > 0) {
             entries[at - 1].size_lots = size_lots;
-        } else {
-            memmove(&entries[at - 1], &entries[at], (side->count - at) * sizeof *entries);
-            side->count--;
+            side->count += !was_level;
+        } else if (was_level) {
+            side_remove(side, at - 1);
         }
         return;
     }
     if (size_lots == 0) {
         return;
     }
-    assert(side->count < side->allocated);
-    if (at < side->count) { /* a memmove of nothing costs a call */
-        memmove(&entries[at + 1], &entries[at], (side->count - at) * sizeof *entries);
+    assert(side->used < side->allocated);
+    if (at < side->used) {
+        memmove(&entries[at + 1], &entries[at], (side->used - at) * sizeof *entries);
     }
     entries[at].key = key;
     entries[at].size_lots = size_lots;
+    side->used++;
     side->count++;
 }
 
@@ -111,13 +151,21 @@ side_fill(nk_side *side, const nk_level *levels, size_t count)
         entries[written].key = key;
         entries[written].size_lots = level->size_lots;
     }
+    side->used = side->count = written == count ? (uint32_t)count : 0;
     if (written == count) {
-        side->count = (uint32_t)count;
         return;
     }
-    side->count = 0;
     for (size_t i = 0; i < count; i++) {
         side_set(side, levels[i].price_ticks, levels[i].size_lots);
+    }
+}
+
+/* memcpy must not be given NULL, which an empty side has. */
+static void
+copy_entries(nk_entry *to, const nk_entry *from, size_t count)
+{
+    if (count > 0) {
+        memcpy(to, from, count * sizeof *to);
     }
 }
 
@@ -153,8 +201,8 @@ nk_book_free(nk_book *book)
 void
 nk_book_clear(nk_book *book)
 {
-    book->bids.count = 0;
-    book->asks.count = 0;
+    book->bids.used = book->bids.count = 0;
+    book->asks.used = book->asks.count = 0;
     book->sequence = -1;
     book->version++;
     book->state = NK_BOOK_EMPTY;
@@ -188,7 +236,7 @@ static nk_entry
 side_top(const nk_side *side)
 {
     static const nk_entry none = {0, 0};
-    return side->count > 0 ? side->entries[side->count - 1] : none;
+    return side->count > 0 ? side->entries[side->used - 1] : none;
 }
 
 static bool
@@ -230,30 +278,22 @@ nk_book_snapshot(nk_book *book, const nk_change *change, int64_t sequence, bool 
 static nk_status
 update_near_limit(nk_book *book, const nk_change *change)
 {
-    size_t bid_count = book->bids.count;
-    size_t ask_count = book->asks.count;
-    nk_entry *saved = malloc((bid_count + ask_count + 1) * sizeof *saved);
+    nk_side bids = book->bids;
+    nk_side asks = book->asks;
+    nk_entry *saved = malloc((bids.used + asks.used + 1) * sizeof *saved);
     if (saved == NULL) {
         return NK_E_MEMORY;
     }
-    if (bid_count > 0) {
-        memcpy(saved, book->bids.entries, bid_count * sizeof *saved);
-    }
-    if (ask_count > 0) {
-        memcpy(saved + bid_count, book->asks.entries, ask_count * sizeof *saved);
-    }
+    copy_entries(saved, bids.entries, bids.used);
+    copy_entries(saved + bids.used, asks.entries, asks.used);
     side_apply(&book->bids, change->bids, change->bid_count);
     side_apply(&book->asks, change->asks, change->ask_count);
     bool fits = book->bids.count <= book->level_limit && book->asks.count <= book->level_limit;
     if (!fits) {
-        if (bid_count > 0) {
-            memcpy(book->bids.entries, saved, bid_count * sizeof *saved);
-        }
-        if (ask_count > 0) {
-            memcpy(book->asks.entries, saved + bid_count, ask_count * sizeof *saved);
-        }
-        book->bids.count = (uint32_t)bid_count;
-        book->asks.count = (uint32_t)ask_count;
+        copy_entries(bids.entries, saved, bids.used);
+        copy_entries(asks.entries, saved + bids.used, asks.used);
+        book->bids = bids;
+        book->asks = asks;
     }
     free(saved);
     return fits ? NK_OK : NK_E_FULL;
@@ -264,17 +304,17 @@ nk_book_update(nk_book *book, const nk_change *change, int64_t sequence, bool *t
 {
     nk_entry bid = side_top(&book->bids);
     nk_entry ask = side_top(&book->asks);
-    size_t bids_needed = book->bids.count + change->bid_count;
-    size_t asks_needed = book->asks.count + change->ask_count;
+    size_t bids_after = book->bids.count + change->bid_count; /* at most */
+    size_t asks_after = book->asks.count + change->ask_count;
     assert(nk_book_turn(book, sequence) == NK_TURN_NEXT);
     if (change->bid_count > book->level_limit || change->ask_count > book->level_limit) {
         return NK_E_FULL;
     }
-    if (side_reserve(&book->bids, bids_needed) != NK_OK ||
-        side_reserve(&book->asks, asks_needed) != NK_OK) {
+    if (side_reserve(&book->bids, book->bids.used + change->bid_count) != NK_OK ||
+        side_reserve(&book->asks, book->asks.used + change->ask_count) != NK_OK) {
         return NK_E_MEMORY;
     }
-    if (NK_LIKELY(bids_needed <= book->level_limit && asks_needed <= book->level_limit)) {
+    if (NK_LIKELY(bids_after <= book->level_limit && asks_after <= book->level_limit)) {
         side_apply(&book->bids, change->bids, change->bid_count);
         side_apply(&book->asks, change->asks, change->ask_count);
     } else {
@@ -302,22 +342,24 @@ side_take_off(nk_side *side, const nk_level *own, size_t count)
     }
 }
 
+static void
+copy_side(nk_side *copy, const nk_side *side)
+{
+    copy_entries(copy->entries, side->entries, side->used);
+    copy->used = side->used;
+    copy->count = side->count;
+}
+
 nk_status
 nk_book_copy_without(const nk_book *book, const nk_change *own, nk_book *copy)
 {
     assert(copy != book);
-    if (side_reserve(&copy->bids, book->bids.count) != NK_OK ||
-        side_reserve(&copy->asks, book->asks.count) != NK_OK) {
+    if (side_reserve(&copy->bids, book->bids.used) != NK_OK ||
+        side_reserve(&copy->asks, book->asks.used) != NK_OK) {
         return NK_E_MEMORY;
     }
-    if (book->bids.count > 0) {
-        memcpy(copy->bids.entries, book->bids.entries, book->bids.count * sizeof(nk_entry));
-    }
-    if (book->asks.count > 0) {
-        memcpy(copy->asks.entries, book->asks.entries, book->asks.count * sizeof(nk_entry));
-    }
-    copy->bids.count = book->bids.count;
-    copy->asks.count = book->asks.count;
+    copy_side(&copy->bids, &book->bids);
+    copy_side(&copy->asks, &book->asks);
     copy->sequence = book->sequence;
     copy->version = book->version;
     copy->level_limit = book->level_limit;
@@ -347,10 +389,14 @@ size_t
 nk_side_depth(const nk_side *side, size_t limit, nk_level *levels)
 {
     size_t count = limit < side->count ? limit : side->count;
-    for (size_t i = 0; i < count; i++) {
-        const nk_entry *entry = &side->entries[side->count - 1 - i];
-        levels[i].price_ticks = side->sign * entry->key;
-        levels[i].size_lots = entry->size_lots;
+    size_t at = side->used;
+    for (size_t written = 0; written < count;) {
+        const nk_entry *entry = &side->entries[--at];
+        if (entry->size_lots > 0) {
+            levels[written].price_ticks = side->sign * entry->key;
+            levels[written].size_lots = entry->size_lots;
+            written++;
+        }
     }
     return count;
 }
@@ -360,13 +406,15 @@ nk_side_take(const nk_side *side, int64_t lots)
 {
     nk_walk walk = {0, 0, {0, 0}};
     assert(lots >= 0);
-    for (uint32_t i = side->count; i > 0 && walk.filled_lots < lots; i--) {
+    for (uint32_t i = side->used; i > 0 && walk.filled_lots < lots; i--) {
         const nk_entry *entry = &side->entries[i - 1];
         int64_t wanted = lots - walk.filled_lots;
         int64_t taken = entry->size_lots < wanted ? entry->size_lots : wanted;
-        walk.worst_ticks = side->sign * entry->key;
-        walk.filled_lots += taken;
-        walk.cost = nk_int128_add(walk.cost, nk_int128_multiply(walk.worst_ticks, taken));
+        if (taken > 0) {
+            walk.worst_ticks = side->sign * entry->key;
+            walk.filled_lots += taken;
+            walk.cost = nk_int128_add(walk.cost, nk_int128_multiply(walk.worst_ticks, taken));
+        }
     }
     return walk;
 }
@@ -376,7 +424,7 @@ nk_side_afford(const nk_side *side, nk_int128 budget)
 {
     int64_t lots = 0;
     assert(budget.high >= 0);
-    for (uint32_t i = side->count; i > 0; i--) {
+    for (uint32_t i = side->used; i > 0; i--) {
         const nk_entry *entry = &side->entries[i - 1];
         int64_t ticks = side->sign * entry->key;
         nk_int128 cost = nk_int128_multiply(ticks, entry->size_lots);

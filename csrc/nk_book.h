@@ -1,9 +1,10 @@
 /* nk_book.h - the price levels of one market, both sides.
  *
  * A side is one dense array with the best level at its END. Most changes happen near the best
- * price, so an insert or a removal moves a few levels, whatever the depth. A level is filed under
- * a key that grows toward the best price (the price of a bid, minus the price of an ask), so that
- * both sides run through the same code.
+ * price, so an insert or a removal moves a few levels, whatever the depth. A removal far from the
+ * best moves nothing: it leaves its entry behind with no lots, to be used again by the same price
+ * or swept out together with others. An entry is filed under a key that grows toward the best price
+ * (the price of a bid, minus the price of an ask), so that both sides run through the same code.
  */
 #ifndef NK_BOOK_H
 #define NK_BOOK_H
@@ -18,12 +19,13 @@ typedef struct nk_level {
 
 typedef struct nk_entry {
     int64_t key;       /* sign * price_ticks */
-    int64_t size_lots; /* > 0 */
+    int64_t size_lots; /* 0 in an entry left behind */
 } nk_entry;
 
 typedef struct nk_side {
-    nk_entry *entries; /* owned; keys strictly ascending: the worst level first */
-    uint32_t count;
+    nk_entry *entries;  /* owned; keys strictly ascending: the worst first; the last one has lots */
+    uint32_t used;      /* entries, with those left behind */
+    uint32_t count;     /* levels: entries that have lots */
     uint32_t allocated; /* room in `entries`, grown by doubling */
     int64_t sign;       /* +1 bids, -1 asks */
 } nk_side;
@@ -96,7 +98,8 @@ nk_status nk_book_snapshot(nk_book *book, const nk_change *change, int64_t seque
  * Requires  as nk_book_snapshot, and nk_book_turn(book, sequence) == NK_TURN_NEXT.
  * Ensures   all or nothing; with NK_OK *top_changed says whether a best level is another one.
  * Returns   NK_OK, NK_E_FULL (a side would end above the limit), NK_E_MEMORY.
- * Cost      O(distance from the best level), at most O(log count) search and one memmove a level.
+ * Cost      a level near the best: O(distance). A deep one: O(log count) to find, O(1) to change or
+ *           remove (amortised), one memmove toward the best to insert.
  */
 nk_status nk_book_update(nk_book *book, const nk_change *change, int64_t sequence,
                          bool *top_changed);
@@ -120,7 +123,7 @@ nk_side_best(const nk_side *side, nk_level *level)
     if (side->count == 0) {
         return false;
     }
-    const nk_entry *best = &side->entries[side->count - 1];
+    const nk_entry *best = &side->entries[side->used - 1];
     level->price_ticks = side->sign * best->key;
     level->size_lots = best->size_lots;
     return true;

@@ -7,7 +7,7 @@ same in a deep book as in a shallow one.
 
 cimport cython
 cimport numpy as cnp
-from cpython.long cimport PyLong_AsLongLong
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -40,14 +40,15 @@ cdef struct LevelList:
     size_t count
 
 
-cdef int64_t read_count(object number, str name) except? -1:
-    try:
-        return PyLong_AsLongLong(number)
-    except OverflowError:
-        raise NumberOverflowError(f"of {number.bit_length()} bits", f"{name}, 64 bits") from None
+cdef inline int64_t read_count(object number, str name) except? -1:
+    cdef int overflow = 0
+    cdef int64_t count = PyLong_AsLongLongAndOverflow(number, &overflow)
+    if overflow != 0:
+        raise NumberOverflowError(f"of {number.bit_length()} bits", f"{name}, 64 bits")
+    return count
 
 
-cdef int read_level(object item, nk_level *level) except -1:
+cdef inline int read_level(object item, nk_level *level) except -1:
     cdef object ticks, lots
     if PyTuple_CheckExact(item) and PyTuple_GET_SIZE(item) == 2:
         ticks = <object>PyTuple_GET_ITEM(item, 0)
