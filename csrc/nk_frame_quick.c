@@ -3,6 +3,8 @@
 
 #include "nk_fixed.h"
 
+/* The last byte of the frame, its closing brace, lies at `end` and can be read there: it is neither
+ * blank nor digit, so that loops over those need no bound. */
 typedef struct cursor {
     const char *at;
     const char *end;
@@ -11,11 +13,16 @@ typedef struct cursor {
 /* Numbers of at most this many digits, after scaling too, cannot overflow. */
 enum { SAFE_DIGITS = 18 };
 
+NK_INLINE bool
+is_blank(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 NK_INLINE void
 skip_blanks(cursor *in)
 {
-    while (in->at < in->end &&
-           (*in->at == ' ' || *in->at == '\n' || *in->at == '\r' || *in->at == '\t')) {
+    while (NK_UNLIKELY(is_blank(*in->at))) {
         in->at++;
     }
 }
@@ -34,14 +41,31 @@ take_text(cursor *in, const char *text, size_t length)
 
 #define TAKE(in, literal) take_text(in, literal, sizeof(literal) - 1)
 
-/* Take `"name" :` */
-#define TAKE_NAME(in, literal) (TAKE(in, "\"" literal "\"") && TAKE(in, ":"))
+/* Take a quoted name and its colon, or nothing. */
+NK_INLINE bool
+take_name(cursor *in, const char *name, size_t length)
+{
+    cursor start = *in;
+    if (take_text(in, name, length) && TAKE(in, ":")) {
+        return true;
+    }
+    *in = start;
+    return false;
+}
+
+/* Take `"name":`, with blanks or without. */
+#define TAKE_NAME(in, name) \
+    (TAKE(in, "\"" name "\":") || take_name(in, "\"" name "\"", sizeof(name) + 1))
+
+/* Take `before"name":`, with blanks or without. */
+#define TAKE_NAME_AFTER(in, before, name) \
+    (TAKE(in, before "\"" name "\":") || (TAKE(in, before) && TAKE_NAME(in, name)))
 
 /* Take a string of plain ASCII; its text lies between *text and *text + *length. */
 NK_INLINE bool
 take_string(cursor *in, const char **text, size_t *length)
 {
-    if (in->at == in->end || *in->at != '"') {
+    if (*in->at != '"') {
         return false;
     }
     const char *at = in->at + 1;
@@ -61,32 +85,38 @@ take_string(cursor *in, const char **text, size_t *length)
     return true;
 }
 
+NK_INLINE const char *
+read_digits(const char *at, uint64_t *number)
+{
+    for (;; at++) {
+        unsigned digit = (unsigned)(unsigned char)*at - '0';
+        if (digit > 9) {
+            return at;
+        }
+        *number = *number * 10 + digit; /* may wrap: the count of digits tells */
+    }
+}
+
 /* Take digits with at most one point between them: the digits as one number, how many, and how many
  * after the point. JSON numbers may not begin with a zero too many. */
 NK_INLINE bool
 take_digits(cursor *in, uint64_t *mantissa, int *digit_count, int *fraction_count)
 {
-    const char *at = in->at;
-    const char *end = in->end;
-    const char *begin = at;
-    const char *point = NULL;
-    bool is_quoted = at < end && *at == '"';
+    const bool is_quoted = *in->at == '"';
+    const char *begin = in->at + is_quoted;
     uint64_t number = 0;
-    begin = at += is_quoted;
-    for (; at < end; at++) {
-        unsigned digit = (unsigned)*at - '0';
-        if (digit <= 9) {
-            number = number * 10 + digit;
-        } else if (*at == '.' && point == NULL) {
-            point = at;
-        } else {
-            break;
+    const char *at = read_digits(begin, &number);
+    ptrdiff_t whole = at - begin;
+    ptrdiff_t fraction = 0;
+    if (*at == '.') {
+        const char *point = at;
+        at = read_digits(point + 1, &number);
+        fraction = at - point - 1;
+        if (fraction == 0) {
+            return false;
         }
     }
-    ptrdiff_t length = at - begin;
-    ptrdiff_t whole = point != NULL ? point - begin : length;
-    ptrdiff_t fraction = point != NULL ? at - point - 1 : 0;
-    if (length > SAFE_DIGITS + 1 || whole == 0 || (point != NULL && fraction == 0) || at == end) {
+    if (whole == 0 || whole + fraction > SAFE_DIGITS) {
         return false;
     }
     if (is_quoted ? *at != '"' : whole > 1 && *begin == '0') {
@@ -97,7 +127,7 @@ take_digits(cursor *in, uint64_t *mantissa, int *digit_count, int *fraction_coun
     *fraction_count = (int)fraction;
     in->at = at + is_quoted;
     skip_blanks(in);
-    return *digit_count <= SAFE_DIGITS;
+    return true;
 }
 
 /* Take an amount and scale it; *is_cut says whether a digit beyond the decimals was lost. */
@@ -139,9 +169,9 @@ take_levels(cursor *in, const nk_listing *listing, nk_level *levels, size_t limi
     do {
         bool is_cut;
         nk_level *level = &levels[taken];
-        if (taken == limit || !TAKE(in, "{") || !TAKE_NAME(in, "price") ||
+        if (taken == limit || !TAKE_NAME_AFTER(in, "{", "price") ||
             !take_amount(in, listing->price_decimals, &level->price_ticks, &is_cut) || is_cut ||
-            level->price_ticks == 0 || !TAKE(in, ",") || !TAKE_NAME(in, "quantity") ||
+            level->price_ticks == 0 || !TAKE_NAME_AFTER(in, ",", "quantity") ||
             !take_amount(in, listing->quantity_decimals, &level->size_lots, &is_cut) ||
             !TAKE(in, "}")) {
             return false;
@@ -168,10 +198,10 @@ static int32_t
 foresee_symbol(cursor in, const nk_scanner *scanner)
 {
     static const char name[] = "\"symbol\"";
-    ptrdiff_t length = (ptrdiff_t)sizeof name - 1;
-    for (const char *at = in.end - length; at >= in.at; at--) {
-        if (*at == '"' && memcmp(at, name, (size_t)length) == 0) {
-            in.at = at;
+    const ptrdiff_t length = (ptrdiff_t)sizeof name - 1;
+    for (ptrdiff_t ahead = in.end - in.at - length; ahead >= 0; ahead--) {
+        if (memcmp(in.at + ahead, name, (size_t)length) == 0) {
+            in.at += ahead;
             return TAKE_NAME(&in, "symbol") ? take_symbol(&in, scanner) : -1;
         }
     }
@@ -183,12 +213,11 @@ take_sequence(cursor *in, int64_t *sequence)
 {
     uint64_t number;
     int digit_count, fraction_count;
-    const char *begin = in->at;
     if (!take_digits(in, &number, &digit_count, &fraction_count) || fraction_count > 0) {
         return false;
     }
     *sequence = (int64_t)number;
-    return begin < in->at;
+    return true;
 }
 
 /* The time of a book is not used, but it has to be JSON: a plain string or digits. */
@@ -260,15 +289,19 @@ take_params(cursor *in, nk_scanner *scanner, nk_frame *frame)
 bool
 nk_frame_scan_quick(nk_scanner *scanner, const char *text, size_t length, nk_frame *frame)
 {
-    cursor in = {text, text + length};
-    if (!TAKE(&in, "{")) {
+    while (length > 0 && is_blank(text[length - 1])) {
+        length--;
+    }
+    if (length == 0 || text[length - 1] != '}') {
         return false;
     }
-    if (TAKE_NAME(&in, "jsonrpc") && (!TAKE(&in, "\"2.0\"") || !TAKE(&in, ","))) {
-        return false;
-    }
-    if (!TAKE_NAME(&in, "method")) {
-        return false;
+    cursor in = {text, text + length - 1};
+    if (!TAKE(&in, "{\"jsonrpc\":\"2.0\",\"method\":")) {
+        if (!TAKE(&in, "{") ||
+            (TAKE_NAME(&in, "jsonrpc") && (!TAKE(&in, "\"2.0\"") || !TAKE(&in, ","))) ||
+            !TAKE_NAME(&in, "method")) {
+            return false;
+        }
     }
     if (TAKE(&in, "\"updateOrderbook\"")) {
         frame->kind = NK_FRAME_UPDATE;
@@ -277,6 +310,6 @@ nk_frame_scan_quick(nk_scanner *scanner, const char *text, size_t length, nk_fra
     } else {
         return false;
     }
-    return TAKE(&in, ",") && TAKE_NAME(&in, "params") && TAKE(&in, "{") &&
-           take_params(&in, scanner, frame) && TAKE(&in, "}") && in.at == in.end;
+    return TAKE_NAME_AFTER(&in, ",", "params") && TAKE(&in, "{") &&
+           take_params(&in, scanner, frame) && in.at == in.end;
 }
