@@ -168,6 +168,7 @@ class PaperVenue:
         self._requests = deque()
         self._dirty: dict[str, int] = {}
         self._rejected_trade_frames = 0
+        self._feed_task: asyncio.Task[None] | None = None
 
     @property
     def markets(self) -> Mapping[str, Market]:
@@ -237,8 +238,9 @@ class PaperVenue:
 
     async def close(self) -> None:
         """Stop the feed; requests on their way never arrive, orders stay as they are."""
-        self._feed_task.cancel()
-        await asyncio.wait([self._feed_task])
+        if self._feed_task is not None:
+            self._feed_task.cancel()
+            await asyncio.wait([self._feed_task])
         while self._requests:
             future, _ = self._requests.popleft()
             if not future.done():

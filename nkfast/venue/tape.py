@@ -30,6 +30,7 @@ _TIME_DIGITS = len(str(_MAX_UNIX_NS))
 #: More decimals than NonKYC uses anywhere (protocol.md section 3), within what int64 can hold.
 _MAX_PRICE_DECIMALS = 13
 _MAX_QUANTITY_DECIMALS = 8
+_DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -336,7 +337,7 @@ def survey(path: str | Path) -> TapeSurvey:
 def _parse_object(frame: bytes) -> dict[str, Any] | None:
     # Numbers stay text: their digits are what is surveyed, and no frame can cost a huge integer.
     try:
-        value = json.loads(frame, parse_float=str, parse_int=str)
+        value = _DECODER.decode(frame.decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

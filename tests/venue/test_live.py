@@ -297,7 +297,7 @@ async def test_account_news_that_cannot_be_read_is_counted_and_harmless() -> Non
             b'{"jsonrpc":"2.0","method":"balanceUpdate","params":{"ticker":"XMR"}}',
             b'{"jsonrpc":"2.0","method":"updateTrades","params":{"symbol":"XMR/USDT","data":3}}',
         )
-        for connection in s.server._connections:
+        for connection in s.server.connections:
             for frame in bad:
                 connection.push(frame)
         accepted = await s.submit("nk-1", "buy", "1", "150.00")

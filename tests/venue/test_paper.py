@@ -444,6 +444,16 @@ def test_start_refuses_unknown_symbols_and_a_feed_without_snapshot() -> None:
     run_virtual(main, START_NS)
 
 
+def test_a_venue_that_never_started_can_be_closed() -> None:
+    async def main(clock: VirtualClock) -> None:
+        venue = PaperVenue(feed=Script(), markets=[MARKET], funds=FUNDS, clock=clock)
+        assert venue.markets == {}
+        assert set(venue.counters.values()) == {0}
+        await venue.close()
+
+    run_virtual(main, START_NS)
+
+
 def test_the_end_and_the_failure_of_a_feed_are_told() -> None:
     async def main(clock: VirtualClock) -> None:
         ended, failed = Desk(clock), Desk(clock)
