@@ -42,7 +42,6 @@ SELL = -1
 Side = Literal["buy", "sell"]
 
 
-
 # Nothing is taken over from decimal.DefaultContext, which a program may have changed.
 cdef object context(object rounding, list traps):
     return Context(

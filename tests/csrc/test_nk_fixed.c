@@ -109,6 +109,8 @@ test_parse_refuses(void)
         {"9223372036854775808", 0, NK_E_OVERFLOW},
         {"-9223372036854775809", 0, NK_E_OVERFLOW},
         {"9999999999999999999", 0, NK_E_OVERFLOW},
+        {"18446744073709551617", 0, NK_E_OVERFLOW}, /* 2^64 + 1 would wrap to 1 */
+        {"-18446744073709551617", 0, NK_E_OVERFLOW},
         {"10", 18, NK_E_OVERFLOW},
         {"999999999999", 18, NK_E_OVERFLOW},
         {"99999999999999999999999999999999999999999", 0, NK_E_OVERFLOW},
@@ -196,6 +198,9 @@ test_multiply_rounds_the_exact_product(void)
         {INT64_MIN, INT64_MAX, 36, -86, -85, -85},
         {INT64_MAX, INT64_C(1000000000000000000), 18, INT64_MAX, INT64_MAX, INT64_MAX},
         {INT64_MIN, INT64_C(1000000000000000000), 18, INT64_MIN, INT64_MIN, INT64_MIN},
+        /* nothing is left over but what the first of two divisions drops */
+        {1, 1, 19, 0, 1, 0},
+        {-1, 1, 19, -1, 0, 0},
         /* 2.5 exactly, and a little to either side, seen only by the first of two divisions */
         {INT64_C(5000000000000000000), INT64_C(500000000000000000), 36, 2, 3, 2},
         {INT64_C(5000000000000000001), INT64_C(500000000000000000), 36, 2, 3, 3},
@@ -217,6 +222,9 @@ test_multiply_rounds_the_exact_product(void)
     }
     int64_t value = -77;
     CHECK(nk_fixed_multiply(INT64_MAX, 2, 0, NK_ROUND_FLOOR, &value) == NK_E_OVERFLOW);
+    /* UINT64_MAX + 0.4: rounding up carries into the high word. */
+    CHECK(nk_fixed_multiply(22, INT64_C(8384883669867978007), 1, NK_ROUND_CEIL, &value) ==
+          NK_E_OVERFLOW);
     CHECK(nk_fixed_multiply(INT64_MIN, -1, 0, NK_ROUND_FLOOR, &value) == NK_E_OVERFLOW);
     CHECK(nk_fixed_multiply(INT64_MAX, INT64_MAX, 0, NK_ROUND_CEIL, &value) == NK_E_OVERFLOW);
     /* INT64_MAX + 0.2 and its negative, whose floor is INT64_MIN. */
@@ -287,6 +295,8 @@ test_int128(void)
     }
     nk_uint128 top = nk_uint128_multiply(UINT64_MAX, UINT64_MAX);
     CHECK(top.high == UINT64_MAX - 1 && top.low == 1);
+    nk_int128 word = nk_int128_multiply(-(INT64_C(1) << 32), INT64_C(1) << 32);
+    CHECK(word.high == -1 && word.low == 0);
     nk_int128 least = nk_int128_multiply(INT64_MIN, INT64_MAX);
     nk_int128 sum = nk_int128_add(least, nk_int128_multiply(INT64_MIN, -INT64_MAX));
     CHECK(sum.low == 0 && sum.high == 0);

@@ -148,6 +148,18 @@ test_agrees_with_portable(const nk_sha256_engine *engine)
     }
 }
 
+/* A length beyond 32 bits, without hashing so much: the last block is known. */
+static void
+test_long_lengths(const nk_sha256_engine *engine)
+{
+    uint8_t last[NK_SHA256_BLOCK_BYTES] = {0x80};
+    nk_sha256_state expected = nk_sha256_initial, state = nk_sha256_initial;
+    last[NK_SHA256_BLOCK_BYTES - 7] = 0x12; /* 8 * 0x0002400000000000 bits, big-endian */
+    engine->compress(&expected, last, 1);
+    nk_sha256_finish(engine, &state, UINT64_C(0x0002400000000000), NULL, 0);
+    CHECK(memcmp(&state, &expected, sizeof state) == 0);
+}
+
 static void
 test_hex_has_every_digit(const nk_sha256_engine *engine)
 {
@@ -181,6 +193,7 @@ main(void)
             test_digests(engine);
             test_hmacs(engine);
             test_agrees_with_portable(engine);
+            test_long_lengths(engine);
             test_hex_has_every_digit(engine);
         }
     }
