@@ -180,6 +180,16 @@ class Exchange:
             raise refusal(2001, "Symbol not found")
         return found
 
+    def remember_trade(
+        self, listing: Listing, side: Side, ticks: int, lots: int, time_ms: int
+    ) -> None:
+        """Enter a trade of the past, between parties who are long gone.
+
+        It gives a market a history before anybody trades; no money moves, nobody is told.
+        """
+        listing.record(Trade(self._ids.next(time_ms), listing, ticks, lots, side, time_ms))
+        listing.sequences.trades += 1
+
     # Orders.
 
     def submit(self, account: Account, form: OrderForm, now_ms: int) -> Order:

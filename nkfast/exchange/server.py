@@ -73,6 +73,8 @@ class ExchangeSettings:
         A file or rows in the shape of the reply of ``market/getlist``; None: fourteen markets.
     speed : float
         How much faster than real the crowd lives; 0: there is no crowd.
+    history_s : int
+        How far back the markets remember trades at the start; there are none without a crowd.
     tick_interval_s : float
         How often the crowd acts.
     ping_interval_s : float
@@ -96,6 +98,7 @@ class ExchangeSettings:
     more_accounts: tuple[AccountSettings, ...] = ()
     markets: str | Path | Sequence[Mapping[str, Any]] | None = None
     speed: float = 1.0
+    history_s: int = 86_400
     tick_interval_s: float = 0.05
     ping_interval_s: float = 60.0
     outbound_bytes_max: int = 32 << 20
@@ -223,6 +226,7 @@ class ExchangeServer:
             unauthorized_code=settings.unauthorized_code,
         )
         self.crowd = Crowd(self.exchange, seed=settings.seed, speed=settings.speed, now_ms=now_ms)
+        self.crowd.recall(settings.history_s)
         self.accounts: dict[str, Account] = {}
         for wanted in settings.accounts():
             self._open_account(wanted)

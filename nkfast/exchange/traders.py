@@ -11,7 +11,7 @@ The same seed and the same times of `Crowd.step` give the same orders.
 import math
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import accumulate
 from typing import Final
@@ -45,6 +45,8 @@ _WEALTH_USD: Final = 10**12  # of each trader in each asset: never the limit
 _STAKE_USD: Final = 10_000  # of a user's account in each asset
 _ACTIONS_PER_STEP_MAX: Final = 100
 _TAKES_PER_ACTION_MAX: Final = 4
+#: Between two trades of the past.
+_PAST_INTERVAL_S: Final = 300
 _LIQUID_QUOTES: Final = frozenset({"USDT", "USD", "USDC"})
 _LIQUID_BASES: Final = frozenset({"BTC", "ETH", "XMR", "LTC", "DOGE"})
 #: Markets beyond this count get thinner books, so that a long list starts quickly.
@@ -75,6 +77,11 @@ class _Value:
             noise = generator.gauss(0.0, self._volatility * math.sqrt(passed_s))
             self._log += drift * min(passed_s, _TREND_SECONDS) + noise
         return self.start_usd * math.exp(self._log)
+
+    def path(self, times_s: Iterable[int], generator: random.Random) -> list[float]:
+        """Return the values of another life at growing times, from the same beginning."""
+        other = _Value(self.start_usd, self._volatility)
+        return [other.at(time_s, generator) for time_s in times_s]
 
 
 class _Pit:
@@ -119,6 +126,27 @@ class Crowd:
             self._open_accounts()
             self._open_pits(now_ms)
         self._weights = list(accumulate(pit.actions_per_s for pit in self._pits))
+
+    def recall(self, seconds: int) -> None:
+        """Give every market of the crowd a past, up to where its values begin.
+
+        Call it once, before the first step.
+        """
+        # A walk that is drawn back to its start looks the same in both directions of time.
+        interval_s = _PAST_INTERVAL_S if len(self._pits) <= _FULL_BOOK_COUNT_MAX else 3_600
+        paths = {
+            asset: value.path(range(0, seconds, interval_s), self._generator)
+            for asset, value in self._values.items()
+        }
+        for number in reversed(range(len(range(0, seconds, interval_s)))):
+            time_ms = self._last_ms - number * interval_s * 1000 - 1
+            for pit in self._pits:
+                listing = pit.listing
+                price = paths[listing.market.base][number] / paths[listing.market.quote][number]
+                ticks = max(1, round(price * 10.0**listing.price_decimals))
+                side: Side = "buy" if self._generator.random() < 0.5 else "sell"
+                lots = self._lots(pit, ticks)
+                self._exchange.remember_trade(listing, side, ticks, lots, time_ms)
 
     def stake(self) -> dict[str, str]:
         """Return balances for a user's account: the same worth of every asset, rounded."""

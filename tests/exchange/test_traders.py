@@ -106,3 +106,17 @@ def test_crowd_leaves_a_paused_market_alone() -> None:
     for number in range(20):
         crowd.step(NOW_MS + 50 * number)
     assert listing.depth() == before
+
+
+def test_past_leads_up_to_the_present() -> None:
+    exchange = Exchange(DEFAULT_MARKETS, now_ms=NOW_MS)
+    crowd = Crowd(exchange, seed=1, speed=1, now_ms=NOW_MS)
+    crowd.recall(86_400)
+    for listing in exchange.listings.values():
+        times = [trade.time_ms for trade in listing.trades]
+        assert times == sorted(times) and NOW_MS - 86_400_000 <= times[0] < times[-1] < NOW_MS
+        assert listing.sequences.trades == len(times) == 288
+        bids, asks = listing.depth()
+        assert bids[0][0] * 0.99 <= listing.last_ticks <= asks[0][0] * 1.01
+        assert len(list(listing.candles.bars(60))) >= 24
+    assert violations(exchange) == []
