@@ -207,26 +207,27 @@ class LiveVenue:
             # Otherwise the venue may cut digits off, and the echo could not be compared.
             strict_validate=True,
         )
-        sent = self._connection().send_new_order(request)
+        websocket = self._websocket
+        if websocket is None or self._is_closed:
+            return _not_open()
+        sent = websocket.send_new_order(request)
         if _was_not_sent(sent):
             return self._answer(self._accepted(lambda: self._rest.create_order(request)))
         return self._answer(self._accepted(lambda: sent))
 
     def cancel(self, symbol: str, client_id: str, order_id: str) -> asyncio.Future[OrderUpdate]:
         """Ask to cancel, by the venue's id where it is known; the way is chosen as in `submit`."""
+        websocket = self._websocket
+        if websocket is None or self._is_closed:
+            return _not_open()
         name = order_id or client_id
         if order_id:
-            sent = self._connection().send_cancel_order(order_id=order_id)
+            sent = websocket.send_cancel_order(order_id=order_id)
         else:
-            sent = self._connection().send_cancel_order(user_provided_id=client_id)
+            sent = websocket.send_cancel_order(user_provided_id=client_id)
         if _was_not_sent(sent):
             return self._answer(self._cancelled(lambda: self._rest.cancel_order(name), name))
         return self._answer(self._cancelled(lambda: sent, name))
-
-    def _connection(self) -> WebSocketClient:
-        if self._websocket is None:
-            raise UnreachableError("the venue was not started", sent="no")
-        return self._websocket
 
     def _answer(self, answer: Coroutine[Any, Any, OrderUpdate]) -> asyncio.Future[OrderUpdate]:
         task = self._loop.create_task(answer)
@@ -348,7 +349,7 @@ class LiveVenue:
             self._live.set_result(None)
 
     def _on_connection(self, is_up: bool, reason: str) -> None:
-        if self._is_started:
+        if self._is_started and not self._is_closed:
             self._listener.on_connection(is_up, reason)
 
     def _reading(self, handle: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -400,6 +401,12 @@ def _was_not_sent(sent: asyncio.Future[Any]) -> bool:
         return False
     error = sent.exception()
     return isinstance(error, UnreachableError) and error.sent == "no"
+
+
+def _not_open() -> asyncio.Future[OrderUpdate]:
+    future: asyncio.Future[OrderUpdate] = asyncio.get_running_loop().create_future()
+    future.set_exception(UnreachableError("the venue is not open", sent="no"))
+    return future
 
 
 def _object(value: Any) -> Mapping[str, Any]:

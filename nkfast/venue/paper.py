@@ -572,17 +572,11 @@ def _read_trades(frame: bytes, market: Market) -> list[tuple[PublicTrade, int, i
     message = decode_frame(frame)
     if message.method != "updateTrades":
         return []  # a snapshot tells what happened before we watched
-    rows = message.params.get("data") if isinstance(message.params, Mapping) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise WireError("updateTrades without a list of trades")
     trades = []
-    for row in rows:
-        trade = Trade.from_wire(row)
+    for trade in Trade.from_stream(message.params):
         ticks = market.price_to_ticks(trade.price)
         # As in the book: a part of a lot is nothing.
         lots = market.quantity_to_lots(market.round_quantity(trade.quantity, "floor"))
-        if ticks == 0:
-            raise WireError("trade at a price of zero", trade.trade_id)
         public = PublicTrade(
             symbol=market.symbol,
             trade_id=trade.trade_id,

@@ -263,6 +263,49 @@ async def test_a_cancel_over_rest_tells_what_was_filled() -> None:
         assert (final.status, final.executed) == (VenueStatus.CANCELLED, D("0.5"))
 
 
+async def test_a_cancel_whose_fills_cannot_be_read_is_unknown() -> None:
+    class Forgetful(AsyncRestClient):
+        async def get_order(self, order_id: str) -> OrderStatus:
+            raise errors.UnreachableError("gone", endpoint="/getorder")
+
+    async with scene(Forgetful) as s:
+        await s.submit("nk-1", "buy", "2", "159.50")
+        futures: list[asyncio.Future[OrderUpdate]] = []
+        s.heard.on_down = lambda: futures.append(s.venue.cancel(SYMBOL, "nk-1", ""))
+        await s.server.hang_up()
+        await until(lambda: futures)
+        with pytest.raises(errors.OutcomeUnknownError, match="fills could not be read"):
+            await futures[0]
+
+
+async def test_a_venue_that_is_not_open_sends_nothing() -> None:
+    async with scene() as s:
+        await s.venue.close()
+        assert s.heard.connections == [True]  # closing is no loss
+        with pytest.raises(errors.UnreachableError, match="not open"):
+            await s.submit("nk-1", "buy", "1", "150.00")
+        idle = LiveVenue(
+            rest=s.rest, websocket=partial(WebSocketClient, s.server.ws_url, US), clock=RealClock()
+        )
+        with pytest.raises(errors.UnreachableError) as refused:
+            await idle.submit(NewOrder("nk-1", SYMBOL, "buy", D(1), D(150)))
+        assert refused.value.sent == "no"
+        with pytest.raises(errors.UnreachableError, match="not open"):
+            await idle.cancel(SYMBOL, "nk-1", "")
+        assert set(idle.counters.values()) == {0}
+        await idle.close()
+
+
+async def test_giving_up_the_wait_cancels_nothing_else() -> None:
+    async with scene() as s:
+        future = s.submit("nk-1", "buy", "1", "150.00")
+        future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await future
+        await until(lambda: s.heard.statuses("nk-1"))
+        assert (await s.submit("nk-2", "buy", "1", "150.00")).status is VenueStatus.OPEN
+
+
 async def test_orders_are_found_by_client_id() -> None:
     async with scene() as s:
         assert await s.venue.find_order(SYMBOL, "nk-1") is None
@@ -384,6 +427,8 @@ async def test_a_list_of_fills_that_does_not_go_on_is_an_error() -> None:
 
 async def test_open_orders_are_read_over_all_pages() -> None:
     class ManyOrders(AsyncRestClient):
+        count = 700
+
         async def get_orders(
             self,
             symbol: Any = None,
@@ -403,9 +448,12 @@ async def test_open_orders_are_read_over_all_pages() -> None:
                     "quantity": "1",
                     "status": "Active",
                 }
-                for n in range(700)
+                for n in range(skip, min(skip + limit, self.count))
             ]
-            return [OrderStatus.from_wire(row) for row in rows[skip : skip + limit]]
+            return [OrderStatus.from_wire(row) for row in rows]
 
     async with scene(ManyOrders) as s:
         assert len(await s.venue.open_orders(SYMBOL)) == 700
+        ManyOrders.count = 1_000_000
+        with pytest.raises(errors.UnreachableError, match="more than 20000 rows"):
+            await s.venue.open_orders(SYMBOL)

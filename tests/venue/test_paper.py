@@ -10,6 +10,7 @@ import pytest
 
 from nkfast import errors
 from nkfast.core.market import Market
+from nkfast.venue import paper
 from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.paper import Deliver, PaperVenue
 from nkfast.venue.port import Execution, Holding, NewOrder, OrderUpdate, PublicTrade, VenueStatus
@@ -370,6 +371,50 @@ def test_closing_tells_requests_on_their_way() -> None:
     run_virtual(main, START_NS)
 
 
+def test_giving_up_the_wait_does_not_take_the_order_back() -> None:
+    async def scene(desk: Desk) -> None:
+        future = desk.venue.submit(NewOrder("c1", "AAA/USDT", "buy", D(1), D("9.00")))
+        refused = desk.venue.submit(NewOrder("c1", "AAA/USDT", "buy", D(1), D("9.00")))
+        future.cancel()
+        refused.cancel()
+        await asyncio.sleep(1)
+        found = await desk.venue.find_order("AAA/USDT", "c1")
+        assert found is not None
+        assert found.status is VenueStatus.OPEN
+        assert [update.client_id for update in desk.heard.orders] == ["c1"]
+
+    at_desk(scene, latency_ns=10**6)
+
+
+def test_finished_orders_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "_REMEMBERED", 2)
+
+    async def scene(desk: Desk) -> None:
+        for name in ("a", "b", "c"):
+            await desk.order("buy", "1", "9.00", name)
+            await desk.venue.cancel("AAA/USDT", name, "")
+        assert await desk.venue.find_order("AAA/USDT", "a") is None
+        assert await desk.venue.find_order("AAA/USDT", "c") is not None
+
+    at_desk(scene)
+
+
+def test_a_market_that_nobody_watches_takes_no_order() -> None:
+    async def main(clock: VirtualClock) -> None:
+        other = Market("BBB/USDT", 2, 3)
+        venue = PaperVenue(feed=Script(SNAPSHOT), markets=[MARKET, other], funds=FUNDS, clock=clock)
+        await venue.start(["AAA/USDT"], Recorder())
+        for symbol, refusal in (
+            ("BBB/USDT", errors.MarketPausedError),
+            ("ZZZ/USDT", errors.SymbolNotFoundError),
+        ):
+            with pytest.raises(refusal):
+                await venue.submit(NewOrder("c1", symbol, "buy", D(1), D("9.00")))
+        await venue.close()
+
+    run_virtual(main, START_NS)
+
+
 def test_a_gap_stops_the_market_until_the_next_snapshot() -> None:
     async def scene(desk: Desk) -> None:
         await desk.order("buy", "1", "10.00")
@@ -418,13 +463,16 @@ def test_what_cannot_be_read_changes_nothing_and_is_counted() -> None:
             trades_frame(("buy", "NaN", "5")),
             trades_frame(("buy", "10.00", "50"), method="snapshotTrades"),
             b'{"method":"updateTrades","params":{"symbol":"AAA/USDT","data":7}}',
+            trades_frame(("buy", "10.00", "5")).replace(b"2021-04-17T", b"yesterday"),
         ]
         for frame in bad:
             desk.deliver(frame)
         assert desk.venue.book("AAA/USDT").version == version
         assert desk.heard.executions == []
         assert desk.heard.trades == []
-        assert sum(desk.venue.counters.values()) >= len(bad)
+        counters = desk.venue.counters
+        assert counters["trades_rejected"] == 1
+        assert counters["rejected"] + counters["other"] + counters["trades"] == len(bad)
 
     at_desk(scene)
 
@@ -439,6 +487,14 @@ def test_start_refuses_unknown_symbols_and_a_feed_without_snapshot() -> None:
         venue = PaperVenue(feed=silent, markets=[MARKET], funds=FUNDS, clock=clock)
         with pytest.raises(errors.UnreachableError, match="before a snapshot of AAA/USDT"):
             await venue.start(["AAA/USDT"], desk.heard)
+        await venue.close()
+        failing = Script()
+        failing.end(OSError("disk gone"))
+        venue = PaperVenue(feed=failing, markets=[MARKET], funds=FUNDS, clock=clock)
+        with pytest.raises(errors.UnreachableError, match="disk gone"):
+            await venue.start(["AAA/USDT"], desk.heard)
+        with pytest.raises(OSError, match="disk gone"):
+            await venue.ended
         await venue.close()
 
     run_virtual(main, START_NS)

@@ -65,6 +65,23 @@ def test_taken_stays_taken_until_the_recording_shows_less(recorded: list[int], f
     assert sum(fill.lots for fill in fills) == free
 
 
+def test_an_order_can_walk_through_many_levels() -> None:
+    market = Recorded([], [(100 + n, 1) for n in range(100)])
+    _, fills = market.order("buy", 90, 1000)
+    assert [fill.ticks for fill in fills] == list(range(100, 190))
+    _, fills = market.order("buy", 90, 1000)
+    assert [fill.ticks for fill in fills] == list(range(190, 200))
+
+
+def test_trades_at_the_lowest_price_of_all_are_followed() -> None:
+    market = Recorded([], [])
+    market.order("sell", 3, 1)
+    assert short(market.paper.on_print("buy", 1, 2, 0)) == [(1, 2, True)]
+    market = Recorded([(1, 1)], [])
+    market.order("buy", 3, 1)
+    assert short(market.paper.on_print("sell", 1, 2, 0)) == [(1, 1, True)]
+
+
 def test_a_market_order_fills_what_there_is_and_is_gone() -> None:
     market = Recorded([(100, 5), (99, 2)], [(101, 3)])
     assert market.paper.cost("sell", 6) == (6, 599)

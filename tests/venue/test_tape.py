@@ -107,6 +107,11 @@ def test_a_line_that_is_no_record_is_left_out_and_counted(
     assert reader.rejected == {kind: 1}
 
 
+def test_a_limit_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="was 0"):
+        TapeReader(tmp_path / "t.tsv", max_frame_bytes=0)
+
+
 def test_a_frame_of_exactly_the_limit_passes(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes(b"%d\t%b\r\n" % (T0, b"x" * 100))
