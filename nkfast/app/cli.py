@@ -131,7 +131,7 @@ def main(ctx: click.Context) -> None:
     "--seed", type=int, default=7, show_default=True, help="The same seed, the same market."
 )
 @click.option(
-    "--speed", type=Speed(), default="1x", show_default=True, help="How fast the market moves."
+    "--speed", type=Speed(), default="60x", show_default=True, help="How fast the market moves."
 )
 @click.option("--journal", type=FILE, help="Keep the journal here; a temporary one is the default.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the summary, as one JSON object.")

@@ -3,10 +3,11 @@
 The screens know nothing of engines: they are handed a `TradingView`, which holds what they print.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TextIO
+from decimal import ROUND_DOWN, Decimal
+from typing import Self, TextIO
 
 from rich.align import Align
 from rich.box import ROUNDED
@@ -17,6 +18,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from nkfast.trading.exact import ZERO, plain
+from nkfast.trading.orders import Order, OrderState
+from nkfast.trading.strategy import Fill
+
 __all__ = [
     "BookRow",
     "FillRow",
@@ -24,6 +29,8 @@ __all__ = [
     "LiveScreen",
     "OrderRow",
     "ProgressLines",
+    "Screen",
+    "Silence",
     "TradingView",
     "render",
 ]
@@ -31,6 +38,7 @@ __all__ = [
 BUY, SELL, MUTED, STRONG = "green", "red", "bright_black", "bold"
 SIDE_STYLES = {"buy": BUY, "sell": SELL}
 FRAMES_PER_SECOND = 4
+SHOWN_QUANTUM = Decimal("1e-8")
 WIDE = 100  # columns from which on the less important figures have room
 BAR = "▏▎▍▌▋▊▉█"
 SPARK = "▁▂▃▄▅▆▇█"
@@ -51,10 +59,18 @@ class OrderRow:
 
     slot: str
     side: str
-    price: Decimal
+    price: Decimal | None  # None: a market order
     quantity: Decimal
     executed: Decimal
     is_uncertain: bool = False
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        """Return the row of an order."""
+        is_uncertain = order.state is OrderState.UNKNOWN
+        return cls(
+            order.slot, order.side, order.price, order.quantity, order.executed, is_uncertain
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,11 @@ class FillRow:
     quantity: Decimal
     fee: Decimal | None
     fee_asset: str
+
+    @classmethod
+    def of(cls, fill: Fill) -> Self:
+        """Return the row of a fill."""
+        return cls(fill.time_ms, fill.side, fill.price, fill.quantity, fill.fee, fill.fee_asset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +105,7 @@ class TradingView:
 
     title: str
     place: str
+    details: str
     symbol: str
     book_state: str
     bids: Sequence[BookRow]
@@ -107,24 +129,40 @@ class TradingView:
 
 
 class LiveScreen:
-    """A full-screen view on a terminal, drawn in place; the terminal is as it was afterwards."""
+    """A full-screen view on a terminal, drawn in place; the terminal is as it was afterwards.
 
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, screen=True, auto_refresh=False)
+    What nkfast logs meanwhile would tear the picture; the newest line of it is shown below.
+    """
 
     interval_s = 1 / FRAMES_PER_SECOND
 
-    def __enter__(self) -> "LiveScreen":
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._log = logging.getLogger("nkfast")
+        self._newest = _NewestRecord()
+
+    def __enter__(self) -> Self:
+        self._log.addHandler(self._newest)
         self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+        self._log.removeHandler(self._newest)
 
     def show(self, view: TradingView) -> None:
         """Draw one moment."""
         width, height = self._live.console.size
-        self._live.update(render(view, width, height), refresh=True)
+        self._live.update(render(view, width, height, self._newest.text), refresh=True)
+
+
+class _NewestRecord(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage()
 
 
 class ProgressLines:
@@ -136,7 +174,7 @@ class ProgressLines:
         self._stream = stream
         self._tenth = -1
 
-    def __enter__(self) -> "ProgressLines":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -147,6 +185,8 @@ class ProgressLines:
         tenth = int(10 * view.elapsed_s / view.total_s)
         if tenth == self._tenth:
             return
+        if self._tenth < 0:
+            self._stream.write(f"{view.title}: {view.symbol} on {view.place} ({view.details})\n")
         self._tenth = tenth
         mid = plain(view.mids[-1]) if view.mids else "none"
         self._stream.write(
@@ -163,7 +203,7 @@ class Silence:
 
     interval_s = 1.0
 
-    def __enter__(self) -> "Silence":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -176,7 +216,7 @@ class Silence:
 Screen = LiveScreen | ProgressLines | Silence
 
 
-def render(view: TradingView, width: int, height: int) -> RenderableType:
+def render(view: TradingView, width: int, height: int, notice: str = "") -> RenderableType:
     """Return the whole screen of one moment; made for 80 x 24 and everything larger."""
     lower = max(7, height // 3)
     upper = max(5, height - lower - 3)
@@ -185,7 +225,7 @@ def render(view: TradingView, width: int, height: int) -> RenderableType:
         Layout(_header(view, width), size=2),
         Layout(name="upper", size=upper),
         Layout(name="lower", size=lower),
-        Layout(_footer(view, width), size=1),
+        Layout(_footer(view, width, notice), size=1),
     )
     left = min(46, width * 45 // 100)
     screen["upper"].split_row(
@@ -199,14 +239,13 @@ def render(view: TradingView, width: int, height: int) -> RenderableType:
     return screen
 
 
-def plain(amount: Decimal) -> str:
-    """Return plain digits, no exponent, no needless zeros."""
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def _grouped(amount: Decimal) -> str:
     return f"{amount:,f}".replace(",", " ")
+
+
+def _short(amount: Decimal) -> str:
+    """Plain digits, cut to what a column holds; the summary has them all."""
+    return plain(amount.quantize(SHOWN_QUANTUM, rounding=ROUND_DOWN))
 
 
 def _microseconds(value: float | None, unit: str) -> str:
@@ -218,10 +257,14 @@ def _header(view: TradingView, width: int) -> RenderableType:
     first.add_column()
     first.add_column(justify="right")
     done = min(1.0, view.elapsed_s / view.total_s)
-    cells = 20
+    cells = 12
     full = int(done * cells)
     first.add_row(
-        Text.assemble((" nkfast ", "bold black on cyan"), f" {view.title} ", (view.place, MUTED)),
+        Text.assemble(
+            (" nkfast ", "bold black on cyan"),
+            f" {view.title}  {view.place}",
+            (f"  {view.details}" if width >= WIDE else "", MUTED),
+        ),
         Text.assemble(
             ("━" * full, "cyan"),
             ("━" * (cells - full), MUTED),
@@ -313,7 +356,7 @@ def _spread(view: TradingView) -> str:
 
 def _orders_panel(view: TradingView, rows: int) -> Panel:
     table = _five_columns()
-    highest_first = sorted(view.orders, key=lambda order: order.price, reverse=True)
+    highest_first = sorted(view.orders, key=lambda order: order.price or ZERO, reverse=True)
     for order in highest_first[:rows]:
         style = SIDE_STYLES[order.side]
         if order.is_uncertain:
@@ -323,7 +366,7 @@ def _orders_panel(view: TradingView, rows: int) -> Panel:
         table.add_row(
             Text(order.slot, style=MUTED),
             Text(order.side, style=style),
-            Text(_grouped(order.price), style=style),
+            Text("market" if order.price is None else _grouped(order.price), style=style),
             _grouped(order.quantity),
             progress,
         )
@@ -338,14 +381,14 @@ def _money_panel(view: TradingView, rows: int) -> Panel:
     table.add_column(justify="right", no_wrap=True, ratio=1)
     table.add_row("", Text("free", style=MUTED), Text("in orders", style=MUTED))
     for holding in view.holdings[: max(1, rows - 4)]:
-        table.add_row(holding.asset, plain(holding.available), plain(holding.held))
+        table.add_row(holding.asset, _short(holding.available), _short(holding.held))
     profit = Table.grid(expand=True, padding=(0, 1))
     profit.add_column(no_wrap=True)
     profit.add_column(justify="right", no_wrap=True, ratio=1)
     profit.add_row("realized", _signed(view.realized, view.quote))
     if view.equity_change is not None:
         profit.add_row("equity", _signed(view.equity_change, view.quote))
-    fees = "  ".join(f"{plain(amount)} {asset}" for asset, amount in view.fees.items())
+    fees = "  ".join(f"{_short(amount)} {asset}" for asset, amount in view.fees.items())
     profit.add_row("fees", fees or "0")
     return _panel(Group(table, profit), "Money")
 
@@ -362,7 +405,7 @@ def _five_columns() -> Table:
 def _signed(amount: Decimal, asset: str) -> Text:
     sign = "+" if amount > 0 else ""
     style = BUY if amount > 0 else SELL if amount < 0 else ""
-    return Text(f"{sign}{plain(amount)} {asset}", style=style)
+    return Text(f"{sign}{_short(amount)} {asset}", style=style)
 
 
 def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
@@ -372,7 +415,7 @@ def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
     table = _five_columns()
     for fill in view.fills[:rows]:
         style = SIDE_STYLES[fill.side]
-        fee = "fee ?" if fill.fee is None else f"fee {plain(fill.fee)}"
+        fee = "fee ?" if fill.fee is None else f"fee {_short(fill.fee)}"
         table.add_row(
             Text(_clock_time(fill.time_ms), style=MUTED),
             Text(fill.side, style=style),
@@ -388,7 +431,9 @@ def _clock_time(time_ms: int) -> str:
     return f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _footer(view: TradingView, width: int) -> RenderableType:
+def _footer(view: TradingView, width: int, notice: str) -> RenderableType:
+    if notice:
+        return Text(f" {notice}", style="yellow", no_wrap=True, overflow="ellipsis")
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(no_wrap=True)
     line.add_column(justify="right", no_wrap=True)

@@ -14,13 +14,13 @@ from nkfast.app.screens import (
     OrderRow,
     ProgressLines,
     TradingView,
-    plain,
     render,
 )
 
 VIEW = TradingView(
     title="demo",
-    place="127.0.0.1:41873",
+    place="simulated exchange 127.0.0.1:41873",
+    details="seed 7",
     symbol="BTC/USDT",
     book_state="live",
     bids=[BookRow(Decimal("64122.10"), Decimal("0.5"), Decimal("0.001"))],
@@ -68,6 +68,7 @@ def test_small_terminal_shows_every_figure_whole() -> None:
     shown = "\n".join(drawn(VIEW, 80, 24))
     assert "…" not in shown
     for figure in (
+        "demo  simulated exchange 127.0.0.1:41873",
         "64 123.10 +0.19 %",
         "64 124.10",
         "0.003 %",
@@ -80,6 +81,12 @@ def test_small_terminal_shows_every_figure_whole() -> None:
     ):
         assert figure in shown
     assert [line for line in drawn(VIEW, 80, 24) if "64 122.10" in line and "●" in line]
+
+
+def test_newest_warning_takes_the_last_line() -> None:
+    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    lines = console.render_lines(render(VIEW, 80, 24, "the connection was lost"), console.options)
+    assert "the connection was lost" in "".join(segment.text for segment in lines[-1])
 
 
 def test_nothing_yet_is_shown_as_nothing() -> None:
@@ -96,21 +103,8 @@ def test_pipe_gets_one_ascii_line_per_tenth() -> None:
     with ProgressLines(stream) as screen:
         for tick in range(300):
             screen.show(replace(VIEW, elapsed_s=tick / 10))
-    lines = stream.getvalue().splitlines()
+    header, *lines = stream.getvalue().splitlines()
+    assert header == "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7)"
     assert len(lines) == 10
     assert stream.getvalue().isascii()
     assert lines[0].startswith("  0.0 s  mid 64123.1  2 orders  2 open  1 fills")
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        ("1.500", "1.5"),
-        ("100", "100"),
-        ("0E-8", "0"),
-        ("1E+3", "1000"),
-        ("0.00000010", "0.0000001"),
-    ],
-)
-def test_plain_digits(amount: str, text: str) -> None:
-    assert plain(Decimal(amount)) == text

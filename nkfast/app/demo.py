@@ -1,0 +1,333 @@
+"""``nkfast demo``: a grid trades on a simulated exchange, over real sockets.
+
+What runs here is what trades live: the clients with their signatures and nonces, the engine, the
+journal. Only the exchange at the other end of the sockets is ours, in a process of its own.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from nkfast.app.exits import ExitCode
+from nkfast.app.loop import run, stop_on_signals
+from nkfast.app.screens import (
+    BookRow,
+    FillRow,
+    HoldingRow,
+    LiveScreen,
+    OrderRow,
+    ProgressLines,
+    Screen,
+    Silence,
+    TradingView,
+)
+from nkfast.app.simulator import Simulator, started
+from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.websocket import WebSocketClient
+from nkfast.core.market import Market
+from nkfast.errors import ConfigError, UnreachableError
+from nkfast.strategies.grid import Grid, GridSettings
+from nkfast.trading.engine import Engine, EngineSummary
+from nkfast.trading.exact import ZERO, add, plain
+from nkfast.trading.journal import Journal, verify
+from nkfast.trading.risk import RiskLimits
+from nkfast.venue.clock import RealClock
+from nkfast.venue.live import LiveVenue
+from nkfast.wire.models import ApiCredentials
+
+__all__ = ["DemoSettings", "DemoSummary", "run_demo"]
+
+SYMBOL = "BTC/USDT"
+INSTANCE = "demo"
+#: A step that pays two fees and little more, so that a minute has something to show.
+GRID = GridSettings(
+    step_pct=Decimal("0.005"),
+    n_buy_levels=6,
+    n_sell_levels=6,
+    base_order_size=Decimal("0.003"),
+    fee_buffer_pct=Decimal("0.0001"),
+)
+LIMITS = RiskLimits(max_order_notional=Decimal(1000), max_open_orders=40)
+#: Given to the exchange beyond the trading time, for the start, the end and the last look.
+GRACE_S = 60.0
+MIDS_MAX = 500
+DEPTH = 40
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """What ``nkfast demo`` is told; ``journal`` is None for a temporary one."""
+
+    seconds: float
+    seed: int
+    speed: float
+    journal: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """What a demo did, and whether its books agree with the exchange's and with themselves."""
+
+    settings: DemoSettings
+    traded_s: float
+    ended_by: str
+    engine: EngineSummary
+    counters: Mapping[str, int]
+    journal_verified: bool
+    ledger_matches_exchange: bool
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return 0 when nothing is left open and all books agree."""
+        if not (self.journal_verified and self.ledger_matches_exchange):
+            return ExitCode.UNRECONCILED
+        if self.engine.open_orders or self.engine.unknown_orders:
+            return ExitCode.INCOMPLETE_STOP
+        return ExitCode.OK
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON; money is text in plain digits."""
+        return {
+            "symbol": SYMBOL,
+            "seed": self.settings.seed,
+            "speed": self.settings.speed,
+            "seconds": round(self.traded_s, 3),
+            "ended_by": self.ended_by,
+            **self.engine.as_json(),
+            "journal_verified": self.journal_verified,
+            "ledger_matches_exchange": self.ledger_matches_exchange,
+            **_sorted_counters(self.counters),
+        }
+
+
+def run_demo(settings: DemoSettings, *, as_json: bool) -> ExitCode:
+    """Trade, show it, print the summary."""
+    summary = run(_Demo(settings, _choose_screen(as_json)).run())
+    if as_json:
+        click.echo(json.dumps(summary.as_json()))
+    else:
+        click.echo("\n".join(_closing_lines(summary)))
+    return summary.exit_code
+
+
+def _choose_screen(as_json: bool) -> Screen:
+    if as_json:
+        return Silence()
+    console = Console()
+    if console.is_terminal and console.encoding.startswith("utf"):
+        return LiveScreen(console)
+    return ProgressLines(sys.stdout)
+
+
+def _closing_lines(summary: DemoSummary) -> Iterator[str]:
+    engine, settings = summary.engine, summary.settings
+    quote = SYMBOL.split("/")[1]
+    fees = ", ".join(f"{plain(fee)} {asset}" for asset, fee in engine.fees.items()) or "none"
+    yield (
+        f"traded for {summary.traded_s:.1f} s: {engine.orders} orders, {engine.fills} fills, "
+        f"{engine.rejects} rejected, {engine.unknown_orders} unknown, "
+        f"{engine.open_orders} left open"
+    )
+    yield f"realized     {plain(engine.realized)} {quote} after fees of {fees}"
+    p50, p99 = (engine.tick_to_order_us[key] for key in ("p50", "p99"))
+    if p50 is not None and p99 is not None:
+        yield f"speed        frame in to order out: p50 {p50:.0f} us, p99 {p99:.0f} us"
+    yield f"journal      {'verified' if summary.journal_verified else 'CONTRADICTS ITSELF'}"
+    agrees = "to the last digit" if summary.ledger_matches_exchange else "NO"
+    yield f"our balances agree with the exchange's: {agrees}"
+    yield ""
+    if settings.journal is None:
+        yield "next:  nkfast demo --journal demo.db && nkfast journal verify demo.db"
+    else:
+        yield f"next:  nkfast journal verify {settings.journal}"
+
+
+class _Demo:
+    """One demo, from the first socket to the last."""
+
+    def __init__(self, settings: DemoSettings, screen: Screen) -> None:
+        self._settings = settings
+        self._screen = screen
+        self._clock = RealClock()
+        self._stop = asyncio.Event()
+        self._mids: deque[Decimal] = deque(maxlen=MIDS_MAX)
+
+    async def run(self) -> DemoSummary:
+        settings = self._settings
+        with stop_on_signals(self._stop), _journal_path(settings.journal) as path:
+            async with started(
+                seed=settings.seed, speed=settings.speed, seconds=settings.seconds + GRACE_S
+            ) as simulator:
+                return await self._trade(simulator, path)
+
+    async def _trade(self, simulator: Simulator, path: Path) -> DemoSummary:
+        credentials = ApiCredentials(simulator.api_key, simulator.api_secret)
+        async with AsyncRestClient(
+            credentials, base_url=simulator.rest_url, allow_changes=True
+        ) as rest:
+            before = await _totals(rest)
+            market = Market.from_wire((await rest.get_market(symbol=SYMBOL)).raw)
+            connect = partial(WebSocketClient, simulator.ws_url, credentials, allow_changes=True)
+            venue = LiveVenue(rest=rest, websocket=connect, clock=self._clock)
+            with Journal.open(path, instance=INSTANCE) as journal:
+                engine = Engine(
+                    venue=venue,
+                    clock=self._clock,
+                    journal=journal,
+                    strategy=Grid(GRID, market),
+                    symbol=SYMBOL,
+                    limits=LIMITS,
+                    mode="live",
+                )
+                try:
+                    await engine.start()
+                    began_ns = self._clock.monotonic_ns()
+                    with self._screen:
+                        ended_by = await self._watch(engine, venue, simulator, began_ns)
+                    traded_s = self._seconds_since(began_ns)
+                finally:
+                    # Where no exchange is, nothing can be cancelled.
+                    await engine.stop("keep" if simulator.exited.done() else "cancel")
+                return DemoSummary(
+                    settings=self._settings,
+                    traded_s=traded_s,
+                    ended_by=ended_by,
+                    engine=engine.summary(),
+                    counters=venue.counters,
+                    journal_verified=verify(path).ok,
+                    ledger_matches_exchange=_agrees(engine, before, await _totals(rest)),
+                )
+
+    async def _watch(
+        self, engine: Engine, venue: LiveVenue, simulator: Simulator, began_ns: int
+    ) -> str:
+        """Show the engine at work until it is over; return what ended it."""
+        trading = asyncio.create_task(engine.run(self._stop))
+        try:
+            while True:
+                elapsed_s = self._seconds_since(began_ns)
+                self._screen.show(self._view(engine, venue, simulator, elapsed_s))
+                left_s = self._settings.seconds - elapsed_s
+                if left_s <= 0:
+                    return "time"
+                done, _ = await asyncio.wait(
+                    {trading, simulator.exited},
+                    timeout=min(left_s, self._screen.interval_s),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if simulator.exited in done:
+                    raise UnreachableError("the simulated exchange ended while the demo traded")
+                if trading in done:
+                    return "signal"
+        finally:
+            self._stop.set()
+            await trading
+
+    def _view(
+        self, engine: Engine, venue: LiveVenue, simulator: Simulator, elapsed_s: float
+    ) -> TradingView:
+        market, book, orders = venue.markets[SYMBOL], venue.book(SYMBOL), engine.orders.open_orders
+        if book.mid is not None:
+            self._mids.append(book.mid)
+        own: dict[Decimal | None, Decimal] = {}
+        for order in orders:
+            own[order.price] = add(own.get(order.price, ZERO), order.remaining)
+        bids, asks = (
+            [
+                BookRow(price, market.lots_to_quantity(lots), own.get(price, ZERO))
+                for ticks, lots in levels.tolist()
+                for price in (market.ticks_to_price(ticks),)
+            ]
+            for levels in book.depth(DEPTH)
+        )
+        summary = engine.summary()
+        return TradingView(
+            title="demo",
+            place=f"simulated exchange {simulator.rest_url.split('/')[2]}",
+            details=(
+                f"seed {self._settings.seed}, {self._settings.speed:g}x, "
+                f"process {simulator.process_id}"
+            ),
+            symbol=SYMBOL,
+            book_state=book.state,
+            bids=bids,
+            asks=asks,
+            orders=[OrderRow.of(order) for order in orders],
+            fills=[FillRow.of(fill) for fill in reversed(engine.recent_fills)],
+            holdings=[
+                HoldingRow(asset, engine.ledger.available(asset), engine.ledger.reserved(asset))
+                for asset in (market.base, market.quote)
+            ],
+            mids=tuple(self._mids),
+            quote=market.quote,
+            order_count=summary.orders,
+            fill_count=summary.fills,
+            reject_count=summary.rejects,
+            unknown_count=summary.unknown_orders,
+            realized=summary.realized,
+            fees=summary.fees,
+            equity_change=summary.equity_change,
+            tick_to_order_us=summary.tick_to_order_us,
+            frame_count=venue.counters["connection_frames"],
+            elapsed_s=elapsed_s,
+            total_s=self._settings.seconds,
+        )
+
+    def _seconds_since(self, began_ns: int) -> float:
+        return (self._clock.monotonic_ns() - began_ns) / NS
+
+
+async def _totals(rest: AsyncRestClient) -> dict[str, Decimal]:
+    balances = await rest.get_balances()
+    return {balance.asset: add(balance.available, balance.held) for balance in balances}
+
+
+def _agrees(engine: Engine, before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> bool:
+    """Whether what the exchange says is what we counted, to the last digit.
+
+    Twice: the ledger's balances, and the balances of the start moved by every fill and fee.
+    """
+    ledger, profit = engine.ledger, engine.ledger.profit
+    moved = {profit.base_asset: profit.position, profit.quote_asset: profit.cash}
+    return all(
+        ledger.total(asset) == total == add(before.get(asset, ZERO), moved.get(asset, ZERO))
+        for asset, total in after.items()
+    )
+
+
+def _sorted_counters(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Group the venue's counters; zeros are left out of all but the rejections."""
+    groups: dict[str, dict[str, int]] = {"frames": {}, "rejected_frames": {}, "connection": {}}
+    for name, count in counters.items():
+        if name.startswith("rejected_"):
+            groups["rejected_frames"][name.removeprefix("rejected_")] = count
+        elif name.startswith("connection_") and count:
+            groups["connection"][name.removeprefix("connection_")] = count
+        elif count:
+            groups["frames"][name] = count
+    return groups
+
+
+@contextmanager
+def _journal_path(wanted: Path | None) -> Iterator[Path]:
+    if wanted is not None:
+        # Another run's orders belong to another exchange's account.
+        if wanted.exists():
+            raise ConfigError("exists already; name a new file", str(wanted))
+        yield wanted
+        return
+    with tempfile.TemporaryDirectory(prefix="nkfast-demo-") as folder:
+        yield Path(folder) / "journal.db"
