@@ -345,6 +345,18 @@ def test_rules_are_no_floats():
             Market("A/B", **{name: 0.5})
 
 
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_a_market_is_the_same_in_any_context(context):
+    data = wire_market(minimumQuantity="1.23456789", minAllowedPrice="0.000123456789", minQuote=33)
+    market = Market.from_wire(data)
+    with decimal.localcontext(context):
+        same = Market.from_wire(data)
+        assert same == market and hash(same) == hash(market)
+        assert pickle.loads(pickle.dumps(same)) == market
+    assert str(same.min_price) == "0.000123456789"
+    assert same.min_order_quantity(Decimal(1)) == 33
+
+
 # --- from the wire ---
 
 

@@ -8,6 +8,7 @@ import pickle
 import string
 import threading
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,19 @@ def test_headers_of_a_known_request(signer):
     headers = signer.headers(URL, BODY, 17_000_000_000_000)
     assert headers["X-API-SIGN"] == OPENSSL_SIGNATURE
     assert signer.headers(URL.encode(), BODY, 17_000_000_000_000) == headers
+
+
+def test_long_messages_give_their_memory_back(signer):
+    body = bytes(100_000)
+    signer.headers(URL, body, 1)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(50):
+            signer.headers(URL, body, 1)
+        assert tracemalloc.get_traced_memory()[0] - before < len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_slashes_sign_differently_when_encoded(signer):
