@@ -291,7 +291,10 @@ class Engine:
             orders=self.orders,
             symbol=self.symbol,
             sink=self,
-            cursor_ms=now_ms if recovered.cursor_ms is None else recovered.cursor_ms,
+            cursor_ms=min(
+                [now_ms if recovered.cursor_ms is None else recovered.cursor_ms]
+                + [order.sent_ms for order in recovered.orders if order.state.is_open]
+            ),
             settings=self._settings.reconcile(),
         )
         for order in recovered.orders:

@@ -67,7 +67,9 @@ class RiskLimits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is not None and (isinstance(value, bool) or not value >= 0):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not Decimal(value).is_finite() or value < 0:
                 raise ConfigError(f"{item.name} is {value}; give a limit of at least 0", item.name)
 
 

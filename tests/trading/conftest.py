@@ -123,7 +123,7 @@ def desk(tmp_path: Path) -> Desk:
 def on_virtual_desk(tmp_path: Path) -> Callable[[Callable[[Desk], Any]], Any]:
     """Run ``test(desk)`` on a loop whose time is pretended."""
 
-    def run(test: Callable[[Desk], Any]) -> Any:
-        return run_virtual(lambda clock: test(Desk(tmp_path / "journal.db", clock)), START_NS)
+    def run(test: Callable[[Desk], Any], start_ns: int = START_NS) -> Any:
+        return run_virtual(lambda clock: test(Desk(tmp_path / "journal.db", clock)), start_ns)
 
     return run

@@ -1,6 +1,7 @@
 """The engine: what is desired becomes so, whatever the venue does in between."""
 
 import asyncio
+import itertools
 from dataclasses import replace
 from decimal import Decimal
 
@@ -276,7 +277,7 @@ def test_a_rejected_order_is_tried_again_after_a_pause_that_doubles(on_virtual_d
                 sent_at.append(loop.time())
                 for _ in range(3):
                     desk.venue.tell_book()
-            pauses = [b - a for a, b in zip(sent_at, sent_at[1:], strict=False)]
+            pauses = [b - a for a, b in itertools.pairwise(sent_at)]
             assert pauses == pytest.approx([1, 2, 4], abs=0.05)
             await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
             assert engine.summary().rejects == 3
