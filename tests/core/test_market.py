@@ -155,6 +155,14 @@ def test_every_decimal_is_a_count_or_an_error(number, places):
         assert Fraction(count, 10**places) == Fraction(number)
 
 
+def test_exponents_reach_to_both_ends_of_the_range():
+    assert Market("A/B", 18).price_to_ticks(Decimal("1E-18")) == 1
+    assert Market("A/B", 0).price_to_ticks(Decimal("9E+18")) == 9 * 10**18
+    assert BTC_USDT.round_price(Decimal("92233720368547758.0701"), "floor") == Decimal(
+        "92233720368547758.07"
+    )
+
+
 def test_counts_beyond_64_bits_are_refused():
     with pytest.raises(OverflowError):
         BTC_USDT.ticks_to_price(2**63)
@@ -189,12 +197,13 @@ def test_rounding_lands_on_the_grid(price, places):
         (Decimal("sNaN"), errors.NotANumberError),
         (Decimal("Infinity"), errors.NotANumberError),
         (Decimal("1E+17"), errors.NumberOverflowError),
+        (Decimal("92233720368547758.0701"), errors.NumberOverflowError),
         (Decimal("1E+999"), errors.NumberOverflowError),
     ],
 )
 def test_rounding_refuses_what_has_no_place_on_the_grid(price, error):
     with pytest.raises(errors.FixedPointError) as caught:
-        BTC_USDT.round_price(price, "floor")
+        BTC_USDT.round_price(price, "ceil")
     assert type(caught.value) is error
 
 
