@@ -15,7 +15,8 @@ import nkfast
 from nkfast.app.replay import ReplaySummary, replay
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, UnreachableError, WireError
-from nkfast.venue.tape import TapeReader, TapeWriter
+from nkfast.trading.engine import Engine
+from nkfast.venue.tape import TapePlayer, TapeReader, TapeWriter
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -278,6 +279,30 @@ def test_what_cannot_be_replayed_says_why(tape: Path, tmp_path: Path) -> None:
         replay(headless)
     with pytest.raises(FileNotFoundError):
         replay(tmp_path / "absent.tsv")
+
+
+def test_a_recording_that_cannot_be_read_to_its_end_is_an_error(
+    tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(self: TapePlayer, symbols: object, deliver: object) -> None:
+        await play(self, symbols, deliver)  # type: ignore[arg-type]
+        raise OSError("the disk is gone")
+
+    play = TapePlayer.run
+    monkeypatch.setattr(TapePlayer, "run", fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        replay(tape)
+
+
+def test_an_error_in_a_callback_is_not_swallowed(
+    tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Engine, symbol: str, received_ns: int) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Engine, "on_book", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        replay(tape)
 
 
 def test_funds_that_cannot_pay_leave_reasons(tape: Path) -> None:

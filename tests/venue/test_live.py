@@ -198,6 +198,20 @@ async def test_an_order_goes_over_the_socket_and_its_life_is_reported() -> None:
         assert await s.venue.executions("BTC/USDT", 0) == []
 
 
+async def test_start_waits_for_the_books_themselves() -> None:
+    class Hasty(WebSocketClient):
+        async def connect(self, timeout_seconds: float = 30.0) -> None:
+            self._start()
+
+    async with scene() as s:
+        hasty = LiveVenue(
+            rest=s.rest, websocket=partial(Hasty, s.server.ws_url, US), clock=RealClock()
+        )
+        await hasty.start([SYMBOL], Recorder())
+        assert hasty.book(SYMBOL).state == "live"
+        await hasty.close()
+
+
 async def test_the_frame_is_on_the_socket_when_submit_returns() -> None:
     async with scene() as s:
         connection = s.venue._websocket
@@ -230,6 +244,8 @@ async def test_refusals_are_told_as_what_they_are() -> None:
             await s.submit("nk-2", "buy", "1", "150.00")
         with pytest.raises(errors.RejectedError):
             await s.submit("nk-3", "buy", "0.001", "1.00")
+        with pytest.raises(errors.RejectedError):  # not cut to the market's digits
+            await s.submit("nk-4", "buy", "1.0001", "150.00")
         with pytest.raises(errors.OrderNotFoundError):
             await s.venue.cancel(SYMBOL, "nobody", "")
 
@@ -315,6 +331,17 @@ async def test_orders_are_found_by_client_id() -> None:
         assert (found.order_id, found.status) == (accepted.order_id, VenueStatus.OPEN)
         with pytest.raises(errors.UnreachableError, match="describes"):
             await s.venue.find_order("BTC/USDT", "nk-1")
+
+
+async def test_another_order_in_the_answer_is_not_taken_for_ours() -> None:
+    class Mixed(AsyncRestClient):
+        async def get_order(self, order_id: str) -> OrderStatus:
+            return await super().get_order("nk-1")
+
+    async with scene(Mixed) as s:
+        await s.submit("nk-1", "sell", "2", "170.00")
+        with pytest.raises(errors.UnreachableError, match=r"asked for order nk-2.*nk-1"):
+            await s.venue.find_order(SYMBOL, "nk-2")
 
 
 async def test_open_orders_are_those_of_the_market() -> None:
