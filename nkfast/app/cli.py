@@ -133,18 +133,17 @@ def main(ctx: click.Context) -> None:
 @click.option(
     "--speed", type=Speed(), default="60x", show_default=True, help="How fast the market moves."
 )
-@click.option("--journal", type=FILE, help="Keep the journal here; a temporary one is the default.")
+@click.option("--journal", type=FILE, help="Keep the journal here, for nkfast journal verify.")
+@click.option("--tape", type=FILE, help="Keep every received frame here, for nkfast replay.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the summary, as one JSON object.")
-def demo(seconds: float, seed: int, speed: float, journal: Path | None, as_json: bool) -> ExitCode:
+def demo(as_json: bool, **settings: Any) -> ExitCode:
     """Trade a grid on a simulated exchange, over real sockets; no key, no network, no money.
 
     Ends by itself, or at Ctrl-C, with a summary.
     """
     from nkfast.app.demo import DemoSettings, run_demo
 
-    return run_demo(
-        DemoSettings(seconds=seconds, seed=seed, speed=speed, journal=journal), as_json=as_json
-    )
+    return run_demo(DemoSettings(**settings), as_json=as_json)
 
 
 @main.command()

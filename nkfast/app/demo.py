@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -45,6 +45,7 @@ from nkfast.trading.journal import Journal, verify
 from nkfast.trading.risk import RiskLimits
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
+from nkfast.venue.tape import TapeWriter
 from nkfast.wire.models import ApiCredentials
 
 __all__ = ["DemoSettings", "DemoSummary", "run_demo"]
@@ -65,16 +66,24 @@ GRACE_S = 60.0
 MIDS_MAX = 500
 DEPTH = 40
 NS = 1_000_000_000
+Tap = Callable[[int, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """What ``nkfast demo`` is told; ``journal`` is None for a temporary one."""
+    """What ``nkfast demo`` is told; without a ``journal`` it keeps a temporary one."""
 
     seconds: float
     seed: int
     speed: float
     journal: Path | None = None
+    tape: Path | None = None
+
+    def __post_init__(self) -> None:
+        # Another run's orders and frames belong to another exchange.
+        for path in (self.journal, self.tape):
+            if path is not None and path.exists():
+                raise ConfigError("exists already; name a new file", str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +158,12 @@ def _closing_lines(summary: DemoSummary) -> Iterator[str]:
     agrees = "to the last digit" if summary.ledger_matches_exchange else "NO"
     yield f"our balances agree with the exchange's: {agrees}"
     yield ""
-    if settings.journal is None:
-        yield "next:  nkfast demo --journal demo.db && nkfast journal verify demo.db"
-    else:
+    if settings.journal is None and settings.tape is None:
+        yield "next:  nkfast demo --journal demo.db --tape demo.tsv.gz"
+    if settings.journal is not None:
         yield f"next:  nkfast journal verify {settings.journal}"
+    if settings.tape is not None:
+        yield f"next:  nkfast replay {settings.tape} --symbol {SYMBOL}"
 
 
 class _Demo:
@@ -167,20 +178,35 @@ class _Demo:
 
     async def run(self) -> DemoSummary:
         settings = self._settings
-        with stop_on_signals(self._stop), _journal_path(settings.journal) as path:
+        with (
+            stop_on_signals(self._stop),
+            _journal_path(settings.journal) as path,
+            self._tape() as tap,
+        ):
             async with started(
                 seed=settings.seed, speed=settings.speed, seconds=settings.seconds + GRACE_S
             ) as simulator:
-                return await self._trade(simulator, path)
+                return await self._trade(simulator, path, tap)
 
-    async def _trade(self, simulator: Simulator, path: Path) -> DemoSummary:
+    @contextmanager
+    def _tape(self) -> Iterator[Tap | None]:
+        if self._settings.tape is None:
+            yield None
+            return
+        unix_offset_ns = self._clock.time_ns() - self._clock.monotonic_ns()
+        with TapeWriter(self._settings.tape) as tape:
+            yield lambda received_ns, frame: tape.write(unix_offset_ns + received_ns, frame)
+
+    async def _trade(self, simulator: Simulator, path: Path, tap: Tap | None) -> DemoSummary:
         credentials = ApiCredentials(simulator.api_key, simulator.api_secret)
         async with AsyncRestClient(
             credentials, base_url=simulator.rest_url, allow_changes=True
         ) as rest:
             before = await _totals(rest)
             market = Market.from_wire((await rest.get_market(symbol=SYMBOL)).raw)
-            connect = partial(WebSocketClient, simulator.ws_url, credentials, allow_changes=True)
+            connect = partial(
+                WebSocketClient, simulator.ws_url, credentials, allow_changes=True, tap=tap
+            )
             venue = LiveVenue(rest=rest, websocket=connect, clock=self._clock)
             with Journal.open(path, instance=INSTANCE) as journal:
                 engine = Engine(
@@ -324,9 +350,6 @@ def _sorted_counters(counters: Mapping[str, int]) -> dict[str, dict[str, int]]:
 @contextmanager
 def _journal_path(wanted: Path | None) -> Iterator[Path]:
     if wanted is not None:
-        # Another run's orders belong to another exchange's account.
-        if wanted.exists():
-            raise ConfigError("exists already; name a new file", str(wanted))
         yield wanted
         return
     with tempfile.TemporaryDirectory(prefix="nkfast-demo-") as folder:

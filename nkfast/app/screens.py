@@ -356,8 +356,7 @@ def _spread(view: TradingView) -> str:
 
 def _orders_panel(view: TradingView, rows: int) -> Panel:
     table = _five_columns()
-    highest_first = sorted(view.orders, key=lambda order: order.price or ZERO, reverse=True)
-    for order in highest_first[:rows]:
+    for order in _nearest(view, rows):
         style = SIDE_STYLES[order.side]
         if order.is_uncertain:
             progress = Text("?", style="yellow")
@@ -370,8 +369,16 @@ def _orders_panel(view: TradingView, rows: int) -> Panel:
             _grouped(order.quantity),
             progress,
         )
-    more = len(highest_first) - rows
-    return _panel(table, f"Own orders ({len(view.orders)})", f"{more} more" if more > 0 else "")
+    more = len(view.orders) - rows
+    aside = f"{more} more, farther away" if more > 0 else ""
+    return _panel(table, f"Own orders ({len(view.orders)})", aside)
+
+
+def _nearest(view: TradingView, count: int) -> list[OrderRow]:
+    """Return the orders nearest to the mid, the highest price first."""
+    mid = view.mids[-1] if view.mids else ZERO
+    nearest = sorted(view.orders, key=lambda order: abs((order.price or mid) - mid))[:count]
+    return sorted(nearest, key=lambda order: order.price or mid, reverse=True)
 
 
 def _money_panel(view: TradingView, rows: int) -> Panel:

@@ -83,6 +83,17 @@ def test_small_terminal_shows_every_figure_whole() -> None:
     assert [line for line in drawn(VIEW, 80, 24) if "64 122.10" in line and "●" in line]
 
 
+def test_orders_near_the_price_are_shown_before_those_far_away() -> None:
+    orders = [
+        OrderRow(f"level{n:+}", "sell", Decimal(64124 + 100 * n), Decimal(1), Decimal(0))
+        for n in range(30)
+    ]
+    shown = "\n".join(drawn(replace(VIEW, orders=orders), 80, 24))
+    assert "level+0 " in shown
+    assert "level+29 " not in shown
+    assert "19 more, farther away" in shown
+
+
 def test_newest_warning_takes_the_last_line() -> None:
     console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
     lines = console.render_lines(render(VIEW, 80, 24, "the connection was lost"), console.options)

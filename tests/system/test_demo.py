@@ -68,6 +68,21 @@ def test_summary_says_that_every_book_agrees(start: Any, tmp_path: Path) -> None
     assert report["fills"] == summary["fills"]
 
 
+def test_kept_tape_can_be_replayed(start: Any) -> None:
+    traded = start("demo", "--for", "3s", "--tape", "demo.tsv.gz")
+    output, errors = traded.communicate(timeout=LIMIT_S)
+    assert (traded.returncode, errors) == (ExitCode.OK, "")
+    assert "next:  nkfast replay demo.tsv.gz --symbol BTC/USDT" in output
+
+    replayed = start("replay", "demo.tsv.gz", "--symbol", "BTC/USDT", "--json")
+    output, errors = replayed.communicate(timeout=LIMIT_S)
+    assert (replayed.returncode, errors) == (ExitCode.OK, "")
+    summary = json.loads(output)
+    assert summary["frames"]["snapshot"] >= 1
+    assert summary["frames"]["update"] > 10
+    assert summary["journal"]["ok"] is True
+
+
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_with_a_summary(start: Any, number: signal.Signals) -> None:
@@ -102,9 +117,10 @@ def test_exchange_that_dies_ends_it_with_an_error(start: Any) -> None:
     assert "Traceback" not in errors
 
 
-def test_existing_journal_is_not_written_to(start: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--journal", "--tape"])
+def test_existing_file_is_not_written_to(start: Any, tmp_path: Path, option: str) -> None:
     (tmp_path / "old.db").write_text("mine")
-    process = start("demo", "--for", "5s", "--journal", "old.db")
+    process = start("demo", "--for", "5s", option, "old.db")
     _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == ExitCode.CONFIG
     assert errors == "error[CONFIG] old.db: exists already; name a new file\n"
