@@ -137,7 +137,8 @@ class AsyncRestClient:
         self._trust_environment = trust_environment
         self._connections = connections
         self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: _Pool | None = None
+        self._retired: set[_Pool] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,9 +153,10 @@ class AsyncRestClient:
 
     async def close(self) -> None:
         """Close every connection. The client opens new ones if it is used again."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._retire()
+        for pool in tuple(self._retired):
+            await pool.session.close()
+        self._retired.clear()
 
     # Public
 
@@ -554,8 +556,7 @@ class AsyncRestClient:
         )
         field = codec.echo_mismatch(request, response)
         if field:
-            # Whatever mixed up the answers may do so again on the connections that are open.
-            await self.close()
+            await self._retire()
             raise OutcomeUnknownError(
                 f"the answer describes another order: {field} differs",
                 endpoint="/createorder",
@@ -702,8 +703,10 @@ class AsyncRestClient:
         if is_private and self._signer is not None:
             headers.update(self._signer.headers(url, body))
         progress = SimpleNamespace(is_connected=False)
+        pool = self._open_pool()
+        pool.in_flight += 1
         try:
-            async with self._open_session().request(
+            async with pool.session.request(
                 method,
                 # encoded: yarl must not touch what was signed.
                 URL(url, encoded=True),
@@ -713,23 +716,38 @@ class AsyncRestClient:
                 trace_request_ctx=progress,
             ) as response:
                 content = await _read_bounded(response)
-                try:
-                    return codec.decode_reply(
-                        response.status,
-                        content,
-                        endpoint=endpoint,
-                        changes=changes,
-                        rate_class=rate_class,
-                        retry_after=response.headers.get("Retry-After", ""),
-                    )
-                except OutcomeUnknownError:
-                    response.close()  # what follows on this connection cannot be trusted
-                    raise
+            return codec.decode_reply(
+                response.status,
+                content,
+                endpoint=endpoint,
+                changes=changes,
+                rate_class=rate_class,
+                retry_after=response.headers.get("Retry-After", ""),
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _lost(error, progress.is_connected, changes, endpoint) from error
+        except OutcomeUnknownError:
+            await self._retire()
+            raise
+        finally:
+            pool.in_flight -= 1
+            if pool in self._retired and not pool.in_flight:
+                self._retired.discard(pool)
+                await pool.session.close()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    async def _retire(self) -> None:
+        # What comes next on connections that gave an answer not the venue's own, or one to another
+        # request, cannot be trusted either: none of them is used again. Calls in flight end first.
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        if pool.in_flight:
+            self._retired.add(pool)
+        else:
+            await pool.session.close()
+
+    def _open_pool(self) -> "_Pool":
+        if self._pool is None:
             trace = aiohttp.TraceConfig()
             trace.on_connection_create_end.append(_note_connection)
             trace.on_connection_reuseconn.append(_note_connection)
@@ -752,8 +770,16 @@ class AsyncRestClient:
             # aiohttp would send a GET again on its own when a kept connection turns out to be
             # dead, with the nonce that is already used. It has no public switch for that.
             session._retry_connection = False
-            self._session = session
-        return self._session
+            self._pool = _Pool(session)
+        return self._pool
+
+
+class _Pool:
+    """Connections that are kept alive and reused, and how many calls are under way on them."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.in_flight = 0
 
 
 async def _note_connection(

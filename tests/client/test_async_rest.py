@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
 import inspect
@@ -38,7 +39,7 @@ REQUEST = OrderRequest(
     price=Decimal("1.25"),
     user_provided_id="nk-1",
 )
-STALL, RESET, CLOSE = "stall", "reset", "close"
+STALL, STALL_UNTIL_TOLD, RESET, CLOSE = "stall", "stall until told", "reset", "close"
 
 
 def answer(body, status=200, **headers):
@@ -77,6 +78,8 @@ class ScriptedVenue:
                 if step == STALL:
                     await reader.read()
                     return
+                if step == STALL_UNTIL_TOLD:
+                    continue
                 if step == RESET:
                     writer.transport.abort()
                     return
@@ -298,6 +301,46 @@ async def test_reads_are_repeated_until_they_succeed():
     assert len(set(nonces)) == 4
 
 
+async def test_an_uncertain_answer_ends_its_connection():
+    script = [answer(b"<html>", 502), answer(ORDER)]
+    async with venue(*script) as there, client(there, KEY) as rest:
+        with pytest.raises(errors.OutcomeUnknownError):
+            await rest.create_order(REQUEST)
+        await rest.create_order(REQUEST)
+    assert there.connections == 2
+
+
+async def test_calls_in_flight_survive_an_uncertain_answer_to_another(until):
+    async with venue() as there, client(there, KEY) as rest:
+        there.script = [STALL_UNTIL_TOLD, answer(b"<html>", 502)]
+        slow = asyncio.ensure_future(rest.get_balances())
+        await until(lambda: there.requests)
+        with pytest.raises(errors.OutcomeUnknownError):
+            await rest.create_order(REQUEST)
+        there.writers[0].write(answer([]))
+        assert await slow == []
+        assert rest._retired == set()
+
+
+async def test_what_retry_after_asks_for_is_waited():
+    script = [answer(b"", 429, Retry_After="0.05"), answer([])]
+    async with venue(*script) as there, client(there, KEY) as rest:
+        start = asyncio.get_running_loop().time()
+        await rest.get_balances()
+        assert asyncio.get_running_loop().time() - start >= 0.05
+
+
+async def test_after_a_bad_nonce_private_calls_pause(monkeypatch):
+    monkeypatch.setattr(async_rest, "NONCE_PAUSE_SECONDS", 0.05)
+    script = [answer({"error": {"code": 1002, "message": "Bad Nonce"}}, 401), answer([])]
+    async with venue(*script) as there, client(there, KEY) as rest:
+        with pytest.raises(errors.NonceError):
+            await rest.get_balances()
+        start = asyncio.get_running_loop().time()
+        await rest.get_balances()
+        assert asyncio.get_running_loop().time() - start >= 0.045
+
+
 async def test_reads_are_given_up():
     async with venue(*[answer(b"<html>", 502)] * 4) as there, client(there) as rest:
         with pytest.raises(errors.UnreachableError):
@@ -321,7 +364,7 @@ async def test_a_huge_reply_is_refused(monkeypatch):
 
 
 async def test_a_compressed_reply_is_not_unfolded():
-    bomb = answer(b"\x1f\x8b\x08", 200, Content_Encoding="gzip")
+    bomb = answer(gzip.compress(b'{"serverTime":1}'), 200, Content_Encoding="gzip")
     async with venue(bomb) as there, client(there, attempts=1) as rest:
         with pytest.raises(errors.UnreachableError):
             await rest.get_time()
@@ -442,3 +485,14 @@ def test_the_client_shows_no_secret():
     seen = repr(vars(rest))
     assert KEY.api_secret not in seen
     assert base64.b64encode(KEY.api_secret.encode()).decode() not in seen
+
+
+async def test_a_reply_cut_at_any_byte_is_no_acceptance():
+    whole = answer(ORDER)
+    for length in range(len(whole)):
+        async with venue(Cut(whole[:length])) as there, client(there, KEY) as rest:
+            with pytest.raises(errors.OutcomeUnknownError):
+                await rest.create_order(REQUEST)
+        assert len(there.requests) == 1, length
+    async with venue(Cut(whole)) as there, client(there, KEY) as rest:
+        assert (await rest.create_order(REQUEST)).order_id == "o1"

@@ -102,6 +102,21 @@ def test_a_pause_holds_those_who_already_wait():
     assert run(times) == pytest.approx(5)
 
 
+def test_a_pause_can_grow_while_it_is_waited_for():
+    async def times():
+        loop = asyncio.get_running_loop()
+        throttle = Throttle({})
+        start = loop.time()
+        throttle.pause("public", 2)
+        waiting = asyncio.ensure_future(throttle.acquire("public"))
+        await asyncio.sleep(1)
+        throttle.pause("public", 5)
+        await waiting
+        return loop.time() - start
+
+    assert run(times) == pytest.approx(6)
+
+
 def test_a_class_without_a_rate_is_not_limited():
     async def waited():
         loop = asyncio.get_running_loop()

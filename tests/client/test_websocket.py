@@ -421,7 +421,7 @@ async def test_a_ban_is_final(until):
         await asyncio.sleep(0)
         there.last.send_bytes(b"\x88\x0e\x0f\xa1bad api key!")
         with pytest.raises(errors.AuthenticationError, match="4001 bad api key!"):
-            await running
+            await asyncio.wait_for(running, 10)
         assert len(there.connections) == 1
 
 
@@ -754,6 +754,20 @@ async def test_closing_while_waiting_to_connect_again(until):
         await until(lambda: owner.states[-1][0] is False)
         await owner.client.close()
         await runner
+
+
+async def test_frames_cut_at_any_byte_end_the_connection_only(until):
+    script = update(101) + frame_bytes(PING, b"x") + update(102)
+    async with venue() as there, connected(there, None, BOOK) as owner:
+        live = owner.decoder.book("AAA/USDT")
+        for length in range(len(script)):
+            await until(lambda: live.state == "live")
+            before = len(there.connections)
+            there.last.send_bytes(script[:length])
+            there.last.transport.disconnect()
+            await until(lambda count=before: len(there.connections) > count)
+            assert live.sequence in (100, 101)
+        assert len(there.connections) == len(script) + 1
 
 
 async def test_closing_tells_the_venue(until):

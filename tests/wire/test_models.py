@@ -252,6 +252,12 @@ def test_what_is_no_money_is_refused(value):
         Balance.from_wire({"asset": "AAA", "available": value})
 
 
+def test_a_number_of_endless_digits_is_refused():
+    text = b'{"asset":"AAA","available":0.' + b"1" * 100 + b"}"
+    with pytest.raises(WireError, match="more than 64 digits"):
+        Balance.from_wire(decode_json(text))
+
+
 def test_a_balance_without_available_is_not_zero():
     with pytest.raises(WireError, match="available is missing"):
         Balance.from_wire({"asset": "AAA", "held": "1"})
