@@ -297,7 +297,7 @@ class Engine:
             ),
             settings=self._settings.reconcile(),
         )
-        for order in recovered.orders:
+        for order in reversed(recovered.orders):  # the newest order of a slot holds it
             self._take_up_order(order)
         await self._venue.start([self.symbol], self)
         self._market: Market = self._venue.markets[self.symbol]
@@ -396,7 +396,7 @@ class Engine:
             assert news is not None
             self._journal.record([news])
             order.apply(news)
-        self.orders.add(order)
+        self.orders.adopt(order)
         if order.state is OrderState.UNKNOWN:
             self._reconciler.open_case(order, "create", at_once=True)
         elif order.state is OrderState.CLOSING:
@@ -562,7 +562,7 @@ class Engine:
             order = self._journal.find_order(client_id)
             if order is not None:
                 order.sent_ns = self._clock.monotonic_ns()
-                self.orders.add(order)
+                self.orders.adopt(order)
         return order
 
     def _take_update(self, update: OrderUpdate) -> None:

@@ -180,7 +180,7 @@ def _read_fill(row: Sequence[Any]) -> Execution:
 class Recovered:
     """What an earlier run left behind.
 
-    ``orders`` holds every open order and those that were sent in the last 24 hours.
+    ``orders`` holds every open order and those that were sent in the last 24 hours, oldest first.
     """
 
     orders: list[Order]

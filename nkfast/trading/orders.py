@@ -467,21 +467,30 @@ class OrderStore:
         return iter(self._by_client_id.values())
 
     def add(self, order: Order) -> None:
-        """Take an order in; an open one takes its slot.
+        """Take a new order in; an open one takes its slot.
 
         Raises
         ------
         nkfast.errors.OrderError
             Its id is known, or its slot has an open order.
         """
+        holder = self._by_slot.get(order.slot)
+        if holder is not None and order.state.is_open:
+            raise OrderError(
+                holder.client_id, holder.state, f"{order.client_id} in its slot {order.slot}"
+            )
+        self.adopt(order)
+
+    def adopt(self, order: Order) -> None:
+        """Take in an order of the past; where its slot is taken it is a zombie.
+
+        Raises
+        ------
+        nkfast.errors.OrderError
+            Its id is known.
+        """
         if order.client_id in self._by_client_id:
             raise OrderError(order.client_id, order.state, "a second order with its id")
-        if order.state.is_open:
-            holder = self._by_slot.get(order.slot)
-            if holder is not None:
-                raise OrderError(
-                    holder.client_id, holder.state, f"{order.client_id} in its slot {order.slot}"
-                )
         self._by_client_id[order.client_id] = order
         self._index(order)
 

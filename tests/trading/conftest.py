@@ -71,6 +71,7 @@ class Desk:
         self.market = Market(SYMBOL, 2, 4, min_notional="1", maker_fee="0.002", taker_fee="0.002")
         self.venue = ScriptedVenue(self.market, clock, {"BTC": "100", "USDT": "100000"})
         self.strategy = Wanting()
+        self.show = ("100.00", "100.10")
 
     @asynccontextmanager
     async def trading(
@@ -82,7 +83,9 @@ class Desk:
         **settings: float,
     ):
         """Start an engine on the journal, give it to the test, stop it, verify the journal."""
-        self.venue.set_book("100.00", "100.10")
+        self.venue.set_book(*self.show)
+        failures: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what))
         with Journal.open(self.path, instance="nk01") as journal:
             engine = Engine(
                 venue=self.venue,
@@ -100,6 +103,7 @@ class Desk:
             finally:
                 await engine.stop(on_exit)
         assert self.venue.is_closed
+        assert failures == []
         if verifies:
             report = verify(self.path)
             assert report.ok, report.differences

@@ -7,6 +7,7 @@ scripted. It asserts what no engine may ever do: send one client id twice, or to
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
@@ -95,9 +96,8 @@ class ScriptedVenue:
         self.listener: VenueListener | None = None
         self.is_up = False
         self.tells_reports = True
-        self.answers_with_report_first = False
         self.finds_nothing: set[str] = set()
-        self.hides_open: set[str] = set()
+        self.forgets_untouched = False  # says "not found" of what ended without a fill
         self.is_closed = False
         self._book = OrderBook(market)
         self._sequence = 0
@@ -257,14 +257,14 @@ class ScriptedVenue:
         await self._read()
         for true in self.truth.values():
             if client_id in (true.order.client_id, true.order_id):
-                return None if true.order.client_id in self.finds_nothing else true.told()
+                is_forgotten = self.forgets_untouched and not (true.is_open or true.executed)
+                hides = is_forgotten or true.order.client_id in self.finds_nothing
+                return None if hides else true.told()
         return None
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         await self._read()
-        return [
-            true.told() for true in self.open_own() if true.order.client_id not in self.hides_open
-        ]
+        return [true.told() for true in self.open_own()]
 
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         await self._read()
@@ -308,10 +308,14 @@ class ScriptedVenue:
             elif fate == "lose":
                 answer.set_exception(OutcomeUnknownError("reset", endpoint=endpoint, sent="maybe"))
 
+        def perform_late() -> None:
+            with suppress(OrderNotFoundError):  # nobody waits for this answer
+                do()
+
         if fate in ("accept", "lose", "silent"):
             loop.call_soon(perform)
         elif fate == "late":
-            loop.call_later(self.late_s, do)
+            loop.call_later(self.late_s, perform_late)
             answer.set_exception(OutcomeUnknownError("timed out", endpoint=endpoint, sent="maybe"))
         elif fate == "drop":
             answer.set_exception(OutcomeUnknownError("reset", endpoint=endpoint, sent="maybe"))

@@ -347,6 +347,17 @@ def test_a_zombie_has_no_slot() -> None:
     assert store.at_slot("level-1") is second
 
 
+def test_an_order_of_the_past_may_be_a_zombie_from_the_start() -> None:
+    store = OrderStore()
+    newer, older = an_order("c2"), an_order("c1")
+    store.adopt(newer)
+    store.adopt(older)
+    assert store.at_slot("level-1") is newer
+    assert store.zombies == [older]
+    with pytest.raises(OrderError):
+        store.adopt(an_order("c1"))
+
+
 def test_finished_orders_are_kept_for_late_news_up_to_a_limit() -> None:
     store = OrderStore(finished_limit=2)
     for number in range(4):
