@@ -300,3 +300,87 @@ def test_whatever_happens_orders_and_liquidity_add_up(
             market.paper.cancel(number)
     # Nothing of nobody is left behind once none of ours rests.
     assert market.paper._engine.order_count == 0
+
+
+class QueueTwin:
+    """The queues of our buys as lists of [lots, order or None], oldest first: slow and obvious."""
+
+    def __init__(self) -> None:
+        self.recorded: Counter[int] = Counter()
+        self.queues: dict[int, list[list[int | None]]] = {}
+        self.unexplained: Counter[int] = Counter()
+
+    def nobody(self, ticks: int) -> int:
+        return sum(lots for lots, order in self.queues.get(ticks, []) if order is None)
+
+    def order(self, number: int, lots: int, ticks: int) -> None:
+        ahead = self.recorded[ticks] - self.nobody(ticks)
+        self.queues.setdefault(ticks, []).extend([[max(ahead, 0), None], [lots, number]])
+
+    def cancel(self, number: int) -> None:
+        for queue in self.queues.values():
+            queue[:] = [entry for entry in queue if entry[1] != number]
+        self.clean()
+
+    def level(self, ticks: int, lots: int) -> None:
+        self.recorded[ticks] = lots
+        while self.nobody(ticks) > lots:  # the newest leave first, one lot at a time
+            entry = [e for e in self.queues[ticks] if e[1] is None and e[0]][-1]
+            entry[0] -= 1
+            self.unexplained[ticks] += 1
+
+    def print(self, ticks: int, lots: int) -> dict[int, int]:
+        fills: Counter[int] = Counter()
+        for price in sorted((p for p in self.queues if p >= ticks), reverse=True):
+            if price == ticks:
+                told = min(self.unexplained[price], lots)
+                self.unexplained[price] -= told
+                lots -= told
+            for entry in self.queues[price]:
+                met = min(lots, entry[0])
+                lots -= met
+                entry[0] -= met
+                if entry[1] is not None and met:
+                    fills[entry[1]] += met
+        self.clean()
+        return dict(fills)
+
+    def clean(self) -> None:
+        for ticks, queue in list(self.queues.items()):
+            queue[:] = [entry for entry in queue if entry[0]]
+            if not any(order is not None for _, order in queue):
+                del self.queues[ticks]
+                del self.unexplained[ticks]
+
+
+bid_prices = st.integers(95, 99)
+queue_steps = st.lists(
+    st.tuples(st.sampled_from(["order", "cancel", "level", "print"]), bid_prices, amounts),
+    max_size=80,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(queue_steps)
+def test_queues_agree_with_the_slow_twin(steps: list[tuple[str, int, int]]) -> None:
+    market, twin = Recorded([], [(200, 5)]), QueueTwin()
+    resting: list[int] = []
+    for kind, ticks, lots in steps:
+        if kind == "order":
+            number, fills = market.order("buy", lots, ticks)
+            assert fills == []
+            twin.order(number, lots, ticks)
+            resting.append(number)
+        elif kind == "cancel" and resting:
+            number = resting[lots % len(resting)]
+            market.paper.cancel(number)
+            twin.cancel(number)
+        elif kind == "level":
+            assert market.update(bids=[(ticks, lots)]) == []
+            twin.level(ticks, lots)
+        elif kind == "print":
+            fills = market.paper.on_print("sell", ticks, lots, 0)
+            assert {fill.order_number: fill.lots for fill in fills} == twin.print(ticks, lots)
+        resting = [number for number in resting if market.paper.remaining(number)]
+        for ticks_ in range(95, 100):
+            assert market.paper._queued(("buy", ticks_)) == twin.nobody(ticks_)
