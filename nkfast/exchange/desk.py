@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from nkfast.errors import VenueError
 from nkfast.exchange import shapes
@@ -29,13 +29,26 @@ class ExchangeDesk:
     ----------
     exchange : Exchange
     authenticator : Authenticator
+    book_time : {"ms", "iso"}
+        How book messages write their time: as seen live, or as documented.
+    shows_assets : bool
+        Whether markets show their assets as objects, as documented, and not as ids.
     now_ms : int
         Attribute: the time of the exchange; whoever drives the sessions keeps it.
     """
 
-    def __init__(self, exchange: Exchange, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        authenticator: Authenticator,
+        *,
+        book_time: Literal["ms", "iso"] = "ms",
+        shows_assets: bool = False,
+    ) -> None:
         self._exchange = exchange
         self._authenticator = authenticator
+        self._book_time = book_time
+        self._shows_assets = shows_assets
         self.now_ms = 0
 
     def login(self, params: Mapping[str, Any]) -> str:
@@ -46,12 +59,9 @@ class ExchangeDesk:
         """Answer one of the public methods."""
         exchange = self._exchange
         if method == "getMarkets":
-            return [
-                shapes.market(exchange, listing, self.now_ms)
-                for listing in exchange.listings.values()
-            ]
+            return [self._market(listing) for listing in exchange.listings.values()]
         if method == "getMarket":
-            return shapes.market(exchange, self._listing(params), self.now_ms)
+            return self._market(self._listing(params))
         if method == "getTrades":
             return self._trades(params)
         ticker = params.get("ticker", params.get("currency"))
@@ -103,7 +113,7 @@ class ExchangeDesk:
         return "snapshotOrderbook", {
             "symbol": listing.symbol,
             "sequence": listing.sequences.book,
-            "timestamp": self.now_ms,
+            "timestamp": self.book_time(self.now_ms),
             "asks": shapes.book_levels(listing, asks),
             "bids": shapes.book_levels(listing, bids),
         }
@@ -122,6 +132,13 @@ class ExchangeDesk:
                 for ticker in dict.fromkeys([*self._exchange.assets, *owner.holdings])
             ],
         }
+
+    def book_time(self, time_ms: int) -> int | str:
+        """Return a time as book messages write it."""
+        return time_ms if self._book_time == "ms" else shapes.iso_time(time_ms)
+
+    def _market(self, listing: Listing) -> dict[str, Any]:
+        return shapes.market(self._exchange, listing, self.now_ms, shows_assets=self._shows_assets)
 
     def _account(self, name: str) -> Account:
         return next(account for account in self._exchange.accounts if account.name == name)

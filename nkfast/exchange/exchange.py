@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from nkfast.core.matching import Match
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.markets import Listing, ObjectIds
-from nkfast.exchange.money import atoms
+from nkfast.exchange.money import ATOM_DECIMALS, atoms
 from nkfast.exchange.orders import (
     AccountTrade,
     Order,
@@ -27,6 +27,7 @@ from nkfast.exchange.rules import (
     OrderForm,
     check_market,
     check_size,
+    read_amount,
     read_price,
     read_quantity,
     refusal,
@@ -103,6 +104,12 @@ class Exchange:
         What happens when an account meets itself.
     uniqueness : {"always", "active", "never"}
         How long a client order id stays taken.
+    market_buys_in : {"base", "quote"}
+        What the quantity of a market buy counts.
+    fee_decimals : int or None
+        None charges fees as they are; otherwise they are cut off after so many places.
+    pools : Iterable of str
+        Symbols of liquidity pools; they are listed and do not trade.
     """
 
     def __init__(
@@ -113,11 +120,16 @@ class Exchange:
         now_ms: int = 0,
         self_trade: Literal["allow", "cancel_newest"] = "allow",
         uniqueness: Uniqueness = "always",
+        market_buys_in: Literal["base", "quote"] = "base",
+        fee_decimals: int | None = None,
+        pools: Iterable[str] = (),
     ) -> None:
         self._generator = random.Random(seed)
         self._ids = ObjectIds(self._generator)
         self._order_count = 0
         self._uniqueness = uniqueness
+        self._market_buys_in = market_buys_in
+        self._fee_grain = 1 if fee_decimals is None else 10 ** (ATOM_DECIMALS - fee_decimals)
         self.listings: dict[str, Listing] = {}
         for row in rows:
             listing = Listing(row, self._ids, now_ms, self_trade)
@@ -129,6 +141,8 @@ class Exchange:
             for asset in (listing.market.base, listing.market.quote):
                 if asset not in self.assets:
                     self.assets[asset] = self._ids.next(now_ms)
+        #: Symbols of the pools, with their ids.
+        self.pools = {symbol: self._ids.next(now_ms) for symbol in pools}
         self.accounts: list[Account] = []
         #: Atoms by asset: taken from outside, and kept by the exchange.
         self.deposited: dict[str, int] = {}
@@ -202,7 +216,10 @@ class Exchange:
         """
         listing = self.listing(form.symbol)
         check_market(listing, form.side, form.type)
-        lots = read_quantity(listing, form.quantity, form.is_strict)
+        if form.type == "market" and form.side == "buy" and self._market_buys_in == "quote":
+            lots = _affordable_lots(listing, read_amount("quantity", form.quantity))
+        else:
+            lots = read_quantity(listing, form.quantity, form.is_strict)
         if form.type == "limit":
             ticks = read_price(listing, form.price, form.is_strict)
             notional: int | None = listing.notional(ticks, lots)
@@ -298,6 +315,7 @@ class Exchange:
         for order, rate in ((maker, listing.maker_rate), (taker, listing.taker_rate)):
             account = order.account
             fee = listing.fee(ticks, lots, rate)
+            fee -= fee % self._fee_grain
             self.fees[quote] = self.fees.get(quote, 0) + fee
             paid = notional + fee if order.side == "buy" else lots * listing.lot_atoms
             account.spend(order.asset, paid)
@@ -422,3 +440,17 @@ class Exchange:
                 listener.on_ticker(listing, now_ms)
             for account, assets in command.balances.items():
                 listener.on_balances(account, tuple(assets), now_ms)
+
+
+def _affordable_lots(listing: Listing, amount: int) -> int:
+    """Return the lots that an amount of the quote asset buys now, fees not counted."""
+    lots = 0
+    for ticks, resting_lots in listing.depth()[1]:
+        price = listing.notional(ticks, 1)
+        taken = min(resting_lots, amount // price)
+        lots += taken
+        amount -= taken * price
+        if taken < resting_lots:
+            break
+    # An order for nothing is too small, not wrong: the minimum of the market refuses it.
+    return max(lots, 1)

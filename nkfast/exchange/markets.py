@@ -23,7 +23,7 @@ from nkfast.exchange.money import (
 )
 from nkfast.exchange.orders import Order, Side, Trade
 
-__all__ = ["DEFAULT_MARKETS", "Listing", "ObjectIds", "load_markets"]
+__all__ = ["DEFAULT_MARKETS", "DEFAULT_POOLS", "Listing", "ObjectIds", "load_markets"]
 
 #: Public trades remembered for each market: what getTrades can ask for at most.
 TRADE_COUNT_MAX: Final = 1_000
@@ -90,6 +90,9 @@ DEFAULT_MARKETS: Sequence[Mapping[str, Any]] = (
     _row("GRAIN/USDT", "0.000064000", (9, 0), "100", "1"),
     _row("GRAIN/BTC", "0.000000001000", (12, 0), "100", "0.00001"),
 )
+
+#: Pairs that only a pool trades.
+DEFAULT_POOLS: Sequence[str] = ("GRAIN/SAL", "ADM/SAL")
 
 
 def load_markets(path: str | Path) -> list[Mapping[str, Any]]:

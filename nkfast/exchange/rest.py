@@ -102,6 +102,8 @@ class RestApi:
         Whether the reply of cancelorder carries the order beside ``success`` and ``id``.
     filters_trades : bool
         Whether account/trades heeds ``symbol``; the real exchange ignores it.
+    shows_assets : bool
+        Whether markets show their assets as objects, as documented, and not as ids.
     """
 
     def __init__(
@@ -112,12 +114,14 @@ class RestApi:
         cancel_all_needs_side: bool = True,
         cancel_returns_order: bool = False,
         filters_trades: bool = False,
+        shows_assets: bool = False,
     ) -> None:
         self._exchange = exchange
         self._authenticator = authenticator
         self._cancel_all_needs_side = cancel_all_needs_side
         self._cancel_returns_order = cancel_returns_order
         self._filters_trades = filters_trades
+        self._shows_assets = shows_assets
         self._public: dict[str, _Handler] = {
             "/time": lambda call: {"serverTime": call.now_ms},
             "/getservertime": self._server_time,
@@ -134,13 +138,15 @@ class RestApi:
             "/market/trades": self._historical_trades,
             "/historical_trades": self._historical_trades,
             "/trades": self._trades_since,
-            "/pool/getlist": lambda call: [],
-            "/pool/info": self._no_pool,
-            "/pool/trades": self._no_pool,
-            "/historical_pooltrades": self._no_pool,
+            "/pool/getlist": self._pools,
+            "/pool/info": self._pool_info,
+            "/pool/trades": self._pool_trades,
+            "/historical_pooltrades": self._pool_trades,
             "/tickers": self._tickers,
             "/summary": self._tickers,
             "/pairs": self._pairs,
+            "/cmcassets": self._summary_assets,
+            "/cmctickers": self._summary_tickers,
             "/markets": self._spot_markets,
         }
         #: Paths that end in a name.
@@ -152,8 +158,10 @@ class RestApi:
             "/market/getorderbookbymarketid/": self._book_by_id,
             "/asset/getbyticker/": self._asset_by_ticker,
             "/asset/getbyid/": self._asset_by_id,
-            "/pool/getbyid/": self._no_pool,
-            "/pool/getbysymbol/": self._no_pool,
+            "/pool/getbyid/": lambda call: self._pool(call.name),
+            "/pool/getbysymbol/": lambda call: self._pool(call.name),
+            "/cmcorderbook/": self._summary_book,
+            "/cmctrades/": self._summary_trades,
         }
         self._private: dict[str, _Handler] = {
             "/balances": self._balances,
@@ -268,10 +276,7 @@ class RestApi:
         return shapes.asset(self._exchange, ticker)
 
     def _markets(self, call: _Call) -> Any:
-        return [
-            shapes.market(self._exchange, listing, call.now_ms)
-            for listing in self._exchange.listings.values()
-        ]
+        return [self._market(listing, call) for listing in self._exchange.listings.values()]
 
     def _market_info(self, call: _Call) -> Any:
         return self._market(self._listing(call, "symbol", "id"), call)
@@ -283,7 +288,7 @@ class RestApi:
         return self._market(self._listing_by_id(call.name), call)
 
     def _market(self, listing: Listing, call: _Call) -> Any:
-        return shapes.market(self._exchange, listing, call.now_ms)
+        return shapes.market(self._exchange, listing, call.now_ms, shows_assets=self._shows_assets)
 
     def _listing(self, call: _Call, symbol_name: str, id_name: str = "") -> Listing:
         symbol = call.query.get(symbol_name)
@@ -361,8 +366,21 @@ class RestApi:
                 break
         return [shapes.trade_row(trade) for trade in reversed(trades)]
 
-    def _no_pool(self, call: _Call) -> Any:
+    def _pools(self, call: _Call) -> Any:
+        return [shapes.pool(self._exchange, symbol) for symbol in self._exchange.pools]
+
+    def _pool_info(self, call: _Call) -> Any:
+        return self._pool(call.query.get("symbol", call.query.get("id", "")))
+
+    def _pool(self, name: str) -> Any:
+        for symbol, pool_id in self._exchange.pools.items():
+            if name in (symbol, symbol.replace("/", "_"), pool_id):
+                return shapes.pool(self._exchange, symbol)
         raise refusal(2001, "Pool not found")
+
+    def _pool_trades(self, call: _Call) -> Any:
+        self._pool(call.query.get("ticker_id", ""))
+        return []
 
     def _tickers(self, call: _Call) -> Any:
         return [
@@ -373,12 +391,33 @@ class RestApi:
         return shapes.rest_ticker(self._exchange.listing(call.name), call.now_ms)
 
     def _pairs(self, call: _Call) -> Any:
-        return [shapes.pair(listing) for listing in self._exchange.listings.values()]
+        markets = [shapes.pair(listing) for listing in self._exchange.listings.values()]
+        return markets + [shapes.pool_pair(symbol) for symbol in self._exchange.pools]
 
     def _spot_markets(self, call: _Call) -> Any:
-        if call.query.get("type") == "pool":
-            return []
-        return [shapes.spot_market(listing) for listing in self._exchange.listings.values()]
+        kind = call.query.get("type")
+        exchange = self._exchange
+        rows = [shapes.spot_market(listing) for listing in exchange.listings.values()]
+        rows += [shapes.pool_market(exchange, symbol) for symbol in exchange.pools]
+        return [row for row in rows if kind in (None, row["type"])]
+
+    # The contents of these four are documented nowhere; they are what their names suggest.
+
+    def _summary_assets(self, call: _Call) -> Any:
+        return {
+            ticker: {"name": ticker, "can_withdraw": False, "can_deposit": False}
+            for ticker in self._exchange.assets
+        }
+
+    def _summary_tickers(self, call: _Call) -> Any:
+        return {row["ticker_id"]: row for row in self._tickers(call)}
+
+    def _summary_book(self, call: _Call) -> Any:
+        return shapes.book_c(self._exchange.listing(call.name), call.now_ms)
+
+    def _summary_trades(self, call: _Call) -> Any:
+        trades = reversed(self._exchange.listing(call.name).trades)
+        return {"trades": [shapes.historical_trade(trade) for trade in trades]}
 
     # Private.
 

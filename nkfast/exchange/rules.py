@@ -12,11 +12,19 @@ from typing import Any, Final
 
 from nkfast.errors import BelowMinimumError, MarketPausedError, VenueError
 from nkfast.exchange.markets import Listing
-from nkfast.exchange.money import parse_amount, shifted
+from nkfast.exchange.money import ATOM_DECIMALS, parse_amount, shifted
 from nkfast.exchange.orders import OrderType, Side
 from nkfast.wire.error_codes import ERROR_CODES
 
-__all__ = ["OrderForm", "check_market", "check_size", "read_price", "read_quantity", "refusal"]
+__all__ = [
+    "OrderForm",
+    "check_market",
+    "check_size",
+    "read_amount",
+    "read_price",
+    "read_quantity",
+    "refusal",
+]
 
 #: Longer than any client's, short enough to be part of a path.
 _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
@@ -95,16 +103,19 @@ def check_market(listing: Listing, side: Side, kind: OrderType) -> None:
         raise _invalid("Market orders are not allowed on this market")
 
 
-def _read(name: str, value: Any, decimals: int, is_strict: bool) -> int:
+def _number(name: str, value: Any) -> Decimal:
     if value is None or value == "":
         raise _invalid(f"Missing required input: {name}")
     if not isinstance(value, str | int | Decimal):
         raise _invalid(f"{name} must be a decimal number")
     try:
-        number = parse_amount(value)
+        return parse_amount(value)
     except ValueError:
         raise _invalid(f"{name} must be a decimal number") from None
-    count, is_exact = shifted(number, decimals)
+
+
+def _read(name: str, value: Any, decimals: int, is_strict: bool) -> int:
+    count, is_exact = shifted(_number(name, value), decimals)
     if is_strict and not is_exact:
         raise _invalid(f"{name} has more than {decimals} decimal places")
     if count <= 0:
@@ -122,6 +133,14 @@ def read_price(listing: Listing, value: Any, is_strict: bool) -> int:
 def read_quantity(listing: Listing, value: Any, is_strict: bool) -> int:
     """Return a quantity in lots: excess decimals cut off, or refused when strict."""
     return _read("quantity", value, listing.quantity_decimals, is_strict)
+
+
+def read_amount(name: str, value: Any) -> int:
+    """Return a positive amount in atoms; digits beyond an atom are cut off."""
+    amount, _ = shifted(_number(name, value), ATOM_DECIMALS)
+    if amount <= 0:
+        raise _invalid(f"{name} must be positive")
+    return amount
 
 
 def check_size(listing: Listing, ticks: int | None, lots: int, notional: int | None) -> None:

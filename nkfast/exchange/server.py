@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from nkfast.errors import ConfigError, RateLimitError
 from nkfast.exchange import shapes
@@ -24,7 +24,8 @@ from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
 from nkfast.exchange.desk import ExchangeDesk, candles_message, trades_message
 from nkfast.exchange.exchange import Exchange, Uniqueness
-from nkfast.exchange.markets import DEFAULT_MARKETS, Listing, load_markets
+from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, Listing, load_markets
+from nkfast.exchange.money import ATOM_DECIMALS
 from nkfast.exchange.orders import Report, Side, Trade
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
@@ -83,6 +84,16 @@ class ExchangeSettings:
         What may wait for a reader of a WebSocket; one who falls behind further is cut off.
     rate_limit_per_s : float or None
         Requests of one key or address; None: as many as they like.
+    nonce_policy, nonce_window_ms, unauthorized_code
+        See `nkfast.exchange.authentication.Authenticator`.
+    self_trade, uniqueness, market_buys_in, fee_decimals
+        See `nkfast.exchange.exchange.Exchange`.
+    cancel_all_needs_side, cancel_returns_order, filters_trades, shows_assets
+        See `nkfast.exchange.rest.RestApi`.
+    unknown_method_code, private_shape
+        See `nkfast.wire.server_session.ServerSession`.
+    book_time : {"ms", "iso"}
+        How book messages write their time: as seen live, or as documented.
     public_origins : tuple of str
         Further ``scheme://host`` that a request may be signed for, besides the one it was sent to.
     clock_ms : callable
@@ -112,6 +123,10 @@ class ExchangeSettings:
     cancel_all_needs_side: bool = True
     cancel_returns_order: bool = False
     filters_trades: bool = False
+    shows_assets: bool = False
+    book_time: Literal["ms", "iso"] = "ms"
+    market_buys_in: Literal["base", "quote"] = "base"
+    fee_decimals: int | None = None
     unknown_method_code: int = 402
     private_shape: Literal["live", "docs"] = "live"
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -120,6 +135,10 @@ class ExchangeSettings:
         for name in ("tick_interval_s", "ping_interval_s", "outbound_bytes_max"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, was {getattr(self, name)}")
+        if self.fee_decimals is not None and not 0 <= self.fee_decimals <= ATOM_DECIMALS:
+            raise ConfigError(
+                f"fee_decimals must be 0..{ATOM_DECIMALS} or None, was {self.fee_decimals}"
+            )
         if self.speed < 0:
             raise ConfigError(f"speed must not be negative, was {self.speed}")
 
@@ -153,6 +172,8 @@ class _Connection:
         self._outbound_bytes_max = outbound_bytes_max
         self._frames: deque[bytes] = deque()
         self._has_frames = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self._later: list[bytes] | None = None
         self._is_cut_off = False
 
@@ -172,6 +193,7 @@ class _Connection:
             self._frames.append(frame)
             self.waiting_bytes += len(frame)
             self._has_frames.set()
+            self._is_empty.clear()
             if self.waiting_bytes > self._outbound_bytes_max:
                 self._cut_off()
 
@@ -183,6 +205,16 @@ class _Connection:
         if self._transport is not None:
             self._transport.abort()
 
+    async def hang_up(self) -> None:
+        """Close the socket when everything is sent; a reader too slow for that is cut off."""
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._is_empty.wait()
+        except TimeoutError:
+            self._cut_off()
+        else:
+            await self.socket.close(code=WSCloseCode.GOING_AWAY)
+
     async def write(self) -> None:
         """Send what was pushed, for ever."""
         while True:
@@ -192,6 +224,7 @@ class _Connection:
                 frame = self._frames.popleft()
                 await self.socket.send_frame(frame, WSMsgType.TEXT)
                 self.waiting_bytes -= len(frame)
+            self._is_empty.set()
 
 
 class ExchangeServer:
@@ -218,6 +251,9 @@ class ExchangeServer:
             now_ms=now_ms,
             self_trade=settings.self_trade,
             uniqueness=settings.uniqueness,
+            market_buys_in=settings.market_buys_in,
+            fee_decimals=settings.fee_decimals,
+            pools=DEFAULT_POOLS if settings.markets is None else (),
         )
         self.rest_url = self.ws_url = ""
         self._authenticator = Authenticator(
@@ -236,8 +272,14 @@ class ExchangeServer:
             cancel_all_needs_side=settings.cancel_all_needs_side,
             cancel_returns_order=settings.cancel_returns_order,
             filters_trades=settings.filters_trades,
+            shows_assets=settings.shows_assets,
         )
-        self._desk = ExchangeDesk(self.exchange, self._authenticator)
+        self._desk = ExchangeDesk(
+            self.exchange,
+            self._authenticator,
+            book_time=settings.book_time,
+            shows_assets=settings.shows_assets,
+        )
         self.connections: dict[_Connection, None] = {}
         self._allowances: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self.exchange.listeners.append(self)
@@ -265,7 +307,10 @@ class ExchangeServer:
         """Tell the levels that changed."""
         self._push(
             Channel("orderbook", listing.symbol),
-            lambda: ("updateOrderbook", shapes.book_changes(listing, changes, now_ms)),
+            lambda: (
+                "updateOrderbook",
+                shapes.book_changes(listing, changes, self._desk.book_time(now_ms)),
+            ),
         )
 
     def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:
@@ -406,7 +451,7 @@ class ExchangeServer:
 
     async def hang_up(self) -> None:
         """Close every WebSocket."""
-        await asyncio.gather(*(connection.socket.close() for connection in self.connections))
+        await asyncio.gather(*(connection.hang_up() for connection in self.connections))
 
 
 def _message(method: str, params: Any) -> tuple[str, Any]:

@@ -245,7 +245,9 @@ def book_levels(listing: Listing, levels: Iterable[Sequence[int]]) -> list[dict[
     ]
 
 
-def book_changes(listing: Listing, changes: Iterable[tuple[Side, int, int]], now_ms: int) -> Object:
+def book_changes(
+    listing: Listing, changes: Iterable[tuple[Side, int, int]], time: int | str
+) -> Object:
     """Return the params of an ``updateOrderbook``: absolute quantities, zero deletes."""
     rows: dict[str, list[dict[str, str]]] = {"buy": [], "sell": []}
     for side, ticks, lots in changes:
@@ -253,7 +255,7 @@ def book_changes(listing: Listing, changes: Iterable[tuple[Side, int, int]], now
     return {
         "symbol": listing.symbol,
         "sequence": listing.sequences.book,
-        "timestamp": now_ms,
+        "timestamp": time,
         "asks": rows["sell"],
         "bids": rows["buy"],
     }
@@ -379,18 +381,27 @@ def stream_ticker(listing: Listing, now_ms: int) -> Object:
     }
 
 
-def market(exchange: Exchange, listing: Listing, now_ms: int) -> Object:
-    """Return a market: an item of ``market/getlist``, the reply of getMarket."""
+def market(
+    exchange: Exchange, listing: Listing, now_ms: int, *, shows_assets: bool = False
+) -> Object:
+    """Return a market: an item of ``market/getlist``, the reply of getMarket.
+
+    Live its assets are ids, in the documentation they are objects: ``shows_assets``.
+    """
     seen = _Statistics(listing, now_ms)
     rules = listing.market
-    fields = {
+    primary, secondary = (
+        asset(exchange, ticker) if shows_assets else exchange.assets[ticker]
+        for ticker in (rules.base, rules.quote)
+    )
+    fields: Object = {
         "_id": listing.id,
         "id": listing.id,
         "symbol": listing.symbol,
         "primaryTicker": rules.base,
         "primaryName": rules.base,
-        "primaryAsset": exchange.assets[rules.base],
-        "secondaryAsset": exchange.assets[rules.quote],
+        "primaryAsset": primary,
+        "secondaryAsset": secondary,
         "lastPrice": seen.last,
         "yesterdayPrice": seen.yesterday,
         "highPrice": seen.high,
@@ -463,6 +474,41 @@ def spot_market(listing: Listing) -> Object:
         "market_url": f"https://nonkyc.io/market/{listing.symbol.replace('/', '_')}",
         "active": "true" if listing.is_active else "false",
         "description": f"{listing.symbol} spot market",
+    }
+
+
+def pool(exchange: Exchange, symbol: str) -> Object:
+    """Return a liquidity pool; the exchange shows no reserves."""
+    base, _, quote = symbol.partition("/")
+    return {
+        "id": exchange.pools[symbol],
+        "symbol": symbol,
+        "primaryAsset": exchange.assets.get(base, ""),
+        "secondaryAsset": exchange.assets.get(quote, ""),
+        **dict.fromkeys(("lastPrice", "highPrice", "lowPrice", "volume"), "0"),
+        "lineChart": "[]",
+        "lastTradeAt": 0,
+        "isActive": True,
+    }
+
+
+def pool_pair(symbol: str) -> Object:
+    """Return the item of ``pairs`` of a pool."""
+    base, _, quote = symbol.partition("/")
+    return {"ticker_id": f"{base}_{quote}", "base": base, "target": quote, "type": "liquiditypool"}
+
+
+def pool_market(exchange: Exchange, symbol: str) -> Object:
+    """Return the item of ``markets`` of a pool."""
+    base, _, quote = symbol.partition("/")
+    return {
+        "id": exchange.pools[symbol],
+        "base": base,
+        "quote": quote,
+        "type": "pool",
+        "market_url": f"https://nonkyc.io/pool/{base}_{quote}",
+        "active": "true",
+        "description": f"{symbol} liquidity pool",
     }
 
 

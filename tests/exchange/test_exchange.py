@@ -265,6 +265,28 @@ def test_self_trade_is_allowed_unless_forbidden(make_bench: Callable[..., Any]) 
         assert bench.order(bench.alice, "buy", "1", "100").status is status
 
 
+def test_fees_can_be_cut_off_after_some_places(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(fee_decimals=4)
+    bench.order(bench.bob, "sell", "0.1111", "99.99")
+    bench.order(bench.alice, "buy", "0.1111", "99.99")
+    assert text(bench.alice.trades[0].fee) == "0.0222"  # of 0.022217778
+
+
+def test_market_buys_can_be_counted_in_quote(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(market_buys_in="quote")
+    bench.order(bench.bob, "sell", "1", "100")
+    bench.order(bench.bob, "sell", "1", "200")
+    order = bench.order(bench.alice, "buy", "150.01")
+    assert (order.executed_lots, order.status) == (12500, OrderStatus.FILLED)
+    with pytest.raises(BelowMinimumError):
+        bench.order(bench.alice, "buy", "0.001")
+    with pytest.raises(InvalidOrderError):
+        bench.order(bench.alice, "buy", "-5")
+    # What a market sell or a limit order counts does not change.
+    assert bench.order(bench.alice, "buy", "0.5", "90").lots == 5000
+    assert bench.order(bench.bob, "sell", "0.25").lots == 2500
+
+
 class Reports:
     def __init__(self, exchange: Exchange) -> None:
         self.seen: list[Report] = []

@@ -98,6 +98,7 @@ def error_of(reply: tuple[int, Any]) -> tuple[int, int, str]:
     [
         *("time", "getservertime", "info", "asset/getlist", "market/getlist", "tickers"),
         *("pairs", "markets", "markets?type=pool", "summary", "pool/getlist"),
+        *("cmcassets", "cmctickers", "cmcorderbook/BTC_USDT", "cmctrades/BTC_USDT"),
         *("asset/info?ticker=BTC", "asset/getbyticker/BTC", "market/info?symbol=BTC_USDT"),
         *("market/getbysymbol/BTC_USDT", "market/getbysymbol/BTC%2FUSDT"),
         *("ticker/BTC_USDT", "ticker/BTC%2FUSDT", "ticker/BTC/USDT"),
@@ -195,6 +196,26 @@ async def test_public_trades_and_candles_tell_what_was_traded(client: Client) ->
     ticker = await client.get("/ticker/BTC/USDT")
     assert (ticker["last_price"], ticker["base_volume"]) == ("60000.00", "0.004000")
     assert ticker["target_volume"] == "240"
+
+
+async def test_pools_are_listed_and_do_not_trade(client: Client) -> None:
+    first, _ = await client.get("/pool/getlist")
+    assert first["symbol"] == "GRAIN/SAL"
+    for target in ("info?symbol=GRAIN/SAL", "getbysymbol/GRAIN_SAL", f"getbyid/{first['id']}"):
+        assert await client.get(f"/pool/{target}") == first
+    assert await client.get("/pool/trades?ticker_id=GRAIN_SAL") == []
+    assert error_of(await client.send("GET", "/pool/info?symbol=BTC/USDT"))[1] == 2001
+    pools = [pair for pair in await client.get("/pairs") if pair["type"] == "liquiditypool"]
+    assert [pair["ticker_id"] for pair in pools] == ["GRAIN_SAL", "ADM_SAL"]
+    assert len(await client.get("/markets?type=spot")) == 14
+    assert len(await client.get("/markets?type=pool")) == 2
+    assert len(await client.get("/markets")) == 16
+
+
+async def test_markets_can_show_their_assets_as_objects() -> None:
+    async with running(shows_assets=True) as client:
+        market = await client.get("/market/info?symbol=ETH/BTC")
+    assert (market["primaryAsset"]["ticker"], market["secondaryAsset"]["ticker"]) == ("ETH", "BTC")
 
 
 # Authentication.

@@ -7,7 +7,7 @@ import hmac
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -365,51 +365,91 @@ async def test_server_pings(server: ExchangeServer) -> None:
     assert server.settings.ping_interval_s == 60.0
 
 
+@asynccontextmanager
+async def deaf_client(server: ExchangeServer) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Connect somebody who never reads; yield a call with which he asks for 340 kB."""
+    host, port = server.ws_url.removeprefix("ws://").rstrip("/").split(":")
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect((host, int(port)))
+    raw.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    request = b'{"method":"getMarkets","id":1}'
+    frame = bytes((0x81, 0x80 | len(request))) + b"\0\0\0\0" + request
+
+    async def ask() -> None:
+        with suppress(ConnectionError):
+            writer.write(frame * 20)
+            await writer.drain()
+
+    try:
+        yield ask
+    finally:
+        writer.transport.abort()
+
+
 async def test_slow_reader_is_cut_off_and_others_are_not(
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
     async with running(outbound_bytes_max=100_000) as server, talking(server) as good:
-        host, port = server.ws_url.removeprefix("ws://").rstrip("/").split(":")
-        raw = socket.socket()
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect((host, int(port)))
-        raw.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
-        writer.write(
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
-        await reader.readuntil(b"\r\n\r\n")
-        request = b'{"method":"getMarkets","id":1}'
-        frame = bytes((0x81, 0x80 | len(request))) + b"\0\0\0\0" + request
-        assert len(server.connections) == 2
-        lost = False
+        async with deaf_client(server) as ask:
+            assert len(server.connections) == 2
 
-        async def is_cut_off() -> bool:
-            nonlocal lost
-            try:
-                writer.write(frame * 20)
-                await writer.drain()
-            except ConnectionError:
-                lost = True
-            waiting = sum(one.waiting_bytes for one in server.connections)
-            assert waiting <= server.settings.outbound_bytes_max
-            return lost or len(server.connections) == 1
+            async def is_cut_off() -> bool:
+                await ask()
+                waiting = sum(one.waiting_bytes for one in server.connections)
+                assert waiting <= server.settings.outbound_bytes_max
+                return len(server.connections) == 1
 
-        await eventually(is_cut_off)
-        writer.transport.abort()
+            await eventually(is_cut_off)
         assert len(await good.ask("getMarkets")) == 14
 
 
-async def test_conversations_end_with_the_server(
+async def test_server_ends_although_somebody_does_not_read(
     eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
 ) -> None:
+    async with asyncio.timeout(3 * LIMIT_S), running() as server, deaf_client(server) as ask:
+
+        async def is_behind() -> bool:
+            await ask()
+            return any(one.waiting_bytes > 1_000_000 for one in server.connections)
+
+        await eventually(is_behind)
+        await asyncio.wait_for(server.hang_up(), LIMIT_S)
+
+
+async def test_documented_shapes_can_be_had() -> None:
+    options = {"private_shape": "docs", "book_time": "iso", "shows_assets": True}
+    async with running(**options, unknown_method_code=404) as server, talking(server) as talk:
+        await talk.log_in()
+        assert await talk.ask("subscribeReports") is True
+        assert (await talk.hear())["method"] == "activeOrders"
+        await talk.say("subscribeOrderbook", symbol="BTC/USDT")
+        assert (await talk.hear())["params"]["timestamp"].endswith("Z")
+        await talk.say("newOrder", **BUY)
+        frames = [await talk.hear() for _ in range(3)]
+        updates = [one for one in frames if one.get("method") == "updateOrderbook"]
+        assert updates[0]["params"]["timestamp"].endswith("Z")
+        market = await talk.ask("getMarket", symbol="BTC/USDT")
+        assert market["primaryAsset"]["ticker"] == "BTC"
+        assert (await talk.ask("nothing"))["code"] == 404
+
+
+async def test_conversations_end_with_the_server() -> None:
+    async def listen(ws: aiohttp.ClientWebSocketResponse) -> None:
+        while not ws.closed:
+            await ws.receive()
+
     async with aiohttp.ClientSession() as session:
         async with running(speed=200, tick_interval_s=0.01) as server:
             ws = await session.ws_connect(server.ws_url)
             await ws.send_str('{"method":"subscribeOrderbook","params":{"symbol":"BTC/USDT"}}')
             await asyncio.wait_for(ws.receive_str(), LIMIT_S)
-        async with asyncio.timeout(LIMIT_S):
-            while not (await ws.receive()).type == aiohttp.WSMsgType.CLOSED:
-                pass
-        await ws.close()
+            listener = asyncio.create_task(listen(ws))
+        await asyncio.wait_for(listener, LIMIT_S)
+        assert ws.close_code == aiohttp.WSCloseCode.GOING_AWAY
