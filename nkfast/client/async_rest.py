@@ -652,6 +652,7 @@ class AsyncRestClient:
         except WireError as error:
             if not row.changes:
                 raise
+            await self._retire()
             raise OutcomeUnknownError(str(error), endpoint=row.path, sent="maybe") from error
 
     async def _call(

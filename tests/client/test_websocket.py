@@ -629,6 +629,54 @@ async def test_orders_in_flight_are_bounded():
             assert isinstance(future.exception(), errors.OutcomeUnknownError)
 
 
+async def test_an_order_behind_our_close_frame_was_not_sent():
+    async with venue() as there, connected(there, KEY) as owner:
+        owner.client._transport.send_close()
+        with pytest.raises(errors.UnreachableError, match="not connected") as caught:
+            await owner.client.new_order(REQUEST)
+        assert caught.value.sent == "no"
+
+
+async def test_an_order_to_a_venue_that_does_not_read_is_not_sent(until):
+    async with venue() as there, connected(there, KEY) as owner:
+        there.last.transport.underlying_transport.pause_reading()
+        while owner.client._listener.is_writable:
+            owner.client._transport.send(picows.WSMsgType.BINARY, bytes(1 << 16))
+        with pytest.raises(errors.UnreachableError, match="too slowly") as caught:
+            await owner.client.new_order(REQUEST)
+        assert caught.value.sent == "no"
+        there.last.transport.underlying_transport.resume_reading()
+        await until(lambda: owner.client._listener.is_writable)
+        assert (await owner.client.new_order(REQUEST)).order_id == "o1"
+
+
+async def test_timers_end_with_their_connection(until):
+    async with venue() as there, connected(there, KEY, BOOK) as owner:
+        timers = set(owner.client._timers)
+        assert len(timers) == 3
+        there.last.transport.disconnect()
+        await until(lambda: owner.states[-1][0] is False)
+        assert all(timer.cancelled() for timer in timers)
+
+
+async def test_closing_ends_what_handlers_still_do(until):
+    ended = []
+
+    async def wait_for_ever(params):
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(params)
+
+    async with venue() as there, connected(there, KEY, TRADES) as owner:
+        owner.client.register_handler("ticker", wait_for_ever)
+        there.last.send(method="ticker", params={"symbol": "AAA/USDT"})
+        await until(lambda: owner.client._handler_tasks)
+        await asyncio.sleep(0)
+        await owner.client.close()
+        await until(lambda: ended)
+
+
 async def test_reports_trades_and_balances_reach_their_handlers(until):
     async with venue() as there, connected(there, KEY, REPORTS, TRADES) as owner:
         for method in ("reports", "trades", "balances", "ticker"):
