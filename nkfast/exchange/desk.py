@@ -102,7 +102,7 @@ class ExchangeDesk:
         """Return what a public subscription begins with."""
         listing = self._exchange.listing(channel.symbol)
         if channel.kind == "ticker":
-            return "ticker", shapes.stream_ticker(listing, self.now_ms)
+            return "ticker", shapes.stream_ticker(self._exchange, listing, self.now_ms)
         if channel.kind == "trades":
             newest = list(reversed(listing.trades))[:_SNAPSHOT_TRADE_COUNT]
             return "snapshotTrades", trades_message(listing, newest)
@@ -126,7 +126,7 @@ class ExchangeDesk:
         return {
             "method": "currentBalances",
             "timestamp": self.now_ms,
-            "portfolioData": {"totalUsdValue": "0", "totalBtcValue": "0"},
+            "portfolioData": shapes.portfolio(self._exchange, owner),
             "result": [
                 shapes.balance_change(self._exchange, owner, ticker)
                 for ticker in dict.fromkeys([*self._exchange.assets, *owner.holdings])

@@ -8,7 +8,7 @@ import random
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from nkfast.core.matching import Match
 from nkfast.exchange.accounts import Account
@@ -38,6 +38,9 @@ __all__ = ["Exchange", "Listener", "Uniqueness"]
 #: How long an account's client order id may not be used again. What the real exchange does is
 #: not known; "always" is what its documentation suggests.
 Uniqueness = Literal["always", "active", "never"]
+
+#: What counts as a US dollar where values are shown.
+USD_ASSETS: Final = ("USDT", "USD", "USDC")
 
 
 class Listener(Protocol):
@@ -193,6 +196,16 @@ class Exchange:
         if found is None:
             raise refusal(2001, "Symbol not found")
         return found
+
+    def usd_value(self, asset: str) -> float:
+        """Return what one of an asset is worth in US dollars by its last trade; 0: unknown."""
+        if asset in USD_ASSETS:
+            return 1.0
+        for dollar in USD_ASSETS:
+            listing = self.listings.get(f"{asset}/{dollar}")
+            if listing is not None and listing.last_ticks:
+                return float(listing.price_text(listing.last_ticks))
+        return 0.0
 
     def remember_trade(
         self, listing: Listing, side: Side, ticks: int, lots: int, time_ms: int

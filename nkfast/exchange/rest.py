@@ -122,7 +122,23 @@ class RestApi:
         self._cancel_returns_order = cancel_returns_order
         self._filters_trades = filters_trades
         self._shows_assets = shows_assets
-        self._public: dict[str, _Handler] = {
+        self._public = self._public_routes()
+        self._private = self._private_routes()
+        #: Paths that end in a name.
+        self._public_named = self._public_named_routes()
+        self._private_named: dict[str, _Handler] = {
+            "/getorder/": self._order,
+            "/getdepositaddress/": self._deposit_address,
+        }
+        self._posts: dict[str, _Handler] = {
+            "/createorder": self._create_order,
+            "/cancelorder": self._cancel_order,
+            "/cancelallorders": self._cancel_all_orders,
+            "/createwithdrawal": self._create_withdrawal,
+        }
+
+    def _public_routes(self) -> dict[str, _Handler]:
+        return {
             "/time": lambda call: {"serverTime": call.now_ms},
             "/getservertime": self._server_time,
             "/info": self._info,
@@ -149,8 +165,9 @@ class RestApi:
             "/cmctickers": self._summary_tickers,
             "/markets": self._spot_markets,
         }
-        #: Paths that end in a name.
-        self._public_named: dict[str, _Handler] = {
+
+    def _public_named_routes(self) -> dict[str, _Handler]:
+        return {
             "/ticker/": self._ticker,
             "/market/getbysymbol/": self._market_by_symbol,
             "/market/getbyid/": self._market_by_id,
@@ -163,7 +180,9 @@ class RestApi:
             "/cmcorderbook/": self._summary_book,
             "/cmctrades/": self._summary_trades,
         }
-        self._private: dict[str, _Handler] = {
+
+    def _private_routes(self) -> dict[str, _Handler]:
+        return {
             "/balances": self._balances,
             "/account/orders": self._orders,
             "/getorders": self._orders,
@@ -175,16 +194,6 @@ class RestApi:
             "/getpooltradessince": lambda call: [],
             "/getdeposits": lambda call: [],
             "/getwithdrawals": lambda call: [],
-        }
-        self._private_named: dict[str, _Handler] = {
-            "/getorder/": self._order,
-            "/getdepositaddress/": self._deposit_address,
-        }
-        self._posts: dict[str, _Handler] = {
-            "/createorder": self._create_order,
-            "/cancelorder": self._cancel_order,
-            "/cancelallorders": self._cancel_all_orders,
-            "/createwithdrawal": self._create_withdrawal,
         }
 
     def handle(self, request: Request, now_ms: int) -> Reply:
@@ -500,7 +509,7 @@ class RestApi:
     def _deposit_address(self, call: _Call) -> Any:
         if call.name not in self._exchange.assets:
             raise refusal(2002, "Currency not found")
-        raise refusal(20010, "Deposits are disabled on this exchange")
+        return shapes.deposit_address(self._exchange, _account(call), call.name)
 
     def _create_withdrawal(self, call: _Call) -> Any:
         raise refusal(20012, "Withdrawals disabled")

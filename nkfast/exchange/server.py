@@ -333,7 +333,7 @@ class ExchangeServer:
         """Tell the ticker."""
         self._push(
             Channel("ticker", listing.symbol),
-            lambda: ("ticker", shapes.stream_ticker(listing, now_ms)),
+            lambda: ("ticker", shapes.stream_ticker(self.exchange, listing, now_ms)),
         )
 
     def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:

@@ -13,7 +13,7 @@ from nkfast.exchange.accounts import Account, Holding
 from nkfast.exchange.candles import Bar
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import Listing
-from nkfast.exchange.money import text
+from nkfast.exchange.money import UNIT, text
 from nkfast.exchange.orders import AccountTrade, Order, OrderStatus, Report, Side, Trade
 
 __all__ = [
@@ -24,8 +24,10 @@ __all__ = [
     "book_a",
     "book_b",
     "book_c",
+    "book_changes",
     "book_levels",
     "candle",
+    "deposit_address",
     "historical_trade",
     "iso_time",
     "market",
@@ -34,6 +36,10 @@ __all__ = [
     "order_row",
     "pair",
     "placed_order",
+    "pool",
+    "pool_market",
+    "pool_pair",
+    "portfolio",
     "report",
     "rest_bar",
     "rest_ticker",
@@ -326,6 +332,21 @@ class _Statistics:
         self.volume = listing.quantity_text(day.volume)
         self.turnover = text(listing.notional(day.turnover, 1))
 
+    def fields(self) -> Object:
+        """Return what tickers of the stream and markets have in common."""
+        texts = {
+            "lastPrice": self.last,
+            "yesterdayPrice": self.yesterday,
+            "changePercent": self.change,
+            "highPrice": self.high,
+            "lowPrice": self.low,
+            "volume": self.volume,
+            "bestBid": self.bid,
+            "bestAsk": self.ask,
+        }
+        numbers = {f"{name}Number": float(written) for name, written in texts.items()}
+        return {**texts, **numbers, "spreadPercent": self.spread}
+
 
 def _last(listing: Listing) -> str:
     return str(listing.row.get("lastPrice") or "0")
@@ -351,30 +372,14 @@ def rest_ticker(listing: Listing, now_ms: int) -> Object:
     }
 
 
-def stream_ticker(listing: Listing, now_ms: int) -> Object:
+def stream_ticker(exchange: Exchange, listing: Listing, now_ms: int) -> Object:
     """Return the params of a ``ticker`` notification."""
     seen = _Statistics(listing, now_ms)
     return {
         "symbol": listing.symbol,
-        "lastPrice": seen.last,
+        **seen.fields(),
         "lastPriceUpDown": listing.last_move,
-        "yesterdayPrice": seen.yesterday,
-        "changePercent": seen.change,
-        "highPrice": seen.high,
-        "lowPrice": seen.low,
-        "volume": seen.volume,
-        "bestBid": seen.bid,
-        "bestAsk": seen.ask,
-        "spreadPercent": seen.spread,
-        "lastPriceNumber": float(seen.last),
-        "yesterdayPriceNumber": float(seen.yesterday),
-        "changePercentNumber": float(seen.change),
-        "highPriceNumber": float(seen.high),
-        "lowPriceNumber": float(seen.low),
-        "volumeNumber": float(seen.volume),
-        "volumeUsdNumber": float(seen.turnover),
-        "bestBidNumber": float(seen.bid),
-        "bestAskNumber": float(seen.ask),
+        "volumeUsdNumber": float(seen.turnover) * exchange.usd_value(listing.market.quote),
         "lastTradeAt": listing.last_trade_ms,
         "updatedAt": now_ms,
         "sequence": listing.sequences.ticker,
@@ -402,28 +407,12 @@ def market(
         "primaryName": rules.base,
         "primaryAsset": primary,
         "secondaryAsset": secondary,
-        "lastPrice": seen.last,
-        "yesterdayPrice": seen.yesterday,
-        "highPrice": seen.high,
-        "lowPrice": seen.low,
-        "volume": seen.volume,
-        "volumeSecondary": seen.turnover,
-        "changePercent": seen.change,
-        "spreadPercent": seen.spread,
-        "bestBid": seen.bid,
-        "bestAsk": seen.ask,
-        "lastPriceNumber": float(seen.last),
-        "yesterdayPriceNumber": float(seen.yesterday),
-        "highPriceNumber": float(seen.high),
-        "lowPriceNumber": float(seen.low),
-        "volumeNumber": float(seen.volume),
-        "volumeSecondaryNumber": float(seen.turnover),
-        "volumeUsdNumber": float(seen.turnover),
-        "marketcapNumber": 0,
-        "changePercentNumber": float(seen.change),
+        **seen.fields(),
         "spreadPercentNumber": float(seen.spread),
-        "bestBidNumber": float(seen.bid),
-        "bestAskNumber": float(seen.ask),
+        "volumeSecondary": seen.turnover,
+        "volumeSecondaryNumber": float(seen.turnover),
+        "volumeUsdNumber": float(seen.turnover) * exchange.usd_value(rules.quote),
+        "marketcapNumber": 0,
         "lastPriceUpDown": listing.last_move,
         "lineChart": "[]",
         "lastTradeAt": listing.last_trade_ms,
@@ -561,7 +550,7 @@ def asset(exchange: Exchange, ticker: str) -> Object:
         "childOf": None,
         "tokenOf": None,
         "tokenDetails": {},
-        "usdValue": "0",
+        "usdValue": f"{exchange.usd_value(ticker):.8f}",
         "depositActive": False,
         "depositPayid": False,
         "withdrawalActive": False,
@@ -588,6 +577,29 @@ def balance(exchange: Exchange, account: Account, ticker: str) -> Object:
         "pending": text(holding.pending),
         "held": text(holding.held),
         "assetid": exchange.assets.get(ticker, ""),
+    }
+
+
+def portfolio(exchange: Exchange, account: Account) -> dict[str, str]:
+    """Return what an account is worth, as ``currentBalances`` says it."""
+    usd = sum(
+        holding.total / UNIT * exchange.usd_value(ticker)
+        for ticker, holding in account.holdings.items()
+    )
+    btc_usd = exchange.usd_value("BTC")
+    return {
+        "totalUsdValue": f"{usd:.2f}",
+        "totalBtcValue": f"{usd / btc_usd if btc_usd else 0.0:.8f}",
+    }
+
+
+def deposit_address(exchange: Exchange, account: Account, ticker: str) -> Object:
+    """Return a deposit address; nothing sent there would ever arrive."""
+    return {
+        "address": f"simulated{exchange.assets[ticker]}{account.number:04d}",
+        "paymentid": "",
+        "ticker": ticker,
+        "network": ticker,
     }
 
 

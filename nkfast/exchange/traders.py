@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import Final
 
 from nkfast.exchange.accounts import Account
-from nkfast.exchange.exchange import Exchange
+from nkfast.exchange.exchange import USD_ASSETS, Exchange
 from nkfast.exchange.markets import Listing
 from nkfast.exchange.money import atoms
 from nkfast.exchange.orders import Order, Side
@@ -47,7 +47,6 @@ _ACTIONS_PER_STEP_MAX: Final = 100
 _TAKES_PER_ACTION_MAX: Final = 4
 #: Between two trades of the past.
 _PAST_INTERVAL_S: Final = 300
-_LIQUID_QUOTES: Final = frozenset({"USDT", "USD", "USDC"})
 _LIQUID_BASES: Final = frozenset({"BTC", "ETH", "XMR", "LTC", "DOGE"})
 #: Markets beyond this count get thinner books, so that a long list starts quickly.
 _FULL_BOOK_COUNT_MAX: Final = 100
@@ -221,7 +220,7 @@ class Crowd:
         is_long = len(listings) > _FULL_BOOK_COUNT_MAX
         for listing in listings:
             market = listing.market
-            is_liquid = market.quote in _LIQUID_QUOTES and market.base in _LIQUID_BASES
+            is_liquid = market.quote in USD_ASSETS and market.base in _LIQUID_BASES
             level_count = 8 if is_long else 24 if is_liquid else 14
             pit = _Pit(listing, is_liquid, level_count)
             if not listing.is_active or listing.is_paused or self._fair(pit) < 100:

@@ -107,3 +107,12 @@ def test_fees_of_a_file_are_charged_and_told(make_bench: Callable[..., Any]) -> 
     assert shapes.account_trade(bench.bob.trades[0])["fee"] == "0.1"
     assert shapes.account_trade(bench.alice.trades[0])["fee"] == "0.25"
     assert shapes.market(bench.exchange, listing, NOW_MS)["takerFee"] == "0.0025"
+
+
+def test_values_in_dollars_come_from_the_last_trade(bench: Any) -> None:
+    assert bench.exchange.usd_value("USDT") == 1.0
+    assert bench.exchange.usd_value("ETH") == 0.0
+    bench.order(bench.bob, "sell", "1", "100.5")
+    bench.order(bench.alice, "buy", "1", "100.5")
+    assert bench.exchange.usd_value("ETH") == 100.5
+    assert shapes.portfolio(bench.exchange, bench.alice)["totalUsdValue"] == "101499999.80"

@@ -490,6 +490,15 @@ async def test_balances_list_every_asset_and_what_is_held(client: Client) -> Non
     assert set(usdt) == {"asset", "name", "available", "pending", "held", "assetid"}
 
 
+async def test_deposit_addresses_differ_by_asset_and_account(client: Client) -> None:
+    _, first = await client.ask("/getdepositaddress/BTC")
+    assert set(first) == {"address", "paymentid", "ticker", "network"}
+    _, second = await client.ask("/getdepositaddress/ETH")
+    _, third = await client.ask("/getdepositaddress/BTC", key="K2", secret="S2")
+    assert len({first["address"], second["address"], third["address"]}) == 3
+    assert error_of(await client.ask("/getdepositaddress/NONE"))[1] == 2002
+
+
 async def test_withdrawals_are_refused(client: Client) -> None:
     fields = {"ticker": "BTC", "quantity": "1", "address": "x"}
     assert error_of(await client.ask("/createwithdrawal", fields))[:2] == (400, 20012)
