@@ -45,6 +45,7 @@ cdef class Listener(WSListener):
     cdef uint8_t *is_changed  # owned; one flag for each market
     cdef Py_ssize_t changed_count
     cdef bint is_plain  # copy of the assembler's
+    cdef bint was_taken  # by the assembler, in this burst: it may have to answer
     cdef public bint wants_books
     cdef public bint is_writable
     cdef public int64_t frame_count
@@ -108,6 +109,7 @@ cdef class Listener(WSListener):
         ):
             self.text(frame.payload_ptr, frame.payload_size)
         else:
+            self.was_taken = True
             message = self.assembler.take(transport, frame)
             self.is_plain = self.assembler.is_plain
             if message is not None:
@@ -158,5 +160,7 @@ cdef class Listener(WSListener):
                 self.is_changed[self.changed[i]] = 0
             for i in range(count):
                 self.sink.on_book(self.changed[i], received_ns)
-        self.assembler.end_of_burst(transport)
+        if self.was_taken:
+            self.was_taken = False
+            self.assembler.end_of_burst(transport)
         return 0
