@@ -16,7 +16,7 @@ from nkfast.app.replay import ReplaySummary, replay
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, UnreachableError, WireError
 from nkfast.trading.engine import Engine
-from nkfast.venue.tape import TapePlayer, TapeReader, TapeWriter
+from nkfast.venue.tape import TapePlayer, TapeReader, TapeWriter, survey
 
 T0 = 1_790_000_000_000_000_000
 MS = 1_000_000
@@ -322,3 +322,33 @@ def test_real_captures_are_traded(shared_data: Path, name: str) -> None:
     assert result.journal.ok
     assert (result.open_orders, result.unknown_orders, result.rejects) == (0, 0, 0)
     assert hash_in_another_process(path, "7") == result.hash
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_a_damaged_copy_of_a_capture_trades_as_the_capture(
+    shared_data: Path, tmp_path: Path, name: str
+) -> None:
+    path = shared_data / "captures" / name
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    symbol, found = next(iter(survey(path).symbols.items()))
+    noise = random.Random(11)
+    damaged = []
+    for line in lines:
+        damaged.append(line)
+        if noise.random() < 0.2:
+            stamp, _, text = line.rstrip(b"\n").partition(b"\t")
+            cut = text[: noise.randrange(1, len(text))]
+            renamed = text.replace(b'"method":"', b'"method":"x', 1)
+            negative = text.replace(b'"price":"', b'"price":"-').replace(b"[]", b"[1]")
+            for bad in (cut, cut[::-1], renamed, negative, b"\xff" + text):
+                damaged.append(stamp + b"\t" + bad + b"\n")
+            damaged += [text + b"\n", stamp + b"\n", b"\t" + text + b"\n", b"x" + line]
+    copy = tmp_path / name
+    copy.write_bytes(gzip.compress(b"".join(damaged)))
+    clean = replay(path)
+    result = replay(copy, symbol=symbol, markets=[found.market])
+    assert result.hash == clean.hash
+    assert sum(result.rejected.values()) > len(lines)
+    assert {kind: result.frames[kind] for kind in ("snapshot", "update", "trades")} == {
+        kind: clean.frames[kind] for kind in ("snapshot", "update", "trades")
+    }
