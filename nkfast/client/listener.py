@@ -18,6 +18,10 @@ from nkfast.core.frame import FrameDecoder, FrameKind
 
 __all__ = ["Listener", "PythonListener"]
 
+# Looking a member up in its enumeration costs more than all the rest of `_text`.
+_TEXT = WSMsgType.TEXT
+_SNAPSHOT, _UPDATE, _GAP = FrameKind.SNAPSHOT, FrameKind.UPDATE, FrameKind.GAP
+_STALE, _REJECTED = FrameKind.STALE, FrameKind.REJECTED
 _TO_SINK = frozenset(
     {FrameKind.OTHER, FrameKind.TRADES, FrameKind.TICKER, FrameKind.UNKNOWN_MARKET}
 )
@@ -94,7 +98,7 @@ class PythonListener(WSListener):
         self.frame_count += 1
         self.byte_count += frame.payload_size
         is_whole = frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
-        if is_whole and self._assembler.is_plain and frame.msg_type == WSMsgType.TEXT:
+        if is_whole and self._assembler.is_plain and frame.msg_type == _TEXT:
             self._text(frame.get_payload_as_memoryview())
         else:
             message = self._assembler.take(transport, frame)
@@ -111,13 +115,17 @@ class PythonListener(WSListener):
             return
         event = self._decoder.feed(payload, self._burst_ns)
         kind, index = event.kind, event.market_index
-        if kind in _TO_SINK or (self.wants_books and kind != FrameKind.REJECTED):
+        if kind in _TO_SINK or (self.wants_books and kind is not _REJECTED):
             self._sink.on_message(bytes(payload), self._burst_ns)
-        if kind in (FrameKind.SNAPSHOT, FrameKind.UPDATE, FrameKind.GAP):
+        if kind is _UPDATE:
             self._changed[index] = None
-        if kind == FrameKind.SNAPSHOT:
+        elif kind is _SNAPSHOT:
+            self._changed[index] = None
             self._sink.on_snapshot(index)
-        elif kind in (FrameKind.GAP, FrameKind.STALE):
+        elif kind is _GAP:
+            self._changed[index] = None
+            self._sink.on_gap(index)
+        elif kind is _STALE:
             self._sink.on_gap(index)
 
     def _flush(self, transport: WSTransport) -> None:
