@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent.parent
 
 
 def crash(journal: Path, wire: Path, moment: str) -> None:
-    paths = [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.run(
         [sys.executable, "-P", "-m", "trading.crashing_trader", journal, wire, moment],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
