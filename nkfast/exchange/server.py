@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from nkfast.errors import ConfigError, RateLimitError
+from nkfast.errors import ConfigError, RateLimitError, VenueError
 from nkfast.exchange import shapes
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
@@ -82,8 +82,11 @@ class ExchangeSettings:
         Between the pings of the server.
     outbound_bytes_max : int
         What may wait for a reader of a WebSocket; one who falls behind further is cut off.
+    connections_max, subscriptions_max : int or None
+        WebSockets of all clients, and subscriptions of each; None: as many as they like.
     rate_limit_per_s : float or None
-        Requests of one key or address; None: as many as they like.
+        REST requests of one key or address, and WebSocket requests of one connection; None: as
+        many as they like.
     nonce_policy, nonce_window_ms, unauthorized_code
         See `nkfast.exchange.authentication.Authenticator`.
     self_trade, uniqueness, market_buys_in, fee_decimals
@@ -113,6 +116,8 @@ class ExchangeSettings:
     tick_interval_s: float = 0.05
     ping_interval_s: float = 60.0
     outbound_bytes_max: int = 32 << 20
+    connections_max: int | None = None
+    subscriptions_max: int | None = None
     rate_limit_per_s: float | None = None
     public_origins: tuple[str, ...] = ()
     nonce_policy: NoncePolicy = "unique"
@@ -155,6 +160,31 @@ class ExchangeSettings:
         return [AccountSettings(self.key, self.secret, self.balances), *self.more_accounts]
 
 
+class _Allowances:
+    """How many requests each caller may still make: buckets that fill again with time."""
+
+    def __init__(self, per_s: float | None) -> None:
+        self._per_s = per_s
+        self._buckets: OrderedDict[object, tuple[float, int]] = OrderedDict()
+
+    def refusal(self, caller: object, now_ms: int) -> RateLimitError | None:
+        """Count a request; return what it is refused with, None when it may pass."""
+        per_s = self._per_s
+        if per_s is None:
+            return None
+        most = max(per_s, 1.0)
+        tokens, last_ms = self._buckets.pop(caller, (most, now_ms))
+        tokens = min(most, tokens + (now_ms - last_ms) * per_s / 1000)
+        is_allowed = tokens >= 1
+        self._buckets[caller] = (tokens - is_allowed, now_ms)
+        if len(self._buckets) > _CALLER_COUNT_MAX:
+            self._buckets.popitem(last=False)
+        if is_allowed:
+            return None
+        seconds = max(1.0, -(-(1 - tokens) // per_s))
+        return RateLimitError("Too many requests", retry_after_seconds=seconds)
+
+
 class _Connection:
     """One WebSocket: its conversation, and what waits to be sent."""
 
@@ -177,10 +207,10 @@ class _Connection:
         self._later: list[bytes] | None = None
         self._is_cut_off = False
 
-    def answer(self, frame: str | bytes) -> None:
+    def answer(self, frame: str | bytes, refused: VenueError | None) -> None:
         """Take a request; what it causes follows its reply."""
         self._later = []
-        replies = self.session.receive(frame)
+        replies = self.session.receive(frame, refused)
         later, self._later = self._later, None
         for reply in [*replies, *later]:
             self.push(reply)
@@ -281,7 +311,7 @@ class ExchangeServer:
             shows_assets=settings.shows_assets,
         )
         self.connections: dict[_Connection, None] = {}
-        self._allowances: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._allowances = _Allowances(settings.rate_limit_per_s)
         self.exchange.listeners.append(self)
 
     def _open_account(self, wanted: AccountSettings) -> None:
@@ -369,11 +399,12 @@ class ExchangeServer:
         except web.HTTPRequestEntityTooLarge:
             return _response(error_reply(413, 400, "Request body is too large"))
         now_ms = self.settings.clock_ms()
-        try:
-            self._take_allowance(request, now_ms)
-        except RateLimitError as error:
-            headers = {"Retry-After": f"{error.retry_after_seconds:.0f}"}
-            return _response(error_reply(429, 429, error.message)._replace(headers=headers))
+        refused = self._allowances.refusal(
+            request.headers.get("X-API-KEY") or request.remote or "", now_ms
+        )
+        if refused is not None:
+            headers = {"Retry-After": f"{refused.retry_after_seconds:.0f}"}
+            return _response(error_reply(429, 429, refused.message)._replace(headers=headers))
         origin = f"{request.scheme}://{request.host}"
         try:
             reply = self._rest.handle(
@@ -391,23 +422,11 @@ class ExchangeServer:
             reply = error_reply(500, 500, "Internal Server Error")
         return _response(reply)
 
-    def _take_allowance(self, request: web.BaseRequest, now_ms: int) -> None:
-        per_s = self.settings.rate_limit_per_s
-        if per_s is None:
-            return
-        caller = request.headers.get("X-API-KEY") or request.remote or ""
-        tokens, last_ms = self._allowances.pop(caller, (max(per_s, 1.0), now_ms))
-        tokens = min(max(per_s, 1.0), tokens + (now_ms - last_ms) * per_s / 1000)
-        is_allowed = tokens >= 1
-        self._allowances[caller] = (tokens - is_allowed, now_ms)
-        if len(self._allowances) > _CALLER_COUNT_MAX:
-            self._allowances.popitem(last=False)
-        if not is_allowed:
-            seconds = max(1.0, -(-(1 - tokens) // per_s))
-            raise RateLimitError("Too many requests", retry_after_seconds=seconds)
-
     async def _converse(self, request: web.BaseRequest) -> web.StreamResponse:
         settings = self.settings
+        most = settings.connections_max
+        if most is not None and len(self.connections) >= most:
+            return _response(error_reply(429, 429, f"At most {most} connections"))
         socket = web.WebSocketResponse(
             heartbeat=settings.ping_interval_s,
             timeout=_CLOSE_TIMEOUT_S,
@@ -419,6 +438,7 @@ class ExchangeServer:
             self._desk,
             unknown_method_code=settings.unknown_method_code,
             private_shape=settings.private_shape,
+            subscriptions_max=settings.subscriptions_max,
         )
         connection = _Connection(socket, request.transport, session, settings.outbound_bytes_max)
         self.connections[connection] = None
@@ -440,8 +460,8 @@ class ExchangeServer:
     async def _read(self, connection: _Connection) -> None:
         async for message in connection.socket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self._desk.now_ms = self.settings.clock_ms()
-                connection.answer(message.data)
+                self._desk.now_ms = now_ms = self.settings.clock_ms()
+                connection.answer(message.data, self._allowances.refusal(connection, now_ms))
 
     async def live(self) -> None:
         """Let the crowd trade until cancelled."""

@@ -104,6 +104,8 @@ class ServerSession:
     private_shape : {"live", "docs"}
         Whether subscribeReports is answered as seen live, by one frame with method, result and
         id, or as documented, by a result and a notification.
+    subscriptions_max : int or None
+        Of one connection; None: as many as it likes.
 
     Notes
     -----
@@ -117,23 +119,33 @@ class ServerSession:
         *,
         unknown_method_code: int = 402,
         private_shape: Literal["live", "docs"] = "live",
+        subscriptions_max: int | None = None,
     ) -> None:
         self._desk = desk
         self._unknown_method_code = unknown_method_code
         self._private_shape = private_shape
+        self._subscriptions_max = subscriptions_max
         #: Name of the account, once logged in.
         self.account: str | None = None
         #: What this connection is to be told.
         self.channels: set[Channel] = set()
 
-    def receive(self, frame: bytes | str) -> list[bytes]:
-        """Take one text frame and return the frames to send, in their order."""
+    def receive(self, frame: bytes | str, refused: VenueError | None = None) -> list[bytes]:
+        """Take one text frame and return the frames to send, in their order.
+
+        Parameters
+        ----------
+        refused : VenueError or None
+            What the request is answered with whatever it is: it came too soon after others.
+        """
         try:
             request = _read_request(frame)
         except WireError:
             invalid = {"code": 10001, "message": "Invalid JSON Request"}
             return [encode_json({"jsonrpc": "2.0", "error": invalid})]
         try:
+            if refused is not None:
+                raise refused
             return self._handler(request)(request)
         except VenueError as error:
             return [request.frame({"error": error_object(error)})]
@@ -182,11 +194,17 @@ class ServerSession:
     def _subscribe(self, request: _Request) -> list[bytes]:
         channel = self._channel(request, "subscribe")
         method, params = self._desk.snapshot(channel, request.params)
-        self.channels.add(channel)
+        self._enter(channel)
         frames = [encode_notification(method, params)]
         if request.id is not None:
             frames.insert(0, request.frame({"result": True}))
         return frames
+
+    def _enter(self, channel: Channel) -> None:
+        most = self._subscriptions_max
+        if most is not None and channel not in self.channels and len(self.channels) >= most:
+            raise ERROR_CODES[429].error(f"At most {most} subscriptions", code=429)
+        self.channels.add(channel)
 
     def _unsubscribe(self, request: _Request) -> list[bytes]:
         self.channels.discard(self._channel(request, "unsubscribe"))
@@ -200,7 +218,7 @@ class ServerSession:
         account = self._require_account()
         kind = _PRIVATE_CHANNELS[request.method]
         state = self._desk.state(account, kind)
-        self.channels.add(Channel(kind))
+        self._enter(Channel(kind))
         if self._private_shape == "live":
             return [request.frame(state)]
         frames = [encode_notification(state["method"], state["result"])]

@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from nkfast.core.frame import FrameDecoder, FrameKind
+from nkfast.core.market import Market
 from nkfast.exchange.server import AccountSettings, ExchangeServer, ExchangeSettings, serve
 
 LIMIT_S = 10.0
@@ -31,9 +33,11 @@ class Conversation:
             request["id"] = request_id
         await self._ws.send_str(json.dumps(request))
 
+    async def hear_bytes(self) -> bytes:
+        return (await asyncio.wait_for(self._ws.receive_str(), LIMIT_S)).encode()
+
     async def hear(self) -> dict[str, Any]:
-        text = await asyncio.wait_for(self._ws.receive_str(), LIMIT_S)
-        frame: dict[str, Any] = json.loads(text)
+        frame: dict[str, Any] = json.loads(await self.hear_bytes())
         return frame
 
     async def ask(self, method: str, **params: Any) -> Any:
@@ -423,6 +427,46 @@ async def test_server_ends_although_somebody_does_not_read(
 
         await eventually(is_behind)
         await asyncio.wait_for(server.hang_up(), LIMIT_S)
+
+
+async def test_limits_can_be_set() -> None:
+    clock_ms = 1_790_000_000_000
+    options = {"connections_max": 1, "subscriptions_max": 2, "clock_ms": lambda: clock_ms}
+    async with running(**options, rate_limit_per_s=5.0) as server, talking(server) as talk:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with talking(server):
+                pass
+        assert refused.value.status == 429
+        for kind in ("Ticker", "Trades", "Ticker"):
+            await talk.say(f"subscribe{kind}", symbol="BTC/USDT")
+            assert "error" not in await talk.hear()
+        error = await talk.ask("subscribeOrderbook", symbol="BTC/USDT")
+        assert (error["code"], error["description"]) == (429, "At most 2 subscriptions")
+        assert (await talk.ask("getAsset", ticker="BTC"))["ticker"] == "BTC"
+        error = await talk.ask("getAsset", ticker="BTC")
+        assert (error["code"], error["description"]) == (429, "Too many requests")
+        clock_ms += 200
+        assert (await talk.ask("getAsset", ticker="BTC"))["ticker"] == "BTC"
+
+
+async def test_the_core_follows_every_book_of_the_crowd() -> None:
+    async with running(speed=500, tick_interval_s=0.005) as server, talking(server) as talk:
+        rows = await talk.ask("getMarkets")
+        decoder = FrameDecoder([Market.from_wire(row) for row in rows])
+        for row in rows:
+            await talk.say("subscribeOrderbook", symbol=row["symbol"], limit=1000)
+        agreed: dict[str, int] = {}
+        async with asyncio.timeout(3 * LIMIT_S):
+            while len(agreed) < len(rows) or min(agreed.values()) < 3:
+                event = decoder.feed(await talk.hear_bytes())
+                assert event.kind in (FrameKind.SNAPSHOT, FrameKind.UPDATE)
+                book = decoder.book(rows[event.market_index]["symbol"])
+                listing = server.exchange.listing(book.market.symbol)
+                if book.sequence == listing.sequences.book:
+                    bids, asks = book.depth(1000)
+                    assert (bids.tolist(), asks.tolist()) == listing.depth()
+                    agreed[listing.symbol] = agreed.get(listing.symbol, 0) + 1
+        assert decoder.counters["gap"] == decoder.counters["duplicate"] == 0
 
 
 async def test_documented_shapes_can_be_had() -> None:
