@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -202,10 +203,10 @@ class Grid(Strategy):
         self._tick = _coarser(settings.tick_size, market.tick_size, "tick_size")
         self._lot = _coarser(settings.step_size, market.lot_size, "step_size")
         self._cells: dict[int, _Cell] = {}
+        self._state: dict[str, Any] | None = None  # None when a cell has changed
         # The lattice in integers: anchor, step and ticks as counts of one power of ten.
-        self._exponent = 0
         self._anchor_units = self._step_units = self._tick_units = self._market_tick_units = 0
-        self._prices: dict[tuple[int, Side], Decimal] = {}
+        self._places: dict[tuple[int, Side], tuple[Decimal, int]] = {}
         # What the cached decision rests on.
         self._desired = Desired()
         self._is_stale = True
@@ -257,6 +258,7 @@ class Grid(Strategy):
         index = level if fill.side == "buy" else level - 1
         cell = self._cells.setdefault(index, _Cell(ZERO, ZERO))
         cell.is_seed = False
+        self._state = None
         if fill.side == "buy":
             cell.to_buy = max(subtract(cell.to_buy, fill.quantity), ZERO)
             cell.to_sell = add(cell.to_sell, fill.quantity)
@@ -267,14 +269,16 @@ class Grid(Strategy):
 
     def state(self) -> dict[str, Any]:
         """Return the anchor, the step and every cell, in plain digits."""
-        return {
-            "anchor": None if self.anchor is None else plain(self.anchor),
-            "step": plain(self._step),
-            "cells": {
-                str(index): [plain(cell.to_buy), plain(cell.to_sell), cell.is_seed]
-                for index, cell in sorted(self._cells.items())
-            },
-        }
+        if self._state is None:
+            self._state = {
+                "anchor": None if self.anchor is None else plain(self.anchor),
+                "step": plain(self._step),
+                "cells": {
+                    str(index): [plain(cell.to_buy), plain(cell.to_sell), cell.is_seed]
+                    for index, cell in sorted(self._cells.items())
+                },
+            }
+        return self._state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned; the lattice stays where it was."""
@@ -286,22 +290,27 @@ class Grid(Strategy):
             int(index): _Cell(Decimal(to_buy), Decimal(to_sell), is_seed)
             for index, (to_buy, to_sell, is_seed) in state["cells"].items()
         }
+        self._state = None
         self._is_stale = True
 
     # The lattice -------------------------------------------------------------------------------
 
     def price_of(self, level: int, side: Side) -> Decimal:
         """Return the price of a level, on the market's grid; not positive below the lattice."""
-        price = self._prices.get((level, side))
-        if price is None:
+        return self._place_of(level, side)[0]
+
+    def _place_of(self, level: int, side: Side) -> tuple[Decimal, int]:
+        """Return the price of a level and twice its units, to compare with bid plus ask."""
+        place = self._places.get((level, side))
+        if place is None:
             units = self._anchor_units + level * self._step_units
             if side == "sell" and self.settings.price_rounding == "side":
                 units = -(-units // self._tick_units) * self._tick_units
             else:
                 units = units // self._tick_units * self._tick_units
-            ticks = max(units // self._market_tick_units, 0)
-            price = self._prices[level, side] = self.market.ticks_to_price(ticks)
-        return price
+            price = self.market.ticks_to_price(max(units // self._market_tick_units, 0))
+            place = self._places[level, side] = (price, 2 * units)
+        return place
 
     def quantity_at(self, price: Decimal) -> Decimal:
         """Return the size of a fresh order at a price: the base size, raised to the minimums."""
@@ -336,14 +345,11 @@ class Grid(Strategy):
         """Express the lattice in integers, so that placing a price costs no division."""
         assert self.anchor is not None
         values = (self.anchor, self._step, self._tick, self.market.tick_size)
-        self._exponent = min(int(value.as_tuple().exponent) for value in values)
+        exponent = min(int(value.as_tuple().exponent) for value in values)
         self._anchor_units, self._step_units, self._tick_units, self._market_tick_units = (
-            int(value.scaleb(-self._exponent, EXACT)) for value in values
+            int(value.scaleb(-exponent, EXACT)) for value in values
         )
-        self._prices.clear()
-
-    def _units(self, price: Decimal) -> int:
-        return int(price.scaleb(-self._exponent, EXACT))
+        self._places.clear()
 
     # Cells -------------------------------------------------------------------------------------
 
@@ -355,6 +361,7 @@ class Grid(Strategy):
             if index not in self._cells:
                 is_buy = order.side == "buy"
                 rest = order.remaining
+                self._state = None
                 self._cells[index] = _Cell(rest if is_buy else ZERO, ZERO if is_buy else rest)
 
     def _seed(self, side: Side, count: int, double_mid: int, skips: list[Skip]) -> None:
@@ -378,6 +385,7 @@ class Grid(Strategy):
                 is_buy = side == "buy"
                 self._cells[index] = _Cell(size if is_buy else ZERO, ZERO if is_buy else size)
                 have += 1
+                self._state = None
             if not is_earning and side == "sell":  # and the higher, the less
                 skips.append(Skip("UNPROFITABLE", f"{_slot(level)}: {plain(low)} to {plain(high)}"))
                 return
@@ -399,7 +407,7 @@ class Grid(Strategy):
     ) -> None:
         """Drop seeds that never came to rest and that the market passed by, or is far from."""
         waiting = {
-            index: 2 * self._units(self.price_of(index if side == "buy" else index + 1, side))
+            index: self._place_of(index if side == "buy" else index + 1, side)[1]
             for index, cell in self._cells.items()
             if self._waits(cell, side)
         }
@@ -415,6 +423,7 @@ class Grid(Strategy):
             level = index if side == "buy" else index + 1
             if is_far or (is_passed and _slot(level) not in orders):
                 del self._cells[index]
+                self._state = None
 
     # From cells to quotes ----------------------------------------------------------------------
 
@@ -445,7 +454,8 @@ class Grid(Strategy):
                 slot = _slot(level)
                 rival = quotes.get(slot)
                 if rival is not None:
-                    quote, loser = self._choose(slot, rival, quote, double_mid, orders)
+                    is_below = self._place_of(level, rival.side)[1] < double_mid
+                    quote, loser = _choose(rival, quote, orders.get(slot), is_below=is_below)
                     skips.append(Skip("LEVEL_BUSY", f"{slot}: {loser.side} waits for the other"))
                 quotes[slot] = quote
         return Desired(quotes, tuple(skips))
@@ -484,28 +494,21 @@ class Grid(Strategy):
             return None
         return Quote(side, price, quantity)
 
-    def _choose(
-        self,
-        slot: str,
-        first: Quote,
-        second: Quote,
-        double_mid: int,
-        orders: Mapping[str, LiveOrder],
-    ) -> tuple[Quote, Quote]:
-        """Choose which of two orders has a level: the one that rests, else the one that can."""
-        live = orders.get(slot)
-        if live is not None:
-            wins = first.side == live.side
-        else:
-            is_below = 2 * self._units(first.price) < double_mid
-            wins = first.side == ("buy" if is_below else "sell")
-        return (first, second) if wins else (second, first)
+
+def _choose(
+    first: Quote, second: Quote, live: LiveOrder | None, *, is_below: bool
+) -> tuple[Quote, Quote]:
+    """Choose which of two orders has a level: the one that rests, else the one that can."""
+    side = live.side if live is not None else "buy" if is_below else "sell"
+    return (first, second) if first.side == side else (second, first)
 
 
+@cache
 def _slot(level: int) -> str:
     return f"level{level:+d}"
 
 
+@cache
 def _level_of(slot: str) -> int:
     if not slot.startswith("level"):
         raise ValueError(f"slot {slot!r} is not a grid's")

@@ -261,6 +261,7 @@ class Engine:
         self._auth_failures = 0
         self._made_so: tuple[Desired | None, int, int] = (None, -1, -1)
         self._stored_state: str | None = None
+        self._told_state: dict[str, Any] | None = None
         self._event_ns = 0
         self._book_ns: int | None = None
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCIES_KEPT)
@@ -653,13 +654,15 @@ class Engine:
             raise
 
     def _strategy_state(self) -> str:
-        return _encode_json(
-            {
-                "strategy": self.strategy.name,
-                "symbol": self.symbol,
-                "state": self.strategy.state(),
-            }
-        )
+        self._told_state = state = self.strategy.state()
+        return _encode_json({"strategy": self.strategy.name, "symbol": self.symbol, "state": state})
+
+    def _unstored_state(self) -> str | None:
+        """Return the strategy's state if the journal does not have it yet."""
+        if self._told_state is not None and self.strategy.state() is self._told_state:
+            return None
+        state = self._strategy_state()
+        return None if state == self._stored_state else state
 
     # From wish to orders -----------------------------------------------------------------------
 
@@ -790,10 +793,7 @@ class Engine:
             self._clock.time_ns() // 1_000_000,
             now_ns,
         )
-        state: str | None = None
-        if is_new:
-            state = self._strategy_state()
-            state = None if state == self._stored_state else state
+        state = self._unstored_state() if is_new else None
         self._journal.intend(order, state)
         if state is not None:
             self._stored_state = state

@@ -42,7 +42,6 @@ _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _PREFIX = "nk"
 _INSTANCE_LENGTH = 4
 _BOOT_LENGTH = 5
-_SEQUENCE_LENGTH = 7
 _CHECK_LENGTH = 2
 _ID_LENGTH = 20
 #: A prime below 32**2 that finds every wrong digit and every swap of two neighbours.
@@ -79,6 +78,12 @@ def _residue(text: str, start: int = 0) -> int:
     for digit in text:
         value = (value * 33 + _VALUES[digit] + 1) % _CHECK_MODULUS
     return value
+
+
+#: Two digits at a time: what they are, and what they add to a residue.
+_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
+_PAIR_RESIDUES = tuple(_residue(pair) for pair in _PAIRS)
+_SHIFT = 33 * 33 % _CHECK_MODULUS
 
 
 def instance_code(name: str) -> str:
@@ -131,8 +136,14 @@ class IdSource:
     def next(self) -> str:
         """Return an id that was never returned before."""
         self._sequence += 1
-        tail = _encode(self._sequence, _SEQUENCE_LENGTH)
-        return self._head + tail + _encode(_residue(tail, self._head_residue), _CHECK_LENGTH)
+        first, rest = divmod(self._sequence, 32**6)
+        high, rest = divmod(rest, 32**4)
+        middle, low = divmod(rest, 32**2)
+        digit = _DIGITS[first]
+        residue = _residue(digit, self._head_residue)
+        for pair in (high, middle, low):
+            residue = (residue * _SHIFT + _PAIR_RESIDUES[pair]) % _CHECK_MODULUS
+        return self._head + digit + _PAIRS[high] + _PAIRS[middle] + _PAIRS[low] + _PAIRS[residue]
 
     def owns(self, client_id: str) -> ClientId | None:
         """Return what an id says when this instance made it, in this run or an earlier one."""

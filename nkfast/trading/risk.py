@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from nkfast.errors import ConfigError, RiskError
+from nkfast.errors import ConfigError, FixedPointError, RiskError
 from nkfast.trading.exact import ZERO, add, multiply, plain, subtract
 from nkfast.venue.port import Side
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Priced", "RiskGuard", "RiskLimits"]
 
 _MINUTE_NS = 60_000_000_000
+_HALF = Decimal("0.5")
 
 
 class Priced(Protocol):
@@ -114,9 +115,18 @@ class RiskGuard:
             SELF_CROSS, MAX_POSITION, INSUFFICIENT_BALANCE.
         """
         self._check_book(book, now_ns, book_ns)
-        price = self._price(order, book)
-        self._check_market(order, price)
-        self._check_price(order, price, book)
+        bid, ask = book.best_bid, book.best_ask
+        price = order.price
+        if price is None:  # of a market order the best one opposite counts
+            best = ask if order.side == "buy" else bid
+            if best is None:
+                raise RiskError("BOOK_NOT_LIVE", "one side is empty", "both sides")
+            price = self._market.ticks_to_price(best[0])
+        ticks = self._check_market(order, price)
+        if self.limits.price_collar is not None:
+            if bid is None or ask is None:
+                raise RiskError("PRICE_COLLAR", plain(price), "a mid; one side is empty")
+            self._check_price(price, ticks, bid[0] + ask[0], self.limits.price_collar)
         self._check_counts(now_ns)
         self._check_own_book(order, price)
         self._check_funds(order, price)
@@ -128,28 +138,21 @@ class RiskGuard:
         if limit is not None and book_ns is not None and now_ns - book_ns > limit * 1e9:
             raise RiskError("BOOK_TOO_OLD", f"{(now_ns - book_ns) / 1e9:.3f} s", f"{limit} s")
 
-    def _price(self, order: Priced, book: "OrderBook") -> Decimal:
-        """The price that limits count with: of a market order, the best one opposite."""
-        if order.price is not None:
-            return order.price
-        best = book.best_ask if order.side == "buy" else book.best_bid
-        if best is None:
-            raise RiskError("BOOK_NOT_LIVE", "one side is empty", "both sides")
-        return self._market.ticks_to_price(best[0])
-
-    def _check_market(self, order: Priced, price: Decimal) -> None:
-        market = self._market
+    def _check_market(self, order: Priced, price: Decimal) -> int:
+        """Check what the market itself asks for; return the price in ticks."""
+        market, quantity = self._market, order.quantity
         if not market.is_active or market.is_paused:
             raise RiskError("MARKET_PAUSED", market.symbol, "an active market")
         if market.pause_buys if order.side == "buy" else market.pause_sells:
             raise RiskError("MARKET_PAUSED", f"{order.side} on {market.symbol}", "both sides open")
-        if market.round_price(price, "floor") != price or price <= 0:
-            raise RiskError("OFF_GRID", f"price {plain(price)}", f"tick {plain(market.tick_size)}")
-        quantity = order.quantity
-        if market.round_quantity(quantity, "floor") != quantity or quantity <= 0:
-            raise RiskError(
-                "OFF_GRID", f"quantity {plain(quantity)}", f"lot {plain(market.lot_size)}"
-            )
+        try:
+            ticks = market.price_to_ticks(price)
+            lots = market.quantity_to_lots(quantity)
+        except FixedPointError as error:
+            grid = f"tick {plain(market.tick_size)}, lot {plain(market.lot_size)}"
+            raise RiskError("OFF_GRID", str(error), grid) from error
+        if ticks <= 0 or lots <= 0:
+            raise RiskError("OFF_GRID", f"{plain(quantity)} at {plain(price)}", "more than 0")
         if quantity < market.min_quantity:
             raise RiskError("BELOW_MINIMUM", plain(quantity), plain(market.min_quantity))
         notional = multiply(price, quantity)
@@ -158,15 +161,13 @@ class RiskGuard:
         limit = self.limits.max_order_notional
         if limit is not None and notional > limit:
             raise RiskError("MAX_ORDER_NOTIONAL", plain(notional), plain(limit))
+        return ticks
 
-    def _check_price(self, order: Priced, price: Decimal, book: "OrderBook") -> None:
-        collar = self.limits.price_collar
-        if collar is None:
-            return
-        mid = book.mid
-        if mid is None:
-            raise RiskError("PRICE_COLLAR", plain(price), "a mid; one side of the book is empty")
-        if subtract(price, mid).copy_abs() > multiply(mid, collar):
+    def _check_price(
+        self, price: Decimal, ticks: int, double_mid_ticks: int, collar: Decimal
+    ) -> None:
+        if abs(2 * ticks - double_mid_ticks) > multiply(collar, Decimal(double_mid_ticks)):
+            mid = multiply(self._market.ticks_to_price(double_mid_ticks), _HALF)
             raise RiskError(
                 "PRICE_COLLAR", plain(price), f"{plain(mid)} plus or minus {plain(collar)} of it"
             )
@@ -187,8 +188,9 @@ class RiskGuard:
             raise RiskError("ORDER_RATE", f"{len(sent) + 1} in 60 s", f"{rate} in 60 s")
 
     def _check_own_book(self, order: Priced, price: Decimal) -> None:
+        side = order.side
         for other in self._orders.open_orders:
-            if other.side == order.side or other.price is None or other.facts.final is not None:
+            if other.side == side or other.price is None or other.facts.final is not None:
                 continue
             crosses = other.price <= price if order.side == "buy" else other.price >= price
             if crosses:

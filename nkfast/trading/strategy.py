@@ -125,7 +125,10 @@ class Strategy(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Return what must survive a restart, as JSON: strings, integers, lists, objects."""
+        """Return what must survive a restart, as JSON: strings, integers, lists, objects.
+
+        The same object again means: nothing changed. An object that was returned stays as it is.
+        """
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
