@@ -510,6 +510,8 @@ def min_step(fee_rate, fee_buffer=ZERO):
     _whole_parts("fee_buffer", fee_buffer)
     kept = EXACT.subtract(EXACT.subtract(ONE, fee_rate), fee_buffer)
     if kept <= 0:
-        raise ConfigError(f"fees of {fee_rate} and a buffer of {fee_buffer} leave nothing of a sell")
+        raise ConfigError(
+            f"fees of {fee_rate} and a buffer of {fee_buffer} leave nothing of a sell"
+        )
     lost = EXACT.add(EXACT.multiply(2, fee_rate), fee_buffer)
     return DIVISION.divide(lost, kept)
