@@ -42,7 +42,7 @@ cdef int LEVELS_MAX = 1_000_000  # of one side
 cdef int DIGITS_MAX = 60         # of any number, before and after the point
 cdef int STEP_MAX = 100          # of a geometric step: 10 000 %
 cdef int RATIO_PLACES = 120      # of nk_grid_curve.ratio
-cdef list TENS = [int("1" + "0" * n) for n in range(2 * 60 + 40)]
+cdef list TENS = [int("1" + "0" * n) for n in range(2 * DIGITS_MAX + 40)]
 cdef object INT64_MAX = 0x7FFFFFFFFFFFFFFF
 cdef object WORD = 0xFFFFFFFFFFFFFFFF
 cdef object ZERO = Decimal(0)
@@ -510,8 +510,6 @@ def min_step(fee_rate, fee_buffer=ZERO):
     _whole_parts("fee_buffer", fee_buffer)
     kept = EXACT.subtract(EXACT.subtract(ONE, fee_rate), fee_buffer)
     if kept <= 0:
-        raise ConfigError(
-            f"fees of {fee_rate} and a buffer of {fee_buffer} leave nothing of a sell"
-        )
+        raise ConfigError(f"a fee of {fee_rate} and a buffer of {fee_buffer} leave nothing")
     lost = EXACT.add(EXACT.multiply(2, fee_rate), fee_buffer)
     return DIVISION.divide(lost, kept)
