@@ -42,13 +42,14 @@ from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.engine import Engine, EngineSummary
 from nkfast.trading.exact import ZERO, add, plain
 from nkfast.trading.journal import Journal, verify
+from nkfast.trading.ledger import Ledger
 from nkfast.trading.risk import RiskLimits
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
 from nkfast.venue.tape import TapeWriter
 from nkfast.wire.models import ApiCredentials
 
-__all__ = ["DemoSettings", "DemoSummary", "run_demo"]
+__all__ = ["DemoSettings", "DemoSummary", "agrees", "run_demo"]
 
 SYMBOL = "BTC/USDT"
 INSTANCE = "demo"
@@ -234,7 +235,7 @@ class _Demo:
                     engine=engine.summary(),
                     counters=venue.counters,
                     journal_verified=verify(path).ok,
-                    ledger_matches_exchange=_agrees(engine, before, await _totals(rest)),
+                    ledger_matches_exchange=agrees(engine.ledger, before, await _totals(rest)),
                 )
 
     async def _watch(
@@ -321,12 +322,17 @@ async def _totals(rest: AsyncRestClient) -> dict[str, Decimal]:
     return {balance.asset: add(balance.available, balance.held) for balance in balances}
 
 
-def _agrees(engine: Engine, before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> bool:
+def agrees(ledger: Ledger, before: Mapping[str, Decimal], after: Mapping[str, Decimal]) -> bool:
     """Whether what the exchange says is what we counted, to the last digit.
 
     Twice: the ledger's balances, and the balances of the start moved by every fill and fee.
+
+    Parameters
+    ----------
+    before, after : mapping of str to Decimal
+        The exchange's totals by asset, at the start and when nothing is open any more.
     """
-    ledger, profit = engine.ledger, engine.ledger.profit
+    profit = ledger.profit
     moved = {profit.base_asset: profit.position, profit.quote_asset: profit.cash}
     return all(
         ledger.total(asset) == total == add(before.get(asset, ZERO), moved.get(asset, ZERO))
