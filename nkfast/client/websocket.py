@@ -679,8 +679,10 @@ class WebSocketClient:
             case conversation.LoginRefused(error):
                 self._refused_login(error)
             case conversation.SubscriptionRefused(subscription, error):
-                _log.error("%s %s was refused: %s", subscription.method, subscription.symbol, error)
+                # Half of what is wanted is not ready, and asking again on this connection might go
+                # on for ever: a new one asks for everything, at the pace of the pauses.
                 self._refuse_ready(error)
+                self._drop(f"{subscription.method} {subscription.symbol} was refused: {error}")
             case conversation.Complaint(error):
                 self._counters["complaints"] += 1
                 _log.warning("the venue complains: %s", error)

@@ -116,7 +116,7 @@ class SubscriptionDone(NamedTuple):
 
 
 class SubscriptionRefused(NamedTuple):
-    """A subscription was refused; it stays wanted and is asked for again after a reconnect."""
+    """A subscription was refused; it stays wanted, for the next connection to ask again."""
 
     subscription: Subscription
     error: VenueError

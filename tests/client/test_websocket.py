@@ -446,6 +446,17 @@ async def test_a_refused_subscription_fails_the_connecting():
             await owner.client.connect(10.0)
 
 
+async def test_a_subscription_refused_after_a_reconnect_is_asked_for_again(until):
+    async with venue() as there, connected(there, KEY, BOOK, REPORTS) as owner:
+        there.errors["subscribeReports"] = {"code": 500, "message": "Internal Server Error"}
+        there.last.transport.disconnect()
+        await until(lambda: len(there.connections) >= 4)
+        assert not owner.client.is_ready
+        there.errors.clear()
+        await until(lambda: owner.client.is_ready)
+        assert [is_up for is_up, _ in owner.states] == [True, False, True]
+
+
 async def test_connecting_to_nobody_gives_up_in_time():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
