@@ -133,8 +133,9 @@ class EngineSummary:
     open_orders, unknown_orders : int
         Now.
     tick_to_order_us : mapping
-        p50 and p99, from the arrival of the frame or report that led to an order until after the
-        order was handed to the venue; None before the first.
+        p50 and p99, from the arrival of the frame or report that an order answers until after
+        the order was handed to the venue; None before the first. Orders that answer nothing, such
+        as the first ones of a start, are not measured.
     reasons : mapping of str to int
         How often each action was not taken, by reason code.
     """
@@ -460,14 +461,14 @@ class Engine:
             return
         self._book_ns = received_ns
         if self._is_deciding:
-            self._decide_soon()
+            self._decide_soon(received_ns)
         else:
             self._decide(received_ns)
 
     def on_order(self, update: OrderUpdate) -> None:
         """Take news of an order, ours or foreign."""
         if update.symbol == self.symbol:
-            self._guarded(partial(self._take_update, update))
+            self._guarded(partial(self._take_update, update, self._clock.monotonic_ns()))
 
     def on_execution(self, execution: Execution) -> bool:
         """Take one execution; False when the order it belongs to is not known."""
@@ -566,12 +567,12 @@ class Engine:
                 self.orders.adopt(order)
         return order
 
-    def _take_update(self, update: OrderUpdate) -> None:
+    def _take_update(self, update: OrderUpdate, received_ns: int) -> None:
         order = self._find(update.client_id, update.order_id)
         if order is None:
             self._meet_stranger(update)
         else:
-            self._learn(order.hear_update(update))
+            self._learn(order.hear_update(update), received_ns)
 
     def _take_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
         self.ledger.set_holdings(holdings, is_complete=is_quiet)
@@ -599,7 +600,7 @@ class Engine:
             update.client_id, update.status, "a place here: the journal has no intent of it"
         )
 
-    def _learn(self, news: News | None) -> None:
+    def _learn(self, news: News | None, received_ns: int = 0) -> None:
         """Make news durable, then true; tell the strategy of a fill in the same transaction."""
         if news is None or not self._can_record:
             return
@@ -629,7 +630,7 @@ class Engine:
             self._take_state(order, before)
         self._pauses.refused.clear()
         self._changed.set()
-        self._decide_soon()
+        self._decide_soon(received_ns)
 
     def _take_state(self, order: Order, before: OrderState) -> None:
         if order.state is OrderState.LIVE:
@@ -666,11 +667,15 @@ class Engine:
 
     # From wish to orders -----------------------------------------------------------------------
 
-    def _decide_soon(self) -> None:
-        """Decide once after everything that this turn of the loop brings."""
+    def _decide_soon(self, event_ns: int = 0) -> None:
+        """Decide once after everything that this turn of the loop brings.
+
+        ``event_ns`` is when the market's news came that this answers; 0 when it answers none.
+        """
+        if event_ns and not self._event_ns:
+            self._event_ns = event_ns
         if not self._is_decision_due:
             self._is_decision_due = True
-            self._event_ns = self._clock.monotonic_ns()
             self._loop.call_soon(self._decide_now)
 
     def _decide_afresh(self) -> None:
@@ -680,7 +685,8 @@ class Engine:
 
     def _decide_now(self) -> None:
         self._is_decision_due = False
-        self._decide(self._event_ns)
+        event_ns, self._event_ns = self._event_ns, 0
+        self._decide(event_ns)
 
     @property
     def may_decide(self) -> bool:
@@ -806,7 +812,8 @@ class Engine:
                 order.client_id, self.symbol, order.side, order.quantity, order.price, order.type
             )
         )
-        self._latencies_ns.append(self._clock.monotonic_ns() - event_ns)
+        if event_ns:
+            self._latencies_ns.append(self._clock.monotonic_ns() - event_ns)
         timer = self._loop.call_later(
             self._settings.request_timeout_s, self._on_submit_timeout, order
         )

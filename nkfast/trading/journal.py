@@ -69,9 +69,9 @@ CREATE TABLE orders (
     facts TEXT
 ) WITHOUT ROWID;
 CREATE TABLE fill (
+    client_id TEXT NOT NULL,
     trade_id TEXT NOT NULL,
     order_id TEXT NOT NULL,
-    client_id TEXT NOT NULL,
     symbol TEXT NOT NULL,
     side TEXT NOT NULL,
     price TEXT NOT NULL,
@@ -80,9 +80,8 @@ CREATE TABLE fill (
     fee_asset TEXT NOT NULL,
     is_maker INTEGER,
     time_ms INTEGER NOT NULL,
-    PRIMARY KEY (trade_id, order_id)
+    PRIMARY KEY (client_id, trade_id, order_id)
 ) WITHOUT ROWID;
-CREATE INDEX fill_by_order ON fill (client_id);
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE reason (code TEXT PRIMARY KEY, count INTEGER NOT NULL, detail TEXT NOT NULL)
     WITHOUT ROWID;
@@ -95,7 +94,9 @@ _INSERT_ORDER = (
 )
 _UPDATE_ORDER = "UPDATE orders SET state = ?, executed = ?, facts = ? WHERE client_id = ?"
 _INSERT_FILL = "INSERT INTO fill VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_UPDATE_FEE = "UPDATE fill SET fee = ?, fee_asset = ? WHERE trade_id = ? AND order_id = ?"
+_UPDATE_FEE = (
+    "UPDATE fill SET fee = ?, fee_asset = ? WHERE client_id = ? AND trade_id = ? AND order_id = ?"
+)
 _SET_STATE = (
     "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
@@ -114,24 +115,20 @@ def _chain(last: bytes, kind: str, client_id: str, body: str) -> bytes:
     return blake2b(f"{kind}\0{client_id}\0{body}".encode(), digest_size=16, key=last).digest()
 
 
-def _write_facts(facts: Facts) -> str:
-    return _encode_json(
-        [
-            facts.outcome,
-            facts.reason,
-            facts.order_id,
-            facts.is_accepted,
-            plain(facts.reported),
-            facts.final,
-            facts.cancel_wanted,
-        ]
-    )
+def _facts_row(facts: Facts) -> list[Any]:
+    return [
+        facts.outcome,
+        facts.reason,
+        facts.order_id,
+        facts.is_accepted,
+        plain(facts.reported),
+        facts.final,
+        facts.cancel_wanted,
+    ]
 
 
-def _read_facts(text: str | None) -> Facts:
-    if text is None:
-        return Facts()
-    outcome, reason, order_id, is_accepted, reported, final, cancel_wanted = json.loads(text)
+def _facts_of(row: Sequence[Any]) -> Facts:
+    outcome, reason, order_id, is_accepted, reported, final, cancel_wanted = row
     return Facts(
         Outcome(outcome),
         reason,
@@ -143,11 +140,11 @@ def _read_facts(text: str | None) -> Facts:
     )
 
 
-def _write_fill(fill: Execution, client_id: str) -> list[Any]:
+def _fill_row(fill: Execution, client_id: str) -> list[Any]:
     return [
+        client_id,
         fill.trade_id,
         fill.order_id,
-        client_id,
         fill.symbol,
         fill.side,
         plain(fill.price),
@@ -159,8 +156,8 @@ def _write_fill(fill: Execution, client_id: str) -> list[Any]:
     ]
 
 
-def _read_fill(row: Sequence[Any]) -> Execution:
-    trade_id, order_id, client_id, symbol, side, price, quantity, fee, asset, maker, time_ms = row
+def _fill_of(row: Sequence[Any]) -> Execution:
+    client_id, trade_id, order_id, symbol, side, price, quantity, fee, asset, maker, time_ms = row
     return Execution(
         trade_id,
         order_id,
@@ -502,19 +499,16 @@ class Journal:
 
     def _record_one(self, news: News) -> None:
         client_id = news.order.client_id
-        facts = _write_facts(news.facts)
-        executed = max(news.facts.reported, news.filled)
-        if news.facts != news.order.facts:
-            self._append("facts", client_id, facts)
-        for kind, execution in (("fill", news.fill), ("fee", news.fee)):
-            if execution is not None:
-                row = _write_fill(execution, client_id)
-                self._append(kind, client_id, _encode_json(row))
-                if kind == "fill":
-                    self._execute(_INSERT_FILL, row)
-                else:
-                    self._execute(_UPDATE_FEE, (row[7], row[8], row[0], row[1]))
-        self._execute(_UPDATE_ORDER, (news.state, plain(executed), facts, client_id))
+        facts = _facts_row(news.facts)
+        fill = None if news.fill is None else _fill_row(news.fill, client_id)
+        fee = None if news.fee is None else _fill_row(news.fee, client_id)
+        self._append("news", client_id, _encode_json([facts, fill, fee]))
+        if fill is not None:
+            self._execute(_INSERT_FILL, fill)
+        if fee is not None:
+            self._execute(_UPDATE_FEE, (fee[7], fee[8], *fee[:3]))
+        executed = plain(max(news.facts.reported, news.filled))
+        self._execute(_UPDATE_ORDER, (news.state, executed, _encode_json(facts), client_id))
 
     def _read_order(self, row: Sequence[Any]) -> Order:
         client_id, slot, symbol, side, kind, price, quantity, sent_ms, _, _, facts = row
@@ -528,10 +522,11 @@ class Journal:
             kind,
             sent_ms,
         )
-        order.apply(News(order, _read_facts(facts)))
+        if facts is not None:
+            order.apply(News(order, _facts_of(json.loads(facts))))
         fills = self._execute("SELECT * FROM fill WHERE client_id = ?", (client_id,))
         for fill in fills.fetchall():
-            order.apply(News(order, order.facts, fill=_read_fill(fill)))
+            order.apply(News(order, order.facts, fill=_fill_of(fill)))
         return order
 
 
@@ -572,9 +567,7 @@ class _Replay:
         self._differences: list[str] = []
         self._play: Mapping[str, Callable[[str, str], None]] = {
             "intent": self._intent,
-            "facts": self._facts,
-            "fill": self._fill,
-            "fee": self._fee,
+            "news": self._news,
         }
 
     def report(self) -> JournalReport:
@@ -622,31 +615,23 @@ class _Replay:
         if self._profit is None:
             self._profit = Profit(*symbol.split("/"))
 
-    def _facts(self, client_id: str, body: str) -> None:
+    def _news(self, client_id: str, body: str) -> None:
         order = self._orders[client_id]
-        facts = _read_facts(body)
-        if facts.reported < order.facts.reported or (
-            order.facts.is_accepted and not facts.is_accepted
-        ):
+        facts_row, fill_row, fee_row = json.loads(body)
+        facts = _facts_of(facts_row)
+        if facts.reported < order.facts.reported or order.facts.is_accepted > facts.is_accepted:
             raise ValueError(f"order {client_id} went back")
-        order.apply(News(order, facts))
-
-    def _fill(self, client_id: str, body: str) -> None:
-        fill = _read_fill(json.loads(body))
-        order = self._orders[client_id]
-        if (fill.trade_id, fill.order_id) in order.fills:
-            raise ValueError(f"fill {fill.trade_id} twice")
-        order.apply(News(order, order.facts, fill=fill))
+        fill = None if fill_row is None else _fill_of(fill_row)
+        fee = None if fee_row is None else _fill_of(fee_row)
         assert self._profit is not None
-        self._profit = self._profit.after_fill(fill)
-
-    def _fee(self, client_id: str, body: str) -> None:
-        fill = _read_fill(json.loads(body))
-        order = self._orders[client_id]
-        known = order.fills[fill.trade_id, fill.order_id]
-        order.apply(News(order, order.facts, fee=fill))
-        assert self._profit is not None
-        self._profit = self._profit.after_fee(known, fill)
+        if fill is not None:
+            if (fill.trade_id, fill.order_id) in order.fills:
+                raise ValueError(f"fill {fill.trade_id} twice")
+            self._profit = self._profit.after_fill(fill)
+        if fee is not None:
+            known = order.fills[fee.trade_id, fee.order_id]
+            self._profit = self._profit.after_fee(known, fee)
+        order.apply(News(order, facts, fill, fee))
 
     def _compare_orders(self) -> None:
         stored = {row[0]: row for row in self._store.execute("SELECT * FROM orders")}
@@ -670,20 +655,21 @@ class _Replay:
                 order.state,
                 plain(order.executed),
             )
-            if row[:-1] != replayed or _read_facts(row[-1]) != order.facts:
+            facts = Facts() if row[-1] is None else _facts_of(json.loads(row[-1]))
+            if row[:-1] != replayed or facts != order.facts:
                 self._differ(f"order {client_id}: stored {row}, replayed {replayed}")
 
     def _compare_fills(self) -> None:
         replayed = {
-            (*key, client_id): fill
+            (client_id, *key): fill
             for client_id, order in self._orders.items()
             for key, fill in order.fills.items()
         }
-        stored = {row[:3]: _read_fill(row) for row in self._store.execute("SELECT * FROM fill")}
+        stored = {row[:3]: _fill_of(row) for row in self._store.execute("SELECT * FROM fill")}
         for key in replayed.keys() | stored.keys():
             ours, theirs = replayed.get(key), stored.get(key)
             if ours != theirs:
-                self._differ(f"fill {key[0]}: stored {theirs}, replayed {ours}")
+                self._differ(f"fill {key[1]}: stored {theirs}, replayed {ours}")
 
     def _compare_profit(self) -> None:
         row = self._store.execute("SELECT value FROM state WHERE key = ?", (_PROFIT,)).fetchone()

@@ -36,9 +36,14 @@ async def test_desired_orders_rest_and_are_cancelled_at_the_end(desk) -> None:
         assert {o.slot for o in engine.orders.open_orders} == {"low", "high"}
         summary = engine.summary()
         assert summary.orders == summary.open_orders == 2
-        assert summary.tick_to_order_us["p50"] > 0
+        # The first orders of a start answer nothing that the market said.
+        assert summary.tick_to_order_us == {"p50": None, "p99": None}
+        desk.strategy.want(low=BUY, high=SELL, higher=("sell", "102.00", "1"))
+        desk.venue.tell_book()
+        measured = engine.summary().tick_to_order_us
+        assert 0 < measured["p50"] <= measured["p99"] < 1e6
     assert desk.venue.open_own() == []
-    assert len(desk.venue.wire) == 2
+    assert len(desk.venue.wire) == 3
     assert engine.summary().open_orders == 0
 
 
@@ -352,6 +357,8 @@ def test_a_create_that_never_arrived_is_abandoned_only_after_the_horizon(on_virt
             assert first.state is OrderState.UNKNOWN
             assert len(desk.venue.wire) == 1
             await desk.until(lambda: first.state is OrderState.ABANDONED, 15)
+            # Two rounds, both begun after 120 s, at least 5 s apart.
+            assert desk.clock.monotonic_ns() - first.sent_ns >= 125e9
             await desk.until(desk.venue.open_own)
             assert len(set(desk.venue.wire)) == 2
             assert engine.reasons["ABANDONED"] == 1
@@ -607,16 +614,53 @@ def test_after_a_reconnect_nothing_is_sent_before_the_comparison(on_virtual_desk
     on_virtual_desk(scenario)
 
 
-def test_a_comparison_across_a_disconnect_opens_no_gate(on_virtual_desk) -> None:
+def test_a_comparison_across_a_reconnect_opens_no_gate(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading() as engine:
             desk.venue.disconnect()
             desk.venue.reconnect("100.00", "100.10")
-            await asyncio.sleep(0.0015)  # the comparison reads
+            await asyncio.sleep(0.0015)  # the comparison reads ...
             desk.venue.disconnect()
-            desk.venue.is_up = True  # reads go on to work
-            await asyncio.sleep(0.01)
+            desk.venue.reconnect("100.00", "100.10")
+            await asyncio.sleep(0.0025)  # ... and ends, and the second one reads
             assert not engine.may_decide
+            await desk.until(lambda: engine.may_decide)
+
+    on_virtual_desk(scenario)
+
+
+def test_proof_of_absence_takes_a_third_round_when_the_connection_broke(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("drop")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            first = engine.orders.at_slot("low")
+            await asyncio.sleep(124)  # one round is complete
+            desk.venue.disconnect()
+            desk.venue.reconnect("100.00", "100.10")
+            await desk.until(lambda: first.state is OrderState.ABANDONED, 15)
+            assert desk.clock.monotonic_ns() - first.sent_ns >= 130e9
+
+    on_virtual_desk(scenario)
+
+
+def test_a_trade_that_may_be_its_own_forbids_to_give_an_order_up(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("lose")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            true = desk.venue.at_price("buy", "99")
+            desk.venue.fill(true, "0.3", told=False)
+            desk.venue.end(true, told=False)
+            desk.venue.finds_nothing.add(true.order.client_id)
+            await asyncio.sleep(300)
+            assert engine.orders.at_slot("low").state is OrderState.UNKNOWN
+            assert engine.reasons["TRADE_OF_UNKNOWN_ORDER"] > 0
+            assert len(desk.venue.wire) == 1
+            desk.venue.finds_nothing.clear()
+            await desk.until(lambda: desk.strategy.told)
 
     on_virtual_desk(scenario)
 

@@ -157,8 +157,9 @@ def test_verify_reads_while_the_journal_is_held(tmp_path: Path) -> None:
         "DELETE FROM state WHERE key = 'profit'",
         "DELETE FROM event WHERE n = 3",
         "UPDATE event SET body = replace(body, '1.5', '1.6') WHERE kind = 'intent'",
-        "UPDATE event SET client_id = 'x' WHERE kind = 'fill'",
-        "DELETE FROM event WHERE kind = 'fill'",
+        "UPDATE event SET client_id = 'x' WHERE n = 9",
+        "DELETE FROM event WHERE kind = 'news'",
+        "UPDATE fill SET client_id = 'x' WHERE trade_id = 't2'",
         "UPDATE event SET body = '[' WHERE kind = 'halt'",
     ],
 )
