@@ -16,7 +16,7 @@ import click
 
 from nkfast import __version__
 from nkfast.app.exits import ExitCode, describe
-from nkfast.errors import ConfigError
+from nkfast.errors import ConfigError, WireError
 
 __all__ = ["main"]
 
@@ -163,7 +163,10 @@ def replay(
     _check_exists(tape)
     from nkfast.app.replay import replay as replay_tape
 
-    summary = replay_tape(tape, strategy=strategy, settings=settings, seed=seed, symbol=symbol)
+    try:
+        summary = replay_tape(tape, strategy=strategy, settings=settings, seed=seed, symbol=symbol)
+    except WireError as error:
+        raise ConfigError(str(error), str(tape)) from error
     _print_record(summary.as_json(), as_json)
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -30,7 +30,6 @@ from nkfast.app.screens import (
     OrderRow,
     ProgressLines,
     Screen,
-    Silence,
     TradingView,
 )
 from nkfast.app.simulator import Simulator, started
@@ -133,9 +132,9 @@ def run_demo(settings: DemoSettings, *, as_json: bool) -> ExitCode:
     return summary.exit_code
 
 
-def _choose_screen(as_json: bool) -> Screen:
+def _choose_screen(as_json: bool) -> Screen | None:
     if as_json:
-        return Silence()
+        return None
     console = Console()
     if console.is_terminal and console.encoding.startswith("utf"):
         return LiveScreen(console)
@@ -170,7 +169,7 @@ def _closing_lines(summary: DemoSummary) -> Iterator[str]:
 class _Demo:
     """One demo, from the first socket to the last."""
 
-    def __init__(self, settings: DemoSettings, screen: Screen) -> None:
+    def __init__(self, settings: DemoSettings, screen: Screen | None) -> None:
         self._settings = settings
         self._screen = screen
         self._clock = RealClock()
@@ -222,7 +221,7 @@ class _Demo:
                 try:
                     await engine.start()
                     began_ns = self._clock.monotonic_ns()
-                    with self._screen:
+                    with self._screen or nullcontext():
                         ended_by = await self._watch(engine, venue, simulator, began_ns)
                     traded_s = self._seconds_since(began_ns)
                 finally:
@@ -242,17 +241,22 @@ class _Demo:
         self, engine: Engine, venue: LiveVenue, simulator: Simulator, began_ns: int
     ) -> str:
         """Show the engine at work until it is over; return what ended it."""
+        total_s, screen = self._settings.seconds, self._screen
+        interval_s = total_s if screen is None else screen.interval_s(total_s)
         trading = asyncio.create_task(engine.run(self._stop))
+        # The first orders come before the first picture.
+        await asyncio.sleep(0)
         try:
             while True:
                 elapsed_s = self._seconds_since(began_ns)
-                self._screen.show(self._view(engine, venue, simulator, elapsed_s))
-                left_s = self._settings.seconds - elapsed_s
+                if screen is not None:
+                    screen.show(self._view(engine, venue, simulator, elapsed_s))
+                left_s = total_s - self._seconds_since(began_ns)
                 if left_s <= 0:
                     return "time"
                 done, _ = await asyncio.wait(
                     {trading, simulator.exited},
-                    timeout=min(left_s, self._screen.interval_s),
+                    timeout=min(left_s, interval_s),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if simulator.exited in done:

@@ -30,7 +30,6 @@ __all__ = [
     "OrderRow",
     "ProgressLines",
     "Screen",
-    "Silence",
     "TradingView",
     "render",
 ]
@@ -38,6 +37,7 @@ __all__ = [
 BUY, SELL, MUTED, STRONG = "green", "red", "bright_black", "bold"
 SIDE_STYLES = {"buy": BUY, "sell": SELL}
 FRAMES_PER_SECOND = 4
+PROGRESS_LINES = 10
 SHOWN_QUANTUM = Decimal("1e-8")
 WIDE = 100  # columns from which on the less important figures have room
 BAR = "▏▎▍▌▋▊▉█"
@@ -134,8 +134,6 @@ class LiveScreen:
     What nkfast logs meanwhile would tear the picture; the newest line of it is shown below.
     """
 
-    interval_s = 1 / FRAMES_PER_SECOND
-
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._log = logging.getLogger("nkfast")
@@ -149,6 +147,10 @@ class LiveScreen:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
         self._log.removeHandler(self._newest)
+
+    def interval_s(self, total_s: float) -> float:
+        """Return the seconds from one picture to the next."""
+        return 1 / FRAMES_PER_SECOND
 
     def show(self, view: TradingView) -> None:
         """Draw one moment."""
@@ -168,11 +170,9 @@ class _NewestRecord(logging.Handler):
 class ProgressLines:
     """One plain line per tenth of the way, for a pipe, a file or a log."""
 
-    interval_s = 0.1
-
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._tenth = -1
+        self._has_header = False
 
     def __enter__(self) -> Self:
         return self
@@ -180,14 +180,15 @@ class ProgressLines:
     def __exit__(self, *exception: object) -> None:
         self._stream.flush()
 
+    def interval_s(self, total_s: float) -> float:
+        """Return the seconds from one line to the next."""
+        return total_s / PROGRESS_LINES
+
     def show(self, view: TradingView) -> None:
-        """Print a line if another tenth has passed."""
-        tenth = int(10 * view.elapsed_s / view.total_s)
-        if tenth == self._tenth:
-            return
-        if self._tenth < 0:
+        """Print one line."""
+        if not self._has_header:
+            self._has_header = True
             self._stream.write(f"{view.title}: {view.symbol} on {view.place} ({view.details})\n")
-        self._tenth = tenth
         mid = plain(view.mids[-1]) if view.mids else "none"
         self._stream.write(
             f"{view.elapsed_s:5.1f} s  mid {mid}  {view.order_count} orders  "
@@ -198,22 +199,7 @@ class ProgressLines:
         self._stream.flush()
 
 
-class Silence:
-    """Nothing at all: the summary is for a program."""
-
-    interval_s = 1.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def show(self, view: TradingView) -> None:
-        """Show nothing."""
-
-
-Screen = LiveScreen | ProgressLines | Silence
+Screen = LiveScreen | ProgressLines
 
 
 def render(view: TradingView, width: int, height: int, notice: str = "") -> RenderableType:

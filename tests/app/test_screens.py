@@ -109,13 +109,17 @@ def test_nothing_yet_is_shown_as_nothing() -> None:
     assert "none yet" in shown
 
 
-def test_pipe_gets_one_ascii_line_per_tenth() -> None:
+def test_pipe_gets_plain_ascii_lines() -> None:
     stream = io.StringIO()
     with ProgressLines(stream) as screen:
-        for tick in range(300):
-            screen.show(replace(VIEW, elapsed_s=tick / 10))
-    header, *lines = stream.getvalue().splitlines()
-    assert header == "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7)"
-    assert len(lines) == 10
+        assert screen.interval_s(30.0) == 3.0
+        for elapsed_s in (0.0, 3.0):
+            screen.show(replace(VIEW, elapsed_s=elapsed_s))
     assert stream.getvalue().isascii()
-    assert lines[0].startswith("  0.0 s  mid 64123.1  2 orders  2 open  1 fills")
+    assert stream.getvalue().splitlines() == [
+        "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7)",
+        "  0.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
+        "tick to order p50 45 us",
+        "  3.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
+        "tick to order p50 45 us",
+    ]
