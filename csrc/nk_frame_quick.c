@@ -22,7 +22,7 @@ is_blank(char c)
 NK_INLINE void
 skip_blanks(cursor *in)
 {
-    while (NK_UNLIKELY(is_blank(*in->at))) {
+    while (NK_UNLIKELY(*in->at <= ' ') && is_blank(*in->at)) {
         in->at++;
     }
 }
@@ -61,6 +61,22 @@ take_name(cursor *in, const char *name, size_t length)
 #define TAKE_NAME_AFTER(in, before, name) \
     (TAKE(in, before "\"" name "\":") || (TAKE(in, before) && TAKE_NAME(in, name)))
 
+/* Returns  true when each of 8 bytes is plain: 0x20 .. 0x7F, neither quote nor backslash. May say
+ * false of plain bytes that follow another one. */
+NK_INLINE bool
+are_plain(const char *text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t highs = ones * 0x80;
+    uint64_t bytes;
+    memcpy(&bytes, text, sizeof bytes);
+    uint64_t quotes = bytes ^ (ones * '"');
+    uint64_t backslashes = bytes ^ (ones * '\\');
+    /* A byte below n borrows into its high bit when n is subtracted. */
+    uint64_t found = (quotes - ones) | (backslashes - ones) | (bytes - ones * 0x20) | bytes;
+    return (found & highs) == 0;
+}
+
 /* Take a string of plain ASCII; its text lies between *text and *text + *length. */
 NK_INLINE bool
 take_string(cursor *in, const char **text, size_t *length)
@@ -70,8 +86,12 @@ take_string(cursor *in, const char **text, size_t *length)
     }
     const char *at = in->at + 1;
     *text = at;
+    while (in->end - at >= 8 && are_plain(at)) {
+        at += 8;
+    }
     while (at < in->end && *at != '"') {
-        if (*at < 0x20 || *at > 0x7E || *at == '\\') {
+        unsigned char c = (unsigned char)*at;
+        if (c < 0x20 || c >= 0x80 || c == '\\') {
             return false;
         }
         at++;

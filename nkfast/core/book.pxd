@@ -86,6 +86,11 @@ cdef extern from "nk_book.h":
 cdef class OrderBook:
     cdef nk_book book  # owned; compiled callers may change it through the kernel
     cdef int64_t received_at_ns  # receipt of the last change, on the feeder's clock; 0 unknown
+    # The best levels as last handed out: most updates leave them as they were.
+    cdef nk_level bid_level
+    cdef nk_level ask_level
+    cdef tuple bid_tuple
+    cdef tuple ask_tuple
     cdef readonly Market market
 
     cdef object change(self, bint is_snapshot, bids, asks, sequence, int64_t now_ns)

@@ -12,7 +12,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Literal
 
 from nkfast.core.fixed cimport NK_E_FULL, NK_OK
@@ -27,7 +27,7 @@ Level = tuple[int, int]
 
 cdef tuple STATES = ("empty", "live", "stale")  # by nk_book_state
 # Whole ticks * lots of a notional: at most 38 digits, so that 60 are exact up to the floor.
-cdef object FLOOR = Context(prec=60, rounding=ROUND_FLOOR, traps=[InvalidOperation])
+cdef object FLOOR = Context(prec=60, rounding="ROUND_FLOOR", traps=[InvalidOperation])
 cdef object BUDGET_MAX = (1 << 127) - 1
 
 cdef enum:
@@ -94,11 +94,8 @@ cdef int read_sequence(object sequence, int64_t *result) except -1:
     return 0
 
 
-cdef inline object best_of(const nk_side *side):
-    cdef nk_level level
-    if not nk_side_best(side, &level):
-        return None
-    return (level.price_ticks, level.size_lots)
+cdef inline bint is_same(nk_level a, nk_level b) noexcept:
+    return a.price_ticks == b.price_ticks and a.size_lots == b.size_lots
 
 
 cdef object depth_of(const nk_side *side, size_t limit):
@@ -182,12 +179,24 @@ cdef class OrderBook:
     @property
     def best_bid(self):
         """Highest bid as (ticks, lots), None when there is none."""
-        return best_of(&self.book.bids)
+        cdef nk_level level
+        if not nk_side_best(&self.book.bids, &level):
+            return None
+        if not is_same(level, self.bid_level):
+            self.bid_level = level
+            self.bid_tuple = (level.price_ticks, level.size_lots)
+        return self.bid_tuple
 
     @property
     def best_ask(self):
         """Lowest ask as (ticks, lots), None when there is none."""
-        return best_of(&self.book.asks)
+        cdef nk_level level
+        if not nk_side_best(&self.book.asks, &level):
+            return None
+        if not is_same(level, self.ask_level):
+            self.ask_level = level
+            self.ask_tuple = (level.price_ticks, level.size_lots)
+        return self.ask_tuple
 
     @property
     def bid_count(self):

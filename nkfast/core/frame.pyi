@@ -37,6 +37,7 @@ class FeedTicker(NamedTuple):
 
 @final
 class FrameEvent:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...  # always a TypeError
     @property
     def kind(self) -> FrameKind: ...
     @property

@@ -1,0 +1,172 @@
+"""What an order-book update costs, then the best bid and ask; and a look at 20 levels.
+
+Updates have one level a side, as most do in recordings: near the best price (exponentially
+distributed, 5 levels on average), three in ten a removal. `spread` updates fall anywhere in the
+book instead. Each peer is fed what it likes best: Decimal to those that take prices as numbers,
+and to the compiled book also int (`order_book_int`), which is faster and has nkfast's meaning.
+
+Run:  pytest benchmarks/bench_book.py --benchmark-columns=min,median,ops
+Ratios, interleaved:  python benchmarks/bench_book.py
+"""
+
+import itertools
+import random
+import sys
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from interleaved import compare
+
+pytest.importorskip("order_book")
+pytest.importorskip("sortedcontainers")
+
+from peers.book import CompiledBook, DictBook, SortedBook
+
+from nkfast.core.book import OrderBook
+from nkfast.core.market import Market
+
+MARKET = Market("BTC/USDT", 2, 6)
+TOP_TICKS = 3_350_000
+SEED = 20_260_101
+UPDATES = 2_000
+NEAR_LEVELS = 5
+REMOVALS = 0.3
+LEVEL_COUNTS = [100, 1_000, 10_000]
+DEEP = 10_000  # order-book sorts anew after a new price: not asked at this depth
+
+
+def ladder(level_count: int) -> tuple[list[Any], list[Any]]:
+    return (
+        [(TOP_TICKS - i, 1_000 + i) for i in range(level_count)],
+        [(TOP_TICKS + 1 + i, 1_000 + i) for i in range(level_count)],
+    )
+
+
+def updates(level_count: int, *, spread: bool = False) -> list[tuple[list[Any], list[Any]]]:
+    rng = random.Random(SEED)
+
+    def place() -> int:
+        if spread:
+            return rng.randrange(level_count)
+        return min(int(rng.expovariate(1 / NEAR_LEVELS)), level_count - 1)
+
+    def lots() -> int:
+        return 0 if rng.random() < REMOVALS else rng.randrange(1, 1_000_000)
+
+    return [
+        ([(TOP_TICKS - place(), lots())], [(TOP_TICKS + 1 + place(), lots())])
+        for _ in range(UPDATES)
+    ]
+
+
+def as_money(levels: list[Any]) -> list[Any]:
+    return [(MARKET.ticks_to_price(t), MARKET.lots_to_quantity(q)) for t, q in levels]
+
+
+def our_book(level_count: int) -> OrderBook:
+    book = OrderBook(MARKET)
+    book.apply_snapshot(*ladder(level_count), 0)
+    return book
+
+
+def our_update(level_count: int, *, spread: bool = False) -> Any:
+    book = our_book(level_count)
+    feed = itertools.cycle(updates(level_count, spread=spread)).__next__
+    sequence = itertools.count(1).__next__
+
+    def call() -> None:
+        bids, asks = feed()
+        book.apply_update(bids, asks, sequence())
+        book.best_bid, book.best_ask  # noqa: B018  reading them is what is timed
+
+    return call
+
+
+def peer_book(peer: Any, level_count: int, money: bool) -> Any:
+    book = peer()
+    bids, asks = ladder(level_count)
+    book.update(as_money(bids), as_money(asks)) if money else book.update(bids, asks)
+    return book
+
+
+def peer_update(peer: Any, level_count: int, *, money: bool = True, spread: bool = False) -> Any:
+    book = peer_book(peer, level_count, money)
+    changes = updates(level_count, spread=spread)
+    if money:
+        changes = [(as_money(bids), as_money(asks)) for bids, asks in changes]
+    feed = itertools.cycle(changes).__next__
+
+    def call() -> None:
+        book.update(*feed())
+        book.best()
+
+    return call
+
+
+def update_candidates(level_count: int) -> dict[str, Any]:
+    candidates = {
+        "nkfast": our_update(level_count),
+        "nkfast, spread": our_update(level_count, spread=True),
+        "sortedcontainers": peer_update(SortedBook, level_count),
+        "dict": peer_update(DictBook, level_count),
+    }
+    if level_count < DEEP:
+        candidates["order_book"] = peer_update(CompiledBook, level_count)
+        candidates["order_book_int"] = peer_update(CompiledBook, level_count, money=False)
+    return candidates
+
+
+def depth_candidates(level_count: int) -> dict[str, Any]:
+    books = {
+        "nkfast": our_book(level_count),
+        "sortedcontainers": peer_book(SortedBook, level_count, True),
+        "order_book": peer_book(CompiledBook, level_count, True),
+        "order_book_int": peer_book(CompiledBook, level_count, False),
+    }
+    return {name: (lambda book=book: book.depth(20)) for name, book in books.items()}
+
+
+def test_candidates_keep_the_same_book() -> None:
+    ours, theirs = our_book(100), [peer_book(p, 100, True) for p in (DictBook, SortedBook)]
+    theirs.append(peer_book(CompiledBook, 100, True))
+    for sequence, (bids, asks) in enumerate(updates(100), 1):
+        ours.apply_update(bids, asks, sequence)
+        for book in theirs:
+            book.update(as_money(bids), as_money(asks))
+    expected = tuple(as_money([level])[0] for level in (ours.best_bid, ours.best_ask))
+    assert all(tuple(book.best()) == expected for book in theirs)
+    assert isinstance(expected[0][0], Decimal)
+
+
+@pytest.mark.parametrize("level_count", LEVEL_COUNTS)
+def test_update(benchmark: Any, level_count: int) -> None:
+    benchmark(our_update(level_count))
+
+
+@pytest.mark.parametrize("level_count", LEVEL_COUNTS)
+def test_spread_update(benchmark: Any, level_count: int) -> None:
+    benchmark(our_update(level_count, spread=True))
+
+
+@pytest.mark.parametrize("level_count", LEVEL_COUNTS)
+def test_depth(benchmark: Any, level_count: int) -> None:
+    benchmark(our_book(level_count).depth, 20)
+
+
+def test_peer_update(benchmark: Any) -> None:
+    benchmark(peer_update(SortedBook, 100))
+
+
+def report(title: str, candidates: dict[str, Any]) -> None:
+    medians = compare(candidates)
+    for name, ns in medians.items():
+        print(f"{title:24} {name:18} {ns:12.0f} ns {ns / medians['nkfast']:8.1f} x")
+
+
+if __name__ == "__main__":
+    for count in LEVEL_COUNTS:
+        report(f"update, {count} levels", update_candidates(count))
+    for count in LEVEL_COUNTS[:2]:
+        report(f"depth(20), {count} levels", depth_candidates(count))
+    sys.exit()
