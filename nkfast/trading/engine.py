@@ -170,14 +170,15 @@ def _as_json(value: object) -> object:
 
 @dataclass(slots=True)
 class _Pauses:
-    """Slots that must wait before their next order."""
+    """Until when slots, or all of them, must wait before their next order."""
 
+    all_ns: int = 0  # the venue asked for less
     refused: dict[str, int] = field(default_factory=dict)  # until, by our own limits
     rejected: dict[str, tuple[int, int]] = field(default_factory=dict)  # until, how often
 
     def until_ns(self, slot: str) -> int:
         until, _ = self.rejected.get(slot, (0, 0))
-        return max(until, self.refused.get(slot, 0))
+        return max(until, self.refused.get(slot, 0), self.all_ns)
 
 
 class Engine:
@@ -908,6 +909,9 @@ class Engine:
             self._reconciler.open_case(order, "create")
 
     def _take_rejection(self, error: VenueError) -> None:
+        if isinstance(error, RateLimitError):
+            wait_ns = int(error.retry_after_seconds * _NS)
+            self._pauses.all_ns = self._clock.monotonic_ns() + wait_ns
         if isinstance(error, InsufficientFundsError):
             self._reconciler.compare_soon()  # our idea of the balances is wrong
         if isinstance(error, AuthenticationError | PermissionDeniedError):

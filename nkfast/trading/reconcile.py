@@ -33,6 +33,8 @@ _DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
 _RETRIES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 #: Venue ids of the orders of others that executions named; forgotten oldest first.
 _STRANGERS_KEPT = 10_000
+#: How often balances are read again because an order moved meanwhile.
+_BALANCE_READS = 3
 _NS = 1_000_000_000
 
 
@@ -213,10 +215,7 @@ class Reconciler:
         resting = [order for order in self._orders.open_orders if order.state is OrderState.LIVE]
         seen = await self._read_open_orders()
         await self._read_executions(self._cursor_ms)
-        is_quiet, version = self._is_quiet(), self._orders.version
-        holdings = await self._venue.holdings()
-        is_quiet = is_quiet and version == self._orders.version
-        self._sink.on_balances(holdings, is_quiet=is_quiet)
+        await self._read_balances()
         for order in resting:
             if order.client_id not in seen and order.state is OrderState.LIVE:
                 self.open_case(order, "absent", at_once=True)
@@ -261,6 +260,17 @@ class Reconciler:
             order.state is OrderState.LIVE and not order.cancel_in_flight
             for order in self._orders.open_orders
         )
+
+    async def _read_balances(self) -> None:
+        """Tell of every balance, read while nothing of ours moved if that can be had."""
+        for _ in range(_BALANCE_READS):
+            is_quiet, version = self._is_quiet(), self._orders.version
+            holdings = await self._venue.holdings()
+            # An answer that was made before a fill which we know already would undo the fill.
+            if version == self._orders.version:
+                break
+            is_quiet = False
+        self._sink.on_balances(holdings, is_quiet=is_quiet)
 
     async def _read_open_orders(self) -> set[str]:
         """Tell of every open order; return the client ids of ours."""

@@ -303,14 +303,19 @@ def test_an_order_that_was_not_sent_is_tried_again_with_a_new_id(on_virtual_desk
     on_virtual_desk(scenario)
 
 
-def test_throttling_is_a_rejection(on_virtual_desk) -> None:
+def test_throttling_is_a_rejection_and_makes_everything_wait(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         desk.venue.submits.append("error:limit")
-        desk.venue.errors["limit"] = RateLimitError("slow down")
+        desk.venue.errors["limit"] = RateLimitError("slow down", retry_after_seconds=7.0)
         async with desk.trading() as engine:
-            await desk.until(desk.venue.open_own)
-            assert engine.reasons["REJECTED_429"] == 1
+            await desk.until(lambda: engine.reasons["REJECTED_429"] == 1)
+            desk.strategy.want(low=BUY, high=SELL)
+            for _ in range(13):
+                await asyncio.sleep(0.5)
+                desk.venue.tell_book()
+                assert len(desk.venue.wire) == 1
+            await desk.until(lambda: len(desk.venue.open_own()) == 2)
 
     on_virtual_desk(scenario)
 
@@ -398,6 +403,45 @@ def test_a_zombie_is_cancelled_at_once_and_its_fill_is_counted(on_virtual_desk) 
             assert engine.orders.at_slot("low").client_id == desk.venue.wire[1]
             assert engine.ledger.profit.position == Decimal("0.3")
             assert engine.halted is None
+
+    on_virtual_desk(scenario)
+
+
+def test_a_zombie_that_filled_at_once_is_found_by_its_trade(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("late")
+        desk.venue.late_s = 200.0
+        async with desk.trading() as engine:
+            await desk.until(lambda: len(desk.venue.truth) == 2, 250)
+            desk.venue.fill(desk.venue.truth[desk.venue.wire[0]], told=False)
+            await desk.until(lambda: desk.strategy.told, 40)
+            assert engine.ledger.profit.position == 1
+            assert engine.ledger.total("BTC") == 101
+            assert engine.halted is None
+
+    on_virtual_desk(scenario)
+
+
+def test_balances_read_before_a_fill_do_not_undo_it(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            desk.strategy.want()
+            read, reads = desk.venue.holdings, []
+
+            async def slow_read():
+                reads.append(1)
+                before = await read()
+                if len(reads) == 1:
+                    desk.venue.fill(desk.venue.at_price("buy", "99"))
+                return before
+
+            desk.venue.holdings = slow_read
+            await desk.until(lambda: len(reads) == 2, 40)
+            await asyncio.sleep(0.01)
+            assert engine.ledger.total("BTC") == 101
 
     on_virtual_desk(scenario)
 
