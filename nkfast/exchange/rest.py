@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from nkfast.errors import RateLimitError, VenueError, WireError
+from nkfast.errors import VenueError, WireError
 from nkfast.exchange import shapes
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator
@@ -219,9 +219,6 @@ class RestApi:
             return Reply(200, encode_json(handler(call)))
         except _InOkError as error:
             return error_reply(200, 400, error.description)
-        except RateLimitError as error:
-            headers = {"Retry-After": f"{error.retry_after_seconds:.0f}"}
-            return Reply(429, encode_json({"error": error_object(error)}), headers)
         except VenueError as error:
             row = ERROR_CODES.get(error.code or 500, ERROR_CODES[500])
             return Reply(row.http_status, encode_json({"error": error_object(error)}))

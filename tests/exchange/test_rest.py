@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from nkfast.errors import ConfigError
 from nkfast.exchange.server import AccountSettings, ExchangeServer, ExchangeSettings, serve
 
 NONCES = itertools.count(1_790_000_000_000)
@@ -196,6 +197,36 @@ async def test_public_trades_and_candles_tell_what_was_traded(client: Client) ->
     ticker = await client.get("/ticker/BTC/USDT")
     assert (ticker["last_price"], ticker["base_volume"]) == ("60000.00", "0.004000")
     assert ticker["target_volume"] == "240"
+
+
+async def test_candles_and_trades_can_be_cut_to_a_time() -> None:
+    clock_ms = 1_790_000_100_000  # on the grid of five minutes
+    more = (AccountSettings("K2", "S2"),)
+    async with running(clock_ms=lambda: clock_ms, more_accounts=more) as client:
+        for number in range(3):
+            price = f"{60000 + number}"
+            await client.ask("/createorder", ORDER | {"price": price})
+            sale = ORDER | {"side": "sell", "price": price}
+            await client.ask("/createorder", sale, key="K2", secret="S2")
+            clock_ms += 300_000
+
+        async def opens(query: str) -> list[float]:
+            reply = await client.get(f"/market/candles?symbol=BTC_USDT&resolution=5&{query}")
+            return [bar["open"] for bar in reply["bars"]]
+
+        assert await opens("countBack=9") == [60000, 60001, 60002]
+        assert await opens("countBack=2") == [60001, 60002]
+        assert await opens("from=1790000400") == [60001, 60002]
+        assert await opens("to=1790000400") == [60000, 60001]
+        # What a chart asks for first: so many bars up to now, wherever they begin.
+        assert await opens("from=1790000700&to=1790000700&countBack=3") == [60000, 60001, 60002]
+        wrong = "/market/candles?symbol=BTC_USDT&resolution=7"
+        assert error_of(await client.send("GET", wrong))[1] == 10001
+        market = (await client.get("/market/info?symbol=BTC_USDT"))["id"]
+        newest, middle, oldest = await client.get(f"/trades?market={market}")
+        assert set(newest) == {"id", "timestamp", "price", "amount", "side"}
+        assert await client.get(f"/trades?market={market}&since={oldest['id']}") == [newest, middle]
+        assert error_of(await client.send("GET", "/trades?market=none"))[1] == 2001
 
 
 async def test_pools_are_listed_and_do_not_trade(client: Client) -> None:
@@ -526,6 +557,15 @@ async def test_a_bug_is_answered_and_logged(
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_missing_ids_and_wrong_sides_are_refused(client: Client) -> None:
+    assert error_of(await client.ask("/cancelorder", {}))[1] == 10001
+    fields = {"symbol": "BTC/USDT", "side": "both"}
+    assert error_of(await client.ask("/cancelallorders", fields))[1] == 10001
+    headers = client.sign("/createorder")
+    assert error_of(await client.send("POST", "/createorder", headers=headers))[1] == 10001
+    assert (await client.send("DELETE", "/time"))[0] == 404
+
+
 # The server itself.
 
 
@@ -546,6 +586,32 @@ async def test_crowd_trades_while_the_server_runs(eventually: Callable[..., Any]
             return len(await client.get("/market/trades?symbol=BTC_USDT")) > 0
 
         await eventually(has_traded)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"speed": -1.0},
+        {"tick_interval_s": 0.0},
+        {"ping_interval_s": -1.0},
+        {"outbound_bytes_max": 0},
+        {"fee_decimals": 43},
+        {"balances": {"BTC": "much"}},
+        {"more_accounts": (AccountSettings("K", "S2"),)},
+        {"markets": "none.json"},
+        {"markets": [{"symbol": "odd"}]},
+    ],
+)
+async def test_unusable_settings_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        async with running(**options):
+            pass
+
+
+async def test_balances_are_what_was_asked_for() -> None:
+    async with running(balances={"BTC": "0.5", "XYZ": "0.123456789012345678"}) as client:
+        rows = {row["asset"]: row["available"] for row in (await client.ask("/balances"))[1]}
+    assert (rows["BTC"], rows["USDT"], rows["XYZ"]) == ("0.5", "0", "0.123456789012345678")
 
 
 def test_settings_do_not_show_the_secret() -> None:

@@ -315,7 +315,16 @@ async def test_trades_are_streamed_with_a_sequence_of_their_own(
     assert [row["id"] for row in newest["data"]] == [second["id"], first["id"]]
     window = {"from": "2000-01-01T00:00:00Z", "till": "2001-01-01T00:00:00.000Z"}
     assert (await talk.ask("getTrades", symbol="BTC/USDT", **window))["data"] == []
-    assert (await talk.ask("getTrades", symbol="BTC/USDT", till="2001-01-01"))["code"] == 10001
+    for wrong in (
+        {"till": "2001-01-01"},
+        {"from": "soon", "till": "2001-01-01"},
+        {"sort": "UP"},
+        {"limit": -1},
+        {"offset": True},
+    ):
+        assert (await talk.ask("getTrades", symbol="BTC/USDT", **wrong))["code"] == 10001
+    window = {"from": "2000-01-01", "till": "2100-01-01", "limit": "1"}
+    assert len((await talk.ask("getTrades", symbol="BTC/USDT", **window))["data"]) == 1
 
 
 async def test_ticker_and_candles_follow_trades(
@@ -450,7 +459,7 @@ async def test_limits_can_be_set() -> None:
 
 
 async def test_the_core_follows_every_book_of_the_crowd() -> None:
-    async with running(speed=500, tick_interval_s=0.005) as server, talking(server) as talk:
+    async with running(speed=50, tick_interval_s=0.02) as server, talking(server) as talk:
         rows = await talk.ask("getMarkets")
         decoder = FrameDecoder([Market.from_wire(row) for row in rows])
         for row in rows:
