@@ -208,7 +208,7 @@ class BookGapError(BookError):
 
 
 class BookFullError(BookError):
-    """More levels on one side than the book was made for; the book is stale now."""
+    """More levels on one side than the book was made for; the change was refused whole."""
 
     def __init__(self, market: str, capacity: int) -> None:
         super().__init__(market, capacity)

@@ -84,6 +84,38 @@ test_a_book_follows_a_table_of_prices(uint64_t seed)
     nk_book_free(&book);
 }
 
+/* Removals from the worst level on leave every entry behind but the last ones; once those go too,
+ * the best level must not be an entry without lots. */
+static void
+test_a_book_eaten_from_the_back_has_no_ghost_at_the_top(void)
+{
+    enum { COUNT = 60 };
+    nk_book book;
+    nk_level levels[COUNT];
+    bool top_changed;
+    nk_book_init(&book, COUNT);
+    for (int64_t i = 0; i < COUNT; i++) {
+        levels[i] = (nk_level){COUNT - i, 1};
+    }
+    nk_change change = {levels, NULL, COUNT, 0};
+    REQUIRE(nk_book_snapshot(&book, &change, 0, &top_changed) == NK_OK);
+    /* Few enough to stay behind, next to the part that is moved. */
+    for (int64_t i = 20; i < 30; i++) {
+        nk_level gone = {COUNT - i, 0};
+        change = (nk_change){&gone, NULL, 1, 0};
+        REQUIRE(nk_book_update(&book, &change, i - 19, &top_changed) == NK_OK && !top_changed);
+    }
+    REQUIRE(book.bids.used == COUNT && book.bids.count == COUNT - 10);
+    for (int64_t i = 0; i < 20; i++) {
+        nk_level gone = {COUNT - i, 0}, best;
+        change = (nk_change){&gone, NULL, 1, 0};
+        REQUIRE(nk_book_update(&book, &change, 11 + i, &top_changed) == NK_OK && top_changed);
+        REQUIRE(nk_side_best(&book.bids, &best) && best.size_lots == 1);
+        REQUIRE(best.price_ticks == (i < 19 ? COUNT - i - 1 : COUNT - 30));
+    }
+    nk_book_free(&book);
+}
+
 static void
 test_a_full_book_is_put_back(void)
 {
@@ -180,6 +212,7 @@ main(void)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         test_a_book_follows_a_table_of_prices(seed * 0x9E3779B97F4A7C15u);
     }
+    test_a_book_eaten_from_the_back_has_no_ghost_at_the_top();
     test_a_full_book_is_put_back();
     test_turns();
     test_walks_at_the_edges_of_the_range();
