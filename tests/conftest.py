@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import nkfast
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# A busy machine is not a failure, and a failure says how to have it again.
+settings.register_profile("nkfast", deadline=None, print_blob=True)
+settings.load_profile("nkfast")
 
 
 def pytest_report_header() -> str:

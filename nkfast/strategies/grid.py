@@ -18,6 +18,7 @@ from functools import cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Literal
 
+from nkfast.core.grid import lattice_ticks, min_step
 from nkfast.errors import ConfigError
 from nkfast.strategies.settings import settings_from
 from nkfast.trading.exact import EXACT, ZERO, add, multiply, plain, subtract
@@ -152,12 +153,11 @@ class GridSettings:
         if self.step_mode == "abs":
             low = add(anchor, multiply(step, Decimal(max(self.n_sell_levels - 1, 0))))
         if not is_profitable(low, add(low, step), self.fee_rate, self.fee_buffer_pct):
-            kept = subtract(subtract(ONE, self.fee_rate), self.fee_buffer_pct)
-            least = Fraction(add(ONE, self.fee_rate)) / Fraction(kept) - 1
+            least = min_step(self.fee_rate, self.fee_buffer_pct)
             raise ConfigError(
                 f"a step of {plain(step)} at {plain(low)} does not earn its fees: a round trip at"
                 f" fee_rate {plain(self.fee_rate)} a side and fee_buffer_pct"
-                f" {plain(self.fee_buffer_pct)} needs a step of {float(least):.4%}",
+                f" {plain(self.fee_buffer_pct)} needs a step of {least:.4%}",
                 name,
             )
 
@@ -199,7 +199,7 @@ class Grid(Strategy):
         self.settings = settings
         self.market = market
         self.anchor: Decimal | None = None
-        self._step = ZERO
+        self._anchor = self._step = ZERO
         self._tick = _coarser(settings.tick_size, market.tick_size, "tick_size")
         self._lot = _coarser(settings.step_size, market.lot_size, "step_size")
         self._cells: dict[int, _Cell] = {}
@@ -304,11 +304,20 @@ class Grid(Strategy):
         place = self._places.get((level, side))
         if place is None:
             units = self._anchor_units + level * self._step_units
-            if side == "sell" and self.settings.price_rounding == "side":
-                units = -(-units // self._tick_units) * self._tick_units
-            else:
-                units = units // self._tick_units * self._tick_units
-            price = self.market.ticks_to_price(max(units // self._market_tick_units, 0))
+            ticks = 0
+            if units >= self._tick_units:
+                is_up = side == "sell" and self.settings.price_rounding == "side"
+                ticks = lattice_ticks(
+                    self.market,
+                    self._anchor,
+                    level,
+                    step=self._step,
+                    step_mode="absolute",
+                    rounding="ceil" if is_up else "floor",
+                    tick_size=self._tick,
+                )
+            price = self.market.ticks_to_price(ticks)
+            units = ticks * self._market_tick_units
             place = self._places[level, side] = (price, 2 * units)
         return place
 
@@ -344,6 +353,7 @@ class Grid(Strategy):
     def _lay_out(self) -> None:
         """Express the lattice in integers, so that placing a price costs no division."""
         assert self.anchor is not None
+        self._anchor = self.anchor
         values = (self.anchor, self._step, self._tick, self.market.tick_size)
         exponent = min(int(value.as_tuple().exponent) for value in values)
         self._anchor_units, self._step_units, self._tick_units, self._market_tick_units = (
