@@ -11,12 +11,12 @@ Ratios, interleaved:  python benchmarks/bench_book.py
 
 import itertools
 import random
-import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
 
 pytest.importorskip("order_book")
 pytest.importorskip("sortedcontainers")
@@ -158,15 +158,30 @@ def test_peer_update(benchmark: Any) -> None:
     benchmark(peer_update(SortedBook, 100))
 
 
-def report(title: str, candidates: dict[str, Any]) -> None:
-    medians = compare(candidates)
-    for name, ns in medians.items():
-        print(f"{title:24} {name:18} {ns:12.0f} ns {ns / medians['nkfast']:8.1f} x")
+def comparisons() -> Iterator[Comparison]:
+    for level_count in LEVEL_COUNTS:
+        goals = {"sortedcontainers": 9.0, "order_book": 2.3, "order_book_int": 2.3}
+        candidates = update_candidates(level_count)
+        yield Comparison(
+            f"apply_update of 2 levels, then best bid and ask, {level_count} levels a side",
+            candidates,
+            {name: goal for name, goal in goals.items() if name in candidates},
+            unit="update",
+        )
+    yield Comparison(
+        "apply_update as the book gets deeper",
+        {f"nkfast, {count} levels a side": our_update(count) for count in reversed(LEVEL_COUNTS)},
+        {"nkfast, 100 levels a side": 0.5},
+        unit="update",
+        note="The goal is at most twice the time of a book of 100 levels.",
+    )
+    for level_count in LEVEL_COUNTS[:2]:
+        yield Comparison(
+            f"depth(20), {level_count} levels a side",
+            depth_candidates(level_count),
+            {"sortedcontainers": 10, "order_book": 5, "order_book_int": 5},
+        )
 
 
 if __name__ == "__main__":
-    for count in LEVEL_COUNTS:
-        report(f"update, {count} levels", update_candidates(count))
-    for count in LEVEL_COUNTS[:2]:
-        report(f"depth(20), {count} levels", depth_candidates(count))
-    sys.exit()
+    report(comparisons())

@@ -7,12 +7,12 @@ Run:  pytest benchmarks/bench_fixed.py --benchmark-columns=min,median,ops
 Ratios, interleaved:  python benchmarks/bench_fixed.py
 """
 
-import sys
+from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import partial
 
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
 
 from nkfast.core import fixed
 from nkfast.core.market import Market
@@ -80,13 +80,10 @@ def test_peers_agree(name):
     assert ours() == peer()
 
 
-def main() -> int:
-    medians = compare(ALL)
-    for name in PAIRS:
-        ours, peer = medians[name], medians[f"{name}, decimal"]
-        print(f"{name:24} {ours:6.0f} ns   decimal {peer:6.0f} ns   {peer / ours:5.2f}x")
-    return 0
+def comparisons() -> Iterator[Comparison]:
+    for name, (ours, peer) in PAIRS.items():
+        yield Comparison(name, {name: ours, "decimal": peer})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    report(comparisons())

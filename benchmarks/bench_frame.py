@@ -10,11 +10,11 @@ Ratios, interleaved:  python benchmarks/bench_frame.py
 
 import itertools
 import json
-import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
 
 pytest.importorskip("order_book")
 pytest.importorskip("sortedcontainers")
@@ -133,13 +133,20 @@ def test_snapshot(benchmark: Any) -> None:
     benchmark(FrameDecoder([MARKET]).feed, snapshot())
 
 
-def report(title: str, candidates: dict[str, Any]) -> None:
-    medians = compare(candidates)
-    for name, ns in medians.items():
-        print(f"{title:24} {name:18} {ns:12.0f} ns {ns / medians['nkfast']:8.1f} x")
+def comparisons() -> Iterator[Comparison]:
+    yield Comparison(
+        f"FrameDecoder.feed, update of {len(update(0))} bytes",
+        update_candidates(),
+        {"json, dict": 35, "orjson, sorted": 9, "msgspec, sorted": 9},
+        unit="frame",
+    )
+    yield Comparison(
+        f"FrameDecoder.feed, snapshot of {LEVELS} + {LEVELS} levels",
+        snapshot_candidates(),
+        {"json, dict": 35, "orjson, sorted": 15, "msgspec, sorted": 15},
+        unit="frame",
+    )
 
 
 if __name__ == "__main__":
-    report(f"update, {len(update(0))} bytes", update_candidates())
-    report(f"snapshot, {len(snapshot())} bytes", snapshot_candidates())
-    sys.exit()
+    report(comparisons())
