@@ -931,8 +931,8 @@ class Engine:
     ) -> None:
         if error is None:
             self._learn(order.hear_update(answer.result()))
-        elif not isinstance(error, OrderNotFoundError):
-            self.count("CANCEL_UNKNOWN", f"{order.client_id}: {error}")
+        elif order.state is OrderState.LIVE and not isinstance(error, OrderNotFoundError):
+            self.count("CANCEL_UNKNOWN", f"{order.client_id}: {error or type(error).__name__}")
         # The end comes from what the venue says of the order, never from the answer to a cancel.
         if order.state is OrderState.LIVE:
             self._reconciler.open_case(order, "cancel")
