@@ -9,6 +9,86 @@
 
 #define RATIO_PLACES 120
 
+static const uint64_t TENS[] = {
+    1,
+    10,
+    100,
+    1000,
+    10000,
+    100000,
+    1000000,
+    10000000,
+    100000000,
+    1000000000,
+    10000000000,
+    100000000000,
+    1000000000000,
+    10000000000000,
+    100000000000000,
+    1000000000000000,
+    10000000000000000,
+    100000000000000000,
+    1000000000000000000,
+};
+#define TENS_MAX 18
+#define NARROW_MAX ((UINT64_C(1) << 62) - 1)
+
+/* Multiply in place; false when the product is above NARROW_MAX. */
+static bool
+scale(uint64_t *value, uint64_t factor)
+{
+    nk_uint128 product = nk_uint128_multiply(*value, factor);
+    *value = product.low;
+    return product.high == 0 && product.low <= NARROW_MAX;
+}
+
+/* Multiply by 10^exponent in place. */
+static bool
+scale_ten(uint64_t *value, int exponent)
+{
+    assert(exponent >= 0);
+    return exponent <= TENS_MAX ? scale(value, TENS[exponent]) : false;
+}
+
+bool
+nk_grid_line_narrow(nk_grid_line *line, nk_grid_decimal mid, nk_grid_decimal step, bool is_relative,
+                    int decimals, int64_t price_multiple, int sign, bool is_ceil)
+{
+    assert(mid.places >= 0 && mid.places <= TENS_MAX && step.places >= 0);
+    assert(decimals >= 0 && decimals <= TENS_MAX && step.places <= TENS_MAX);
+    /* mid * 10^decimals and the distance over one power of ten, and that power in ticks. */
+    uint64_t start = mid.digits;
+    uint64_t distance = step.digits;
+    int places = is_relative ? mid.places + step.places
+                             : (mid.places > step.places ? mid.places : step.places);
+    bool fits = scale_ten(&start, places - mid.places);
+    fits = fits && (is_relative ? scale(&distance, mid.digits)
+                                : scale_ten(&distance, places - step.places));
+    int up = places < decimals ? decimals - places : 0;
+    uint64_t divisor = 1;
+    fits = fits && scale_ten(&start, up) && scale_ten(&distance, up) &&
+           scale_ten(&divisor, places + up - decimals) && scale(&divisor, (uint64_t)price_multiple);
+    if (!fits) {
+        return false;
+    }
+    start += is_ceil ? divisor - 1 : 0;
+    uint64_t rest = distance % divisor;
+    nk_uint128 zero = {0, 0};
+    line->remainder = zero;
+    line->step_remainder = zero;
+    line->divisor = zero;
+    line->divisor.low = divisor;
+    line->quotient = (int64_t)(start / divisor);
+    line->remainder.low = start % divisor;
+    line->step_quotient = (int64_t)(distance / divisor);
+    line->step_remainder.low = rest;
+    if (sign > 0) {
+        line->step_quotient = -line->step_quotient - (rest != 0);
+        line->step_remainder.low = rest != 0 ? divisor - rest : 0;
+    }
+    return true;
+}
+
 /* Returns  ceil(notional / price), in multiples; INT64_MAX stands for more than that. */
 static int64_t
 lots_for_notional(const nk_grid_sizing *sizing, int64_t price_ticks)
@@ -25,29 +105,39 @@ lots_for_notional(const nk_grid_sizing *sizing, int64_t price_ticks)
                                                        : INT64_MAX;
 }
 
-/* Give the levels from `first` on their quantities. */
+/* Raise the quantities that the notional asks for. Of levels in order of price those are at one
+ * end, so the others are not even read. */
 static nk_status
-size_levels(const nk_grid_sizing *sizing, nk_grid_level *levels, int32_t first, int32_t count)
+raise_quantities(const nk_grid_sizing *sizing, int sign, nk_grid_level *levels, int32_t count)
 {
     assert(sizing->base_lots > 0 && sizing->lot_multiple > 0);
-    for (int32_t i = first; i < count; i++) {
-        levels[i].quantity_lots = sizing->base_lots;
-        if (levels[i].price_ticks < sizing->base_from_ticks) {
-            int64_t lots = lots_for_notional(sizing, levels[i].price_ticks);
-            if (lots == INT64_MAX) {
-                return NK_E_OVERFLOW;
-            }
-            levels[i].quantity_lots = lots > sizing->base_lots ? lots : sizing->base_lots;
+    for (int32_t n = 0; n < count; n++) {
+        nk_grid_level *level = &levels[sign > 0 ? count - 1 - n : n];
+        if (level->price_ticks >= sizing->base_from_ticks) {
+            break;
         }
+        int64_t lots = lots_for_notional(sizing, level->price_ticks);
+        if (lots == INT64_MAX) {
+            return NK_E_OVERFLOW;
+        }
+        level->quantity_lots = lots > sizing->base_lots ? lots : sizing->base_lots;
     }
     return NK_OK;
+}
+
+NK_INLINE void
+put_level(nk_grid_level *level, int sign, int64_t price_ticks, int64_t lots)
+{
+    level->side = (int8_t)sign;
+    level->price_ticks = price_ticks;
+    level->quantity_lots = lots;
 }
 
 /* Neighbouring prices from `price` on, where levels are less than one step apart and so leave none
  * out. */
 static nk_status
-dense_levels(int64_t price, int sign, int64_t price_multiple, nk_grid_level *levels, int32_t count,
-             int32_t *written)
+dense_levels(int64_t price, int sign, int64_t price_multiple, int64_t lots, nk_grid_level *levels,
+             int32_t count, int32_t *written)
 {
     int64_t price_max = INT64_MAX / price_multiple;
     if (price == 0 && sign < 0) {
@@ -57,8 +147,7 @@ dense_levels(int64_t price, int sign, int64_t price_multiple, nk_grid_level *lev
         if (price > price_max) {
             return NK_E_OVERFLOW;
         }
-        levels[*written].side = (int8_t)sign;
-        levels[*written].price_ticks = price * price_multiple;
+        put_level(&levels[*written], sign, price * price_multiple, lots);
         (*written)++;
         if (price == INT64_MAX && *written < count) {
             return sign < 0 ? NK_E_OVERFLOW : NK_OK;
@@ -68,9 +157,49 @@ dense_levels(int64_t price, int sign, int64_t price_multiple, nk_grid_level *lev
     return NK_OK;
 }
 
+/* As line_prices, where the remainder is one word and no price leaves 64 bits. */
+NK_INLINE int32_t
+line_prices_narrow(const nk_grid_line *line, int sign, int64_t price_multiple, int64_t lots,
+                   nk_grid_level *levels, int32_t count)
+{
+    int64_t price = line->quotient;
+    uint64_t rest = line->remainder.low;
+    const uint64_t divisor = line->divisor.low;
+    const uint64_t step_rest = line->step_remainder.low;
+    const int64_t step = line->step_quotient;
+    int32_t i = 0;
+    for (; i < count; i++) {
+        rest += step_rest;
+        price += step;
+        if (rest >= divisor) {
+            rest -= divisor;
+            price++;
+        }
+        if (price <= 0) {
+            break;
+        }
+        put_level(&levels[i], sign, price * price_multiple, lots);
+    }
+    return i;
+}
+
+static bool
+line_is_narrow(const nk_grid_line *line, int sign, int64_t price_multiple, int32_t count)
+{
+    int64_t step = line->step_quotient;
+    if (line->divisor.high != 0 || line->divisor.low > NARROW_MAX) {
+        return false;
+    }
+    /* A dense line is enumerated; a rising one may leave 64 bits. */
+    return sign > 0
+               ? step < -1
+               : step > 0 && step < INT64_MAX && line->quotient <= INT64_MAX / price_multiple &&
+                     (INT64_MAX / price_multiple - line->quotient) / (step + 1) >= count;
+}
+
 static nk_status
-line_prices(const nk_grid_line *line, int sign, int64_t price_multiple, nk_grid_level *levels,
-            int32_t count, int32_t *written)
+line_prices(const nk_grid_line *line, int sign, int64_t price_multiple, int64_t lots,
+            nk_grid_level *levels, int32_t count, int32_t *written)
 {
     int64_t price_max = INT64_MAX / price_multiple;
     int64_t price = line->quotient;
@@ -90,13 +219,12 @@ line_prices(const nk_grid_line *line, int sign, int64_t price_multiple, nk_grid_
         }
         price += line->step_quotient + carries;
         if (line->step_quotient == (sign < 0 ? 0 : -1)) {
-            return dense_levels(price, sign, price_multiple, levels, count, written);
+            return dense_levels(price, sign, price_multiple, lots, levels, count, written);
         }
         if (price <= 0) {
             return NK_OK;
         }
-        levels[i].side = (int8_t)sign;
-        levels[i].price_ticks = price * price_multiple;
+        put_level(&levels[i], sign, price * price_multiple, lots);
         *written = i + 1;
     }
     return NK_OK;
@@ -110,8 +238,16 @@ nk_grid_line_levels(const nk_grid_line *line, const nk_grid_sizing *sizing, int 
     assert(price_multiple > 0 && line->quotient >= 0);
     assert(sign < 0 ? line->step_quotient >= 0 : line->step_quotient < 0);
     *written = 0;
-    nk_status status = line_prices(line, sign, price_multiple, levels, count, written);
-    return status == NK_OK ? size_levels(sizing, levels, 0, *written) : status;
+    if (line_is_narrow(line, sign, price_multiple, count)) {
+        *written =
+            sign > 0
+                ? line_prices_narrow(line, 1, price_multiple, sizing->base_lots, levels, count)
+                : line_prices_narrow(line, -1, price_multiple, sizing->base_lots, levels, count);
+        return raise_quantities(sizing, sign, levels, *written);
+    }
+    nk_status status =
+        line_prices(line, sign, price_multiple, sizing->base_lots, levels, count, written);
+    return status == NK_OK ? raise_quantities(sizing, sign, levels, *written) : status;
 }
 
 /* value * ratio, rounded down; false when it leaves 64 whole places. */
@@ -167,8 +303,8 @@ curve_price(const nk_grid_curve *curve, int64_t *price)
 }
 
 static nk_status
-curve_prices(nk_grid_curve *curve, int sign, int64_t price_multiple, nk_grid_level *levels,
-             int32_t count, int32_t *written)
+curve_prices(nk_grid_curve *curve, int sign, int64_t price_multiple, int64_t lots,
+             nk_grid_level *levels, int32_t count, int32_t *written)
 {
     int64_t price_max = INT64_MAX / price_multiple;
     while (*written < count) {
@@ -190,15 +326,14 @@ curve_prices(nk_grid_curve *curve, int sign, int64_t price_multiple, nk_grid_lev
             return NK_OK;
         }
         if (price != 0 && price != curve->price) {
-            levels[*written].side = (int8_t)sign;
-            levels[*written].price_ticks = price * price_multiple;
+            put_level(&levels[*written], sign, price * price_multiple, lots);
             curve->price = price;
             (*written)++;
         }
         /* From here on every level is less than a step from the next: nothing is left out. */
         uint64_t ahead = sign > 0 ? 1 : (uint64_t)(count - *written) + 1;
         if (*written < count && (uint64_t)price + ahead < curve->dense_from) {
-            return dense_levels(price - sign, sign, price_multiple, levels, count, written);
+            return dense_levels(price - sign, sign, price_multiple, lots, levels, count, written);
         }
     }
     return NK_OK;
@@ -211,7 +346,8 @@ nk_grid_curve_levels(nk_grid_curve *curve, const nk_grid_sizing *sizing, int sig
     assert(sign == 1 || sign == -1);
     assert(price_multiple > 0 && *written <= count);
     int32_t first = *written;
-    nk_status status = curve_prices(curve, sign, price_multiple, levels, count, written);
-    nk_status sized = size_levels(sizing, levels, first, *written);
+    nk_status status =
+        curve_prices(curve, sign, price_multiple, sizing->base_lots, levels, count, written);
+    nk_status sized = raise_quantities(sizing, sign, &levels[first], *written - first);
     return status == NK_OK || status == NK_E_UNKNOWN ? (sized == NK_OK ? status : sized) : status;
 }

@@ -46,6 +46,23 @@ typedef struct nk_grid_curve {
     bool is_ceil;
 } nk_grid_curve;
 
+/* An exact decimal: digits / 10^places. */
+typedef struct nk_grid_decimal {
+    uint64_t digits;
+    int places; /* 0..18 */
+} nk_grid_decimal;
+
+/* A line from decimals, where 64 bits suffice.
+ *
+ * Requires  mid > 0; step > 0; decimals is 0..18; price_multiple > 0; sign is +1 or -1.
+ * Ensures   prices count in steps of price_multiple ticks of 10^-decimals; the distance is `step`,
+ *           or with is_relative `mid * step`; with is_ceil prices round up.
+ * Returns   false when a product leaves 62 bits: the caller has to do it with bigger integers.
+ */
+bool nk_grid_line_narrow(nk_grid_line *line, nk_grid_decimal mid, nk_grid_decimal step,
+                         bool is_relative, int decimals, int64_t price_multiple, int sign,
+                         bool is_ceil);
+
 /* Write up to `count` levels of a line, nearest first; equal prices become one level.
  *
  * Requires  levels has `count` entries; price_multiple > 0; sign is +1 (buys, the step is

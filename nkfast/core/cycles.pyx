@@ -216,8 +216,7 @@ cdef bint _size(list legs, object budget, object up, object down) except -1:
             return amount > 0
         narrow.used += 1
         if not _pays(legs, up, down):
-            narrow.used -= 1
-            return amount > 0
+            return amount > 0  # the level that does not pay was not taken from
 
 
 @cython.final

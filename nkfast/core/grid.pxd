@@ -40,6 +40,20 @@ cdef extern from "nk_grid.h" nogil:
         int64_t index
         bint is_ceil
 
+    ctypedef struct nk_grid_decimal:
+        uint64_t digits
+        int places
+
+    bint nk_grid_line_narrow(
+        nk_grid_line *line,
+        nk_grid_decimal mid,
+        nk_grid_decimal step,
+        bint is_relative,
+        int decimals,
+        int64_t price_multiple,
+        int sign,
+        bint is_ceil,
+    )
     nk_status nk_grid_line_levels(
         const nk_grid_line *line,
         const nk_grid_sizing *sizing,

@@ -14,9 +14,11 @@ geometric_inverse  ``mid / (1 + step) ** k``                ``mid * (1 + step) *
 ================== ======================================== ==============================
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+cimport cython
+cimport numpy as cnp
 from cpython.number cimport PyNumber_Index
-from libc.stdint cimport int32_t
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int32_t, int64_t
 
 from decimal import ROUND_CEILING, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from math import gcd
@@ -27,6 +29,16 @@ from nkfast.core.fixed cimport NK_E_UNKNOWN, NK_OK, nk_status
 from nkfast.core.market cimport Market
 
 from nkfast.errors import ConfigError, NumberOverflowError
+
+cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    # Takes the reference to the type.
+    object PyArray_Empty(int dimensions, cnp.npy_intp *shape, cnp.dtype dtype, int is_fortran)
+
+cdef extern from "Python.h":
+    void *PyUnicode_DATA(object text) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
 
 __all__ = ["LEVEL_DTYPE", "grid_levels", "lattice_ticks", "min_step"]
 
@@ -55,6 +67,13 @@ cdef enum Mode:
     GEOMETRIC
     INVERSE
 
+cdef dict MODES = {
+    "arithmetic_pct": <int>ARITHMETIC,
+    "absolute": <int>ABSOLUTE,
+    "geometric": <int>GEOMETRIC,
+    "geometric_inverse": <int>INVERSE,
+}
+
 
 # What the prices of one side are, in exact integers: level k is
 #   (start + k * step) / divisor            of a line,
@@ -81,18 +100,9 @@ cdef class _Rule:
 
 
 cdef Mode _mode(object name) except *:
-    if name == "arithmetic_pct":
-        return ARITHMETIC
-    if name == "absolute":
-        return ABSOLUTE
-    if name == "geometric":
-        return GEOMETRIC
-    if name == "geometric_inverse":
-        return INVERSE
-    raise ConfigError(
-        "step_mode must be 'arithmetic_pct', 'absolute', 'geometric' or 'geometric_inverse', "
-        f"was {name!r}"
-    )
+    if name not in MODES:
+        raise ConfigError(f"step_mode must be one of {', '.join(MODES)}, was {name!r}")
+    return <Mode><int>MODES[name]
 
 
 # coefficient, decimals: value is exactly coefficient / 10**decimals.
@@ -106,6 +116,8 @@ cdef tuple _parts(str name, object value):
     text = str(value)
     if not value.is_finite():
         raise ConfigError(f"{name} must be a finite number, was {value}")
+    if value < 0:
+        raise ConfigError(f"{name} must not be negative, was {value}")
     if "E" in text or "e" in text or len(text) > DIGITS_MAX:
         if value and (value.adjusted() > DIGITS_MAX or value.as_tuple().exponent < -DIGITS_MAX):
             raise NumberOverflowError(text[:64], f"{name}: {DIGITS_MAX} digits around the point")
@@ -118,7 +130,7 @@ cdef tuple _parts(str name, object value):
 
 cdef tuple _positive_parts(str name, object value):
     parts = _parts(name, value)
-    if parts[0] <= 0:
+    if parts[0] == 0:
         raise ConfigError(f"{name} must be above zero, was {value}")
     return parts
 
@@ -207,11 +219,88 @@ cdef int _fill_sizing(
     return 0
 
 
-cdef int _line(
-    _Rule rule, const nk_grid_sizing *sizing, int sign, nk_grid_level *levels, int32_t count
+# The settings of a grid, prepared. A bot has the same ones, the very same objects, every time.
+@cython.final
+cdef class _Settings:
+    cdef Market market
+    cdef tuple given           # all arguments, as they came
+    cdef Mode mode
+    cdef tuple step            # parts
+    cdef nk_grid_decimal narrow_step
+    cdef bint is_narrow        # a line, of which narrow_step says the step
+    cdef int64_t price_multiple
+    cdef nk_grid_sizing sizing
+
+
+cdef _Settings _last = None
+
+
+cdef bint _are_same(tuple some, tuple others) noexcept:
+    cdef Py_ssize_t i
+    for i in range(len(some)):
+        if some[i] is not others[i]:
+            return False
+    return True
+
+
+cdef _Settings _settings(
+    Market market, step, step_mode, base_quantity, min_notional, fee_buffer, tick_size, lot_size
+):
+    global _last
+    cdef _Settings known = _last
+    cdef tuple given = (
+        market, step, step_mode, base_quantity, min_notional, fee_buffer, tick_size, lot_size
+    )
+    if known is not None and _are_same(known.given, given):
+        return known
+    known = _Settings.__new__(_Settings)
+    known.market = market
+    known.given = given
+    known.mode = _mode(step_mode)
+    known.step = _checked_step(known.mode, step)
+    known.is_narrow = known.mode in (ARITHMETIC, ABSOLUTE) and _narrow(step, &known.narrow_step)
+    known.price_multiple = _multiple("tick_size", tick_size, market.price_decimals)
+    _fill_sizing(
+        &known.sizing,
+        market,
+        _parts("base_quantity", base_quantity),
+        _least_notional(market, min_notional),
+        _parts("fee_buffer", fee_buffer),
+        _multiple("lot_size", lot_size, market.quantity_decimals),
+    )
+    _last = known
+    return known
+
+
+# A Decimal of at most 18 digits and above zero; False for everything else.
+cdef bint _narrow(object value, nk_grid_decimal *result) except -1:
+    cdef str text
+    cdef const unsigned char *byte
+    cdef Py_ssize_t i
+    cdef Py_ssize_t point = -1
+    if type(value) is not Decimal:
+        return False
+    text = str(value)
+    cdef Py_ssize_t length = PyUnicode_GET_LENGTH(text)
+    if length > 18:
+        return False
+    byte = <const unsigned char *>PyUnicode_DATA(text)
+    result.digits = 0
+    for i in range(length):
+        if 48 <= byte[i] <= 57:
+            result.digits = 10 * result.digits + (byte[i] - 48)
+        elif byte[i] == 46 and point < 0:  # a point
+            point = i
+        else:
+            return False
+    result.places = 0 if point < 0 else <int>(length - point - 1)
+    return result.digits > 0
+
+
+cdef int32_t _wide_line(
+    _Settings known, _Rule rule, int sign, nk_grid_level *levels, int32_t count
 ) except -1:
     cdef nk_grid_line line
-    cdef int32_t written
     cdef object start = rule.start + (rule.divisor - 1 if rule.is_ceil else 0)
     cdef object step = rule.step
     cdef object divisor = rule.divisor
@@ -231,15 +320,11 @@ cdef int _line(
     line.step_quotient = step_quotient
     line.step_remainder = _wide(step_remainder)
     line.divisor = _wide(divisor)
-    if nk_grid_line_levels(
-        &line, sizing, sign, rule.multiple, levels, count, &written
-    ) != NK_OK:
-        raise NumberOverflowError("a level", "its price in ticks and its lots fit 64 bits")
-    return written
+    return _write_line(known, &line, sign, levels, count)
 
 
-cdef int _curve(
-    _Rule rule, const nk_grid_sizing *sizing, int sign, nk_grid_level *levels, int32_t count
+cdef int32_t _curve(
+    _Settings known, _Rule rule, int sign, nk_grid_level *levels, int32_t count
 ) except -1:
     cdef nk_grid_curve curve
     cdef nk_status status
@@ -258,7 +343,7 @@ cdef int _curve(
     curve.index = 0
     while True:
         status = nk_grid_curve_levels(
-            &curve, sizing, sign, rule.multiple, levels, count, &written
+            &curve, &known.sizing, sign, known.price_multiple, levels, count, &written
         )
         if status == NK_OK:
             return written
@@ -276,8 +361,8 @@ def grid_levels(
     *,
     step,
     step_mode="arithmetic_pct",
-    int32_t n_buy=3,
-    int32_t n_sell=3,
+    n_buy=3,
+    n_sell=3,
     base_quantity=ONE,
     min_notional=None,
     fee_buffer=DEFAULT_BUFFER,
@@ -331,70 +416,83 @@ def grid_levels(
     TypeError
         A float: money and steps are exact.
     """
-    cdef nk_grid_sizing sizing
-    cdef Py_buffer view
-    cdef int32_t written
+    cdef _Settings known
+    cdef nk_grid_decimal narrow_mid
+    cdef bint is_narrow
+    cdef cnp.npy_intp room
+    cdef cnp.ndarray result
     cdef nk_grid_level *levels
-    cdef Mode mode = _mode(step_mode)
-    if not (0 <= n_buy <= LEVELS_MAX and 0 <= n_sell <= LEVELS_MAX):
-        raise ConfigError(f"n_buy and n_sell must be 0..{LEVELS_MAX}, were {n_buy}, {n_sell}")
-    if price_rounding != "side" and price_rounding != "down":
+    cdef int32_t written
+    cdef int32_t buys = _count("n_buy", n_buy)
+    cdef int32_t sells = _count("n_sell", n_sell)
+    cdef bint is_ceil = price_rounding == "side"
+    if not is_ceil and price_rounding != "down":
         raise ConfigError(f"price_rounding must be 'side' or 'down', was {price_rounding!r}")
-    mid_parts = _positive_parts("mid", mid)
-    step_parts = _checked_step(mode, step)
-    tick_multiple = _multiple("tick_size", tick_size, market.price_decimals)
-    lot_multiple = _multiple("lot_size", lot_size, market.quantity_decimals)
-    _fill_sizing(
-        &sizing,
-        market,
-        _whole_parts("base_quantity", base_quantity),
-        _least_notional(market, min_notional),
-        _whole_parts("fee_buffer", fee_buffer),
-        lot_multiple,
+    known = _settings(
+        market, step, step_mode, base_quantity, min_notional, fee_buffer, tick_size, lot_size
     )
-    cells = np.empty((n_buy + n_sell) * (sizeof(nk_grid_level) // 8), np.int64)
-    PyObject_GetBuffer(cells, &view, PyBUF_SIMPLE)
-    try:
-        levels = <nk_grid_level *>view.buf
-        written = _side(
-            mode, 1, mid_parts, step_parts, market, tick_multiple, False, &sizing, levels, n_buy
-        )
-        written += _side(
-            mode,
-            -1,
-            mid_parts,
-            step_parts,
-            market,
-            tick_multiple,
-            price_rounding == "side",
-            &sizing,
-            &levels[written],
-            n_sell,
-        )
-    finally:
-        PyBuffer_Release(&view)
-    return cells.view(LEVEL_DTYPE)[:written]
+    is_narrow = known.is_narrow and _narrow(mid, &narrow_mid)
+    if not is_narrow:
+        _positive_parts("mid", mid)
+    room = buys + sells
+    Py_INCREF(LEVEL_DTYPE)
+    result = PyArray_Empty(1, &room, <cnp.dtype>LEVEL_DTYPE, 0)
+    levels = <nk_grid_level *>cnp.PyArray_DATA(result)
+    written = _side(known, mid, is_narrow, narrow_mid, 1, False, levels, buys)
+    written += _side(known, mid, is_narrow, narrow_mid, -1, is_ceil, &levels[written], sells)
+    return result if written == room else result[:written]
 
 
-cdef int _side(
-    Mode mode,
+cdef int32_t _count(str name, object value) except -1:
+    cdef object count = PyNumber_Index(value)
+    if not 0 <= count <= LEVELS_MAX:
+        raise ConfigError(f"{name} must be 0..{LEVELS_MAX}, was {count}")
+    return count
+
+
+cdef int32_t _side(
+    _Settings known,
+    object mid,
+    bint is_narrow,
+    nk_grid_decimal narrow_mid,
     int sign,
-    tuple mid,
-    tuple step,
-    Market market,
-    object multiple,
     bint is_ceil,
-    const nk_grid_sizing *sizing,
     nk_grid_level *levels,
     int32_t count,
 ) except -1:
-    cdef _Rule rule = _rule(mode, sign, mid, step, market.price_decimals, multiple)
-    rule.is_ceil = is_ceil
+    cdef nk_grid_line line
+    cdef _Rule rule
     if count == 0:
         return 0
-    if mode == ARITHMETIC or mode == ABSOLUTE:
-        return _line(rule, sizing, sign, levels, count)
-    return _curve(rule, sizing, sign, levels, count)
+    if is_narrow and nk_grid_line_narrow(
+        &line,
+        narrow_mid,
+        known.narrow_step,
+        known.mode == ARITHMETIC,
+        known.market.price_decimals,
+        known.price_multiple,
+        sign,
+        is_ceil,
+    ):
+        return _write_line(known, &line, sign, levels, count)
+    parts = _positive_parts("mid", mid)
+    decimals = known.market.price_decimals
+    rule = _rule(known.mode, sign, parts, known.step, decimals, known.price_multiple)
+    rule.is_ceil = is_ceil
+    if rule.mode == ARITHMETIC or rule.mode == ABSOLUTE:
+        return _wide_line(known, rule, sign, levels, count)
+    return _curve(known, rule, sign, levels, count)
+
+
+cdef int32_t _write_line(
+    _Settings known, const nk_grid_line *line, int sign, nk_grid_level *levels, int32_t count
+) except -1:
+    cdef int32_t written
+    if nk_grid_line_levels(
+        line, &known.sizing, sign, known.price_multiple, levels, count, &written
+    ) != NK_OK:
+        raise NumberOverflowError("a level", "its price in ticks and its lots fit 64 bits")
+    return written
 
 
 cdef tuple _checked_step(Mode mode, object step):
@@ -406,17 +504,10 @@ cdef tuple _checked_step(Mode mode, object step):
     return parts
 
 
-cdef tuple _whole_parts(str name, object value):
-    parts = _parts(name, value)
-    if parts[0] < 0:
-        raise ConfigError(f"{name} must not be negative, was {value}")
-    return parts
-
-
 cdef tuple _least_notional(Market market, object min_notional):
     if min_notional is None:
         return _parts("min_notional", market.min_notional)
-    parts = _whole_parts("min_notional", min_notional)
+    parts = _parts("min_notional", min_notional)
     if min_notional < market.min_notional:
         return _parts("min_notional", market.min_notional)
     return parts
@@ -464,14 +555,10 @@ def lattice_ticks(
     if abs(index) > LEVELS_MAX:
         raise ConfigError(f"index must be within {LEVELS_MAX} of 0, was {index}")
     sign = 1 if index < 0 else -1
-    rule = _rule(
-        mode,
-        sign,
-        _positive_parts("anchor", anchor),
-        _checked_step(mode, step),
-        market.price_decimals,
-        _multiple("tick_size", tick_size, market.price_decimals),
-    )
+    multiple = _multiple("tick_size", tick_size, market.price_decimals)
+    parts = _positive_parts("anchor", anchor)
+    step_parts = _checked_step(mode, step)
+    rule = _rule(mode, sign, parts, step_parts, market.price_decimals, multiple)
     rule.is_ceil = rounding == "ceil"
     ticks = rule.price(abs(index)) * rule.multiple
     if ticks <= 0:
@@ -506,8 +593,8 @@ def min_step(fee_rate, fee_buffer=ZERO):
     >>> min_step(Decimal("0.002"), Decimal("0.0001"))
     Decimal('0.004108628119050005010522096404')
     """
-    _whole_parts("fee_rate", fee_rate)
-    _whole_parts("fee_buffer", fee_buffer)
+    _parts("fee_rate", fee_rate)
+    _parts("fee_buffer", fee_buffer)
     kept = EXACT.subtract(EXACT.subtract(ONE, fee_rate), fee_buffer)
     if kept <= 0:
         raise ConfigError(f"a fee of {fee_rate} and a buffer of {fee_buffer} leave nothing")
