@@ -30,6 +30,7 @@ class Wanting(Strategy):
         self.desired = Desired()
         self.told: list[Fill] = []
         self.decisions = 0
+        self.offered = 0
         self.views: list[MarketView] = []
         self.raises: Exception | None = None
         self.raises_on_fill: Exception | None = None
@@ -51,6 +52,7 @@ class Wanting(Strategy):
         return self.desired
 
     def on_fill(self, fill: Fill) -> None:
+        self.offered += 1
         if self.raises_on_fill is not None:
             raise self.raises_on_fill
         self.told.append(fill)

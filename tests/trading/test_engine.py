@@ -220,13 +220,15 @@ async def test_a_fill_that_the_strategy_could_not_take_is_told_after_the_restart
         desk.strategy.raises_on_fill = KeyError("level")
         desk.venue.fill(desk.venue.at_price("buy", "99"), "0.4")
         assert engine.halted == "KeyError: 'level'"
+        desk.venue.fill(desk.venue.at_price("buy", "99"), "0.1")
+        assert desk.strategy.offered == 1  # its state is in doubt: it is told no more
         assert engine.summary().fills == 0
     assert desk.venue.open_own() == []
     desk.strategy.raises_on_fill = None
     desk.strategy.want()
     async with desk.trading() as engine:
         await desk.until(lambda: desk.strategy.told)
-        assert [fill.quantity for fill in desk.strategy.told] == [Decimal("0.4")]
+        assert [fill.quantity for fill in desk.strategy.told] == [Decimal("0.4"), Decimal("0.1")]
         assert engine.orders.open_count == 0
 
 
@@ -287,6 +289,14 @@ def test_a_rejected_order_is_tried_again_after_a_pause_that_doubles(on_virtual_d
             await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
             assert engine.summary().rejects == 3
             assert engine.reasons["REJECTED_20001"] == 3
+            # An accepted order ends the doubling.
+            desk.venue.submits.append("reject")
+            desk.strategy.want(low=("buy", "98.00", "1"))
+            desk.venue.tell_book()
+            await desk.until(lambda: engine.summary().rejects == 4)
+            rejected_at = loop.time()
+            await desk.until(lambda: len(desk.venue.wire) == 6)
+            assert loop.time() - rejected_at == pytest.approx(1, abs=0.05)
 
     on_virtual_desk(scenario)
 
