@@ -130,9 +130,9 @@ def grown(counted: Mapping[str, int], kept: Mapping[str, int]) -> list[str]:
     """One line for each call whose count grew by more than `TOLERANCE`, or is not in both."""
     lines = [f"{name}: counted or kept, not both" for name in sorted(counted.keys() ^ kept.keys())]
     for name in sorted(counted.keys() & kept.keys()):
-        growth = counted[name] / kept[name] - 1
-        if growth > TOLERANCE:
-            lines.append(f"{name}: {counted[name]} instructions, were {kept[name]} ({growth:+.1%})")
+        now, before = counted[name], kept[name]
+        if now > before * (1 + TOLERANCE):
+            lines.append(f"{name}: {now} instructions, were {before} ({now / before - 1:+.1%})")
     return lines
 
 

@@ -273,7 +273,7 @@ rounds_up(nk_rounding rounding, bool is_negative, bool is_odd, int half, bool is
         case NK_ROUND_HALF_EVEN:
             return half > 0 || (half == 0 && is_odd);
     }
-    assert(!"a rounding that nk_rounding does not have");
+    assert(false && "a rounding that nk_rounding does not have");
     return false;
 }
 
