@@ -92,6 +92,15 @@ def test_fuzzer_finds_nothing(source: Path, sanitizing_cc: str, tmp_path: Path) 
     assert result.returncode == 0, f"seed {FUZZ_SEED}: {result.stdout}{result.stderr}"
 
 
+@pytest.mark.parametrize("source", [*KERNELS, *TESTS, *FUZZERS], ids=lambda path: path.stem)
+def test_clang_has_nothing_to_say(source: Path, tmp_path: Path) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not on the path")
+    command = ["clang", *COMMON, "-DNK_FUZZ_MAIN", "-c", source, "-o", tmp_path / "object.o"]
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
 def test_analyzer_finds_nothing(kernel: Path, width: str, cc: str, tmp_path: Path) -> None:
