@@ -155,8 +155,11 @@ def _closing_lines(summary: DemoSummary) -> Iterator[str]:
     if p50 is not None and p99 is not None:
         yield f"speed        frame in to order out: p50 {p50:.0f} us, p99 {p99:.0f} us"
     yield f"journal      {'verified' if summary.journal_verified else 'CONTRADICTS ITSELF'}"
-    agrees = "to the last digit" if summary.ledger_matches_exchange else "NO"
-    yield f"our balances agree with the exchange's: {agrees}"
+    agreement = "the exchange's, to the last digit"
+    yield f"balances     {agreement if summary.ledger_matches_exchange else 'DIFFER'}"
+    if engine.reasons:
+        reasons = ", ".join(f"{code} {count}" for code, count in sorted(engine.reasons.items()))
+        yield f"not done     {reasons}"
     yield ""
     if settings.journal is None and settings.tape is None:
         yield "next:  nkfast demo --journal demo.db --tape demo.tsv.gz"
