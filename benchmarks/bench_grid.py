@@ -8,13 +8,12 @@ Run:  pytest benchmarks/bench_grid.py --benchmark-columns=min,median,ops
 Ratios, interleaved:  python benchmarks/bench_grid.py
 """
 
-import sys
 from decimal import Decimal
 from functools import partial
 
 import numpy as np
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
 from peers.grid import decimal_levels, numpy_levels
 
 from nkfast.core.grid import grid_levels
@@ -55,6 +54,7 @@ CALLS = {
     "decimal": partial(decimal_levels, *peer_values),
     "numpy float64": partial(numpy_levels, *float_values),
 }
+OURS = [name for name in CALLS if name.startswith("grid_levels")]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -79,14 +79,21 @@ def wrong_levels(mid, step):
     return int(np.count_nonzero(ticks != levels["price_ticks"]))
 
 
-def main():
-    medians = compare(CALLS)
-    reference = medians["grid_levels"]
-    for name, nanoseconds in medians.items():
-        print(f"{name:46} {nanoseconds / 1000:10.2f} us {nanoseconds / reference:10.1f} x")
-    for mid, step in ((MID, STEP), (Decimal(20000), Decimal("0.001"))):
-        print(f"numpy float64: {wrong_levels(mid, step)} of 1000 levels wrong at {mid}, {step}")
+def comparisons():
+    wrong = [(at, wrong_levels(at, STEP)) for at in (MID, Decimal(20000))]
+    yield Comparison(
+        "grid_levels, 1000 levels",
+        {
+            **{name if name == "grid_levels" else f"nkfast, {name}": CALLS[name] for name in OURS},
+            **{name: CALLS[name] for name in CALLS if name not in OURS},
+        },
+        {"decimal": 2000, "numpy float64": 15},
+        unit="grid",
+        note="Of numpy's 1000 levels are wrong "
+        + ", ".join(f"{count} around {at}" for at, count in wrong)
+        + f", at steps of {STEP}; nkfast's and decimal's are exact.",
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    report(comparisons())

@@ -88,7 +88,12 @@ def verdicts(
     found = []
     if name in comparison.goals:
         goal = comparison.goals[name]
-        found.append((f"{goal:.3g} x", medians[name] / medians[comparison.first] >= goal))
+        found.append(
+            (
+                f"{goal:,.0f} x" if goal >= 100 else f"{goal:.3g} x",
+                medians[name] / medians[comparison.first] >= goal,
+            )
+        )
     if name in comparison.limits_ns:
         limit = comparison.limits_ns[name]
         found.append((f"max {limit:,.0f} ns", medians[name] <= limit))
