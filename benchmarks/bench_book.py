@@ -23,10 +23,16 @@ pytest.importorskip("sortedcontainers")
 
 from peers.book import CompiledBook, DictBook, SortedBook
 
+try:
+    from peers.nautilus import NautilusBook
+except ModuleNotFoundError:  # nautilus_trader does not install everywhere
+    NautilusBook = None
+
 from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 
-MARKET = Market("BTC/USDT", 2, 6)
+DECIMALS = (2, 6)
+MARKET = Market("BTC/USDT", *DECIMALS)
 TOP_TICKS = 3_350_000
 SEED = 20_260_101
 UPDATES = 2_000
@@ -104,6 +110,24 @@ def peer_update(peer: Any, level_count: int, *, money: bool = True, spread: bool
     return call
 
 
+def nautilus_book(level_count: int) -> Any:
+    book = NautilusBook()
+    book.update(book.deltas(*ladder(level_count), *DECIMALS))
+    return book
+
+
+def nautilus_update(level_count: int) -> Any:
+    book = nautilus_book(level_count)
+    changes = [book.deltas(*sides, *DECIMALS) for sides in updates(level_count)]
+    feed = itertools.cycle(changes).__next__
+
+    def call() -> None:
+        book.update(feed())
+        book.best()
+
+    return call
+
+
 def update_candidates(level_count: int) -> dict[str, Any]:
     candidates = {
         "nkfast": our_update(level_count),
@@ -114,6 +138,8 @@ def update_candidates(level_count: int) -> dict[str, Any]:
     if level_count < DEEP:
         candidates["order_book"] = peer_update(CompiledBook, level_count)
         candidates["order_book_int"] = peer_update(CompiledBook, level_count, money=False)
+    if NautilusBook is not None:
+        candidates["nautilus_trader"] = nautilus_update(level_count)
     return candidates
 
 
@@ -124,6 +150,8 @@ def depth_candidates(level_count: int) -> dict[str, Any]:
         "order_book": peer_book(CompiledBook, level_count, True),
         "order_book_int": peer_book(CompiledBook, level_count, False),
     }
+    if NautilusBook is not None:
+        books["nautilus_trader"] = nautilus_book(level_count)
     return {name: (lambda book=book: book.depth(20)) for name, book in books.items()}
 
 
@@ -135,6 +163,12 @@ def test_candidates_keep_the_same_book() -> None:
         for book in theirs:
             book.update(as_money(bids), as_money(asks))
     expected = tuple(as_money([level])[0] for level in (ours.best_bid, ours.best_ask))
+    if NautilusBook is not None:
+        nautilus = nautilus_book(100)
+        for sides in updates(100):
+            nautilus.update(nautilus.deltas(*sides, *DECIMALS))
+        found = nautilus.best()
+        assert tuple((p.as_decimal(), q.as_decimal()) for p, q in found) == expected
     assert all(tuple(book.best()) == expected for book in theirs)
     assert isinstance(expected[0][0], Decimal)
 
@@ -160,13 +194,20 @@ def test_peer_update(benchmark: Any) -> None:
 
 def comparisons() -> Iterator[Comparison]:
     for level_count in LEVEL_COUNTS:
-        goals = {"sortedcontainers": 9.0, "order_book": 2.3, "order_book_int": 2.3}
+        goals = {
+            "sortedcontainers": 9.0,
+            "order_book": 2.3,
+            "order_book_int": 2.3,
+            "nautilus_trader": 2.3,
+        }
         candidates = update_candidates(level_count)
         yield Comparison(
             f"apply_update of 2 levels, then best bid and ask, {level_count} levels a side",
             candidates,
             {name: goal for name, goal in goals.items() if name in candidates},
             unit="update",
+            note="Each peer is given what it takes fastest, made before: Decimals, ints, "
+            "nautilus_trader its own deltas.",
         )
     yield Comparison(
         "apply_update as the book gets deeper",
@@ -176,10 +217,12 @@ def comparisons() -> Iterator[Comparison]:
         note="The goal is at most twice the time of a book of 100 levels.",
     )
     for level_count in LEVEL_COUNTS[:2]:
+        goals = {"sortedcontainers": 10, "order_book": 5, "order_book_int": 5, "nautilus_trader": 5}
+        candidates = depth_candidates(level_count)
         yield Comparison(
             f"depth(20), {level_count} levels a side",
-            depth_candidates(level_count),
-            {"sortedcontainers": 10, "order_book": 5, "order_book_int": 5},
+            candidates,
+            {name: goal for name, goal in goals.items() if name in candidates},
         )
 
 

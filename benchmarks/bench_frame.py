@@ -17,10 +17,11 @@ import pytest
 from interleaved import Comparison, report
 
 pytest.importorskip("order_book")
+pytest.importorskip("simdjson")
 pytest.importorskip("sortedcontainers")
 
 from peers.book import DictBook, SortedBook
-from peers.frame import decode_json, decode_msgspec, decode_orjson
+from peers.frame import decode_json, decode_msgspec, decode_orjson, decode_simdjson
 
 from nkfast.core.frame import FrameDecoder, FrameKind
 from nkfast.core.market import Market
@@ -96,6 +97,7 @@ def update_candidates() -> dict[str, Any]:
         "orjson, sorted": peer_updates(decode_orjson, SortedBook(), updates),
         "msgspec, sorted": peer_updates(decode_msgspec, SortedBook(), updates),
         "msgspec, dict": peer_updates(decode_msgspec, DictBook(), updates),
+        "simdjson, dict": peer_updates(decode_simdjson, DictBook(), updates),
     }
 
 
@@ -107,6 +109,7 @@ def snapshot_candidates() -> dict[str, Any]:
         "orjson, sorted": lambda: SortedBook().update(*decode_orjson(data)),
         "msgspec, sorted": lambda: SortedBook().update(*decode_msgspec(data)),
         "msgspec, dict": lambda: DictBook().update(*decode_msgspec(data)),
+        "simdjson, dict": lambda: DictBook().update(*decode_simdjson(data)),
     }
 
 

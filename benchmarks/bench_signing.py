@@ -18,7 +18,11 @@ from pathlib import Path
 
 import pytest
 from interleaved import Comparison, report
+
+pytest.importorskip("cryptography")
+
 from peers.signing import (
+    CopiedCryptography,
     CopiedMidstates,
     bare_compressions,
     hmac_digest,
@@ -46,6 +50,7 @@ MESSAGE_BLOCKS = 6
 BARE_CALLS = 100
 
 signer = Signer(API_KEY, SECRET)
+copied_hmac = CopiedCryptography(SECRET.encode())
 midstates = CopiedMidstates(SECRET.encode())
 
 
@@ -60,6 +65,7 @@ SIGN = {
     "hmac.new": partial(hmac_new, SECRET.encode(), MESSAGE),
     "hmac.digest": partial(hmac_digest, SECRET.encode(), MESSAGE),
     "copied midstates": partial(midstates.sign, MESSAGE),
+    "copied HMAC of cryptography": partial(copied_hmac.sign, MESSAGE),
 }
 HEADERS = {
     "Signer.headers": partial(signer.headers, URL, BODY),

@@ -35,6 +35,7 @@ QUICK_REPEATS = 21
 PEERS = [
     "sortedcontainers",
     "order_book",
+    "nautilus_trader",
     "orjson",
     "msgspec",
     "pysimdjson",
