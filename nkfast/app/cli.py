@@ -190,6 +190,14 @@ def exchange(ctx: click.Context) -> None:
 @click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input instead.")
 @click.option("--markets", type=FILE, help="A reply of market/getlist; fourteen markets without.")
 @click.option("--speed", type=Speed(), default="1x", show_default=True, help="How fast it moves.")
+@click.option("--balances", help="Of the account: BTC=1,USDT=5000; some of everything without.")
+@click.option("--accounts", type=FILE, help="More accounts: a JSON array of key, secret, balances.")
+@click.option("--weather", default="clear", show_default=True, help="What goes wrong: storm, ...")
+@click.option("--control", "has_control", is_flag=True, help="Let the weather be changed by HTTP.")
+@click.option("--rate-limit", type=click.FloatRange(min=0, min_open=True), help="Requests a second")
+@click.option("--record", type=FILE, help="Keep all market data here, for nkfast replay.")
+@click.option("--paranoid", "is_paranoid", is_flag=True, help="Check the books after every step.")
+@click.option("--tls", metavar="PEM", help="Certificate and key in one file, or: self-signed.")
 @click.option("--for", "seconds", type=Duration(), help="Stop after this time.")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object.")
@@ -198,23 +206,40 @@ def exchange_serve(
     secret_stdin: bool,
     until_eof: bool,
     markets: Path | None,
+    balances: str | None,
+    accounts: Path | None,
+    weather: str,
+    rate_limit: float | None,
+    record: Path | None,
+    tls: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Serve a simulated exchange on this machine until SIGINT or SIGTERM."""
-    if markets is not None:
-        _check_exists(markets)
+    for file in (markets, accounts):
+        if file is not None:
+            _check_exists(file)
     if secret_stdin:
         settings["secret"] = sys.stdin.readline().rstrip("\r\n")
     from nkfast.app.loop import run
-    from nkfast.app.serve import serve
+    from nkfast.app.serve import load_accounts, read_balances, serve, tls_context
     from nkfast.exchange.server import ExchangeSettings
+    from nkfast.exchange.weather import preset
 
     run(
         serve(
-            ExchangeSettings(markets=markets, **settings),
+            ExchangeSettings(
+                markets=markets,
+                balances=None if balances is None else read_balances(balances),
+                more_accounts=() if accounts is None else load_accounts(accounts),
+                weather=preset(weather),
+                rate_limit_per_s=rate_limit,
+                tls=None if tls is None else tls_context(tls),
+                **settings,
+            ),
             seconds=seconds,
             until_eof=until_eof,
+            record=record,
             announce=lambda told: _print_record(told, as_json),
         )
     )

@@ -1,18 +1,89 @@
 """``nkfast exchange serve``: the simulated exchange, served by this process."""
 
 import asyncio
+import json
 import os
+import ssl
+import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from nkfast.app.loop import stop_on_signals
 from nkfast.errors import ConfigError
-from nkfast.exchange.server import ExchangeSettings
+from nkfast.exchange.server import AccountSettings, ExchangeSettings
 from nkfast.exchange.server import serve as serving
+from nkfast.venue.tape import TapeWriter
 
-__all__ = ["serve"]
+__all__ = ["SELF_SIGNED", "load_accounts", "read_balances", "serve", "tls_context"]
+
+#: In place of a file: a certificate for this machine alone, made on the spot.
+SELF_SIGNED = "self-signed"
+
+
+def read_balances(text: str) -> dict[str, str]:
+    """Read ``BTC=1.5,USDT=1000``; whether the amounts are amounts is seen when they are used."""
+    balances = {}
+    for part in text.split(","):
+        asset, equals, amount = part.partition("=")
+        if not (equals and asset.strip() and amount.strip()):
+            raise ConfigError(f"{part!r} is not ASSET=AMOUNT", "--balances")
+        balances[asset.strip()] = amount.strip()
+    return balances
+
+
+def load_accounts(path: Path) -> tuple[AccountSettings, ...]:
+    """Read accounts: a JSON array of objects with key, secret and perhaps balances.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The file holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(
+            AccountSettings(str(row["key"]), str(row["secret"]), row.get("balances"))
+            for row in rows
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"expected an array of objects with key, secret and perhaps balances: {error!r}",
+            str(path),
+        ) from error
+
+
+def tls_context(source: str) -> ssl.SSLContext:
+    """Return what serves TLS, from a PEM file with a certificate and its key, or `SELF_SIGNED`.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The file cannot be used, or there is no ``openssl`` that could make one.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        path = source
+        if source == SELF_SIGNED:
+            path = str(Path(folder) / "certificate.pem")
+            command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+            command += ["-subj", "/CN=localhost", "-keyout", path, "-out", f"{path}.public"]
+            command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1"]
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=60)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise ConfigError(f"openssl made no certificate: {error}", "--tls") from error
+            with open(path, "ab") as file:
+                file.write(Path(f"{path}.public").read_bytes())
+        try:
+            context.load_cert_chain(path)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"no certificate with its key: {error}", str(source)) from error
+    return context
 
 
 async def serve(
@@ -20,6 +91,7 @@ async def serve(
     *,
     seconds: float | None,
     until_eof: bool,
+    record: Path | None = None,
     announce: Callable[[Mapping[str, Any]], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
@@ -30,19 +102,26 @@ async def serve(
         Stop after this time too.
     until_eof : bool
         Stop when standard input ends too, so that a parent cannot leave this process behind.
+    record : Path or None
+        A new recording of all market data, for `nkfast.venue.tape`.
     announce : callable
-        Told once, when requests can be answered: rest_url, ws_url, key, process.
+        Told once, when requests can be answered: rest_url, ws_url, key, process, and with
+        ``has_control`` the control_token.
 
     Raises
     ------
     nkfast.errors.ConfigError
         The markets cannot be used, or the address cannot be listened on.
+    AssertionError
+        The exchange contradicts itself, and is told to look.
     """
     stop = asyncio.Event()
     with stop_on_signals(stop):
         if until_eof:
             _set_at_end_of_input(stop)
         async with AsyncExitStack() as stack:
+            if record is not None:
+                settings = replace(settings, record=_open_tape(stack, record))
             try:
                 server = await stack.enter_async_context(serving(settings))
             except OSError as error:
@@ -50,16 +129,29 @@ async def serve(
                     f"cannot listen there: {error.strerror or error}",
                     f"{settings.host}:{settings.port}",
                 ) from error
-            announce(
-                {
-                    "rest_url": server.rest_url,
-                    "ws_url": server.ws_url,
-                    "key": settings.key,
-                    "process": os.getpid(),
-                }
+            told: dict[str, Any] = {
+                "rest_url": server.rest_url,
+                "ws_url": server.ws_url,
+                "key": settings.key,
+                "process": os.getpid(),
+            }
+            if server.control is not None:
+                told["control_token"] = server.control.token
+            announce(told)
+            stopped = asyncio.ensure_future(stop.wait())
+            await asyncio.wait(
+                (stopped, server.broken), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
             )
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), seconds)
+            stopped.cancel()
+            if server.broken.done():
+                raise AssertionError("; ".join(server.broken.result()))
+
+
+def _open_tape(stack: AsyncExitStack, path: Path) -> Callable[[int, bytes], None]:
+    try:
+        return stack.enter_context(TapeWriter(path)).write
+    except OSError as error:
+        raise ConfigError(f"cannot record there: {error.strerror}", str(path)) from error
 
 
 def _set_at_end_of_input(stop: asyncio.Event) -> None:

@@ -53,6 +53,8 @@ class Account:
     finished: "OrderedDict[str, Order]" = field(default_factory=OrderedDict)
     trades: "deque[AccountTrade]" = field(default_factory=lambda: deque(maxlen=HISTORY_COUNT_MAX))
     client_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)  # to exchange ids
+    #: What balances are shown as where that is not what they are: a replica that lags.
+    shown: dict[str, Holding] | None = None
 
     def holding(self, asset: str) -> Holding:
         """Return the holding of an asset, an empty one where nothing was ever owned."""
@@ -60,6 +62,11 @@ class Account:
         if found is None:
             found = self.holdings[asset] = Holding()
         return found
+
+    def shown_holding(self, asset: str) -> Holding:
+        """Return what the owner is told of an asset when asking."""
+        holdings = self.holdings if self.shown is None else self.shown
+        return holdings.get(asset) or Holding()
 
     def deposit(self, asset: str, amount: int) -> None:
         """Add money from outside."""

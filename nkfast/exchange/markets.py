@@ -156,6 +156,8 @@ class Listing:
         #: An order may rest or take, so the larger rate is bound.
         self.hold_rate = max(self.maker_rate, self.taker_rate)
         self.price_decimals = market.price_decimals
+        #: Of new orders; fewer than `price_decimals` after the tick size grew.
+        self.accepted_price_decimals = market.price_decimals
         self.quantity_decimals = market.quantity_decimals
         places = market.price_decimals + market.quantity_decimals
         #: Atoms of one tick times one lot, in units of a fee rate.
@@ -188,6 +190,18 @@ class Listing:
     def symbol(self) -> str:
         """``BASE/QUOTE``."""
         return self.market.symbol
+
+    @property
+    def accepted_ticks(self) -> int:
+        """The ticks that the price of a new order must be a multiple of."""
+        return int(10 ** (self.price_decimals - self.accepted_price_decimals))
+
+    def shrink_price_decimals(self, by: int) -> None:
+        """Take prices of new orders with so many decimals fewer than at first; 0 ends it.
+
+        Orders that rest stay where they are.
+        """
+        self.accepted_price_decimals = max(0, self.price_decimals - by)
 
     def notional(self, ticks: int, lots: int) -> int:
         """Return price times quantity in atoms of the quote asset."""

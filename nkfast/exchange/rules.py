@@ -127,7 +127,11 @@ def _read(name: str, value: Any, decimals: int, is_strict: bool) -> int:
 
 def read_price(listing: Listing, value: Any, is_strict: bool) -> int:
     """Return a limit price in ticks: excess decimals cut off, or refused when strict."""
-    return _read("price", value, listing.price_decimals, is_strict)
+    count = _read("price", value, listing.accepted_price_decimals, is_strict)
+    ticks = count * listing.accepted_ticks
+    if ticks > _COUNT_MAX:
+        raise _invalid("price is too large")
+    return ticks
 
 
 def read_quantity(listing: Listing, value: Any, is_strict: bool) -> int:

@@ -6,6 +6,10 @@ answered is decided by `nkfast.exchange.rest` and `nkfast.wire.server_session`.
 
 import asyncio
 import logging
+import socket
+import ssl
+import struct
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -22,14 +26,24 @@ from nkfast.errors import ConfigError, RateLimitError, VenueError
 from nkfast.exchange import shapes
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
+from nkfast.exchange.control import WeatherControl
 from nkfast.exchange.desk import ExchangeDesk, candles_message, trades_message
 from nkfast.exchange.exchange import Exchange, Uniqueness
+from nkfast.exchange.invariants import violations
 from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, Listing, load_markets
 from nkfast.exchange.money import ATOM_DECIMALS
 from nkfast.exchange.orders import Report, Side, Trade
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
-from nkfast.wire.server_session import Channel, ServerSession, encode_notification
+from nkfast.exchange.weather import CALM, Fate, Lane, Rule, Weather
+from nkfast.wire.server_session import (
+    Channel,
+    ChannelKind,
+    ServerSession,
+    encode_notification,
+    notified_method,
+    requested_method,
+)
 
 __all__ = ["AccountSettings", "ExchangeServer", "ExchangeSettings", "serve"]
 
@@ -39,6 +53,9 @@ _REPORTS: Final = Channel("reports")
 _BALANCES: Final = Channel("balances")
 #: Of one WebSocket frame from a client; aiohttp limits HTTP bodies to the same.
 _FRAME_BYTES_MAX: Final = 1 << 20
+#: The channels that a recording holds, in the order in which their snapshots are taken.
+_RECORDED: Final[tuple[ChannelKind, ...]] = ("orderbook", "trades")
+_WHOLE_BOOK: Final = 1_000_000
 #: How long a client may take to answer a close frame.
 _CLOSE_TIMEOUT_S: Final = 1.0
 #: Callers whose request rates are remembered.
@@ -99,6 +116,17 @@ class ExchangeSettings:
         How book messages write their time: as seen live, or as documented.
     public_origins : tuple of str
         Further ``scheme://host`` that a request may be signed for, besides the one it was sent to.
+    weather : tuple of Rule
+        What goes wrong; see `nkfast.exchange.weather`. It is drawn from `seed`.
+    has_control : bool
+        Whether the weather can be changed over HTTP; see `nkfast.exchange.control`.
+    is_paranoid : bool
+        Whether the invariants are checked after every step; the first contradiction stops it.
+    record : callable or None
+        Takes Unix nanoseconds and a frame: every book and trade of every market, from its snapshot
+        at the start on, as a client would receive them on a clear day.
+    tls : ssl.SSLContext or None
+        Serves https and wss with it.
     clock_ms : callable
         Unix milliseconds.
     """
@@ -134,6 +162,11 @@ class ExchangeSettings:
     fee_decimals: int | None = None
     unknown_method_code: int = 402
     private_shape: Literal["live", "docs"] = "live"
+    weather: tuple[Rule, ...] = ()
+    has_control: bool = False
+    is_paranoid: bool = False
+    record: Callable[[int, bytes], None] | None = None
+    tls: ssl.SSLContext | None = None
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def __post_init__(self) -> None:
@@ -186,21 +219,27 @@ class _Allowances:
 
 
 class _Connection:
-    """One WebSocket: its conversation, and what waits to be sent."""
+    """One WebSocket: its conversation, its weather, and what waits to be sent."""
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
         session: ServerSession,
+        receive: Callable[[ServerSession, str | bytes, VenueError | None], list[bytes]],
+        weather: Weather,
         outbound_bytes_max: int,
     ) -> None:
         self.socket = socket
         self.session = session
         self.waiting_bytes = 0
         self._transport = transport
+        self._receive = receive
+        self._weather = weather
+        self._inbound = Lane()
+        self._outbound = Lane()
         self._outbound_bytes_max = outbound_bytes_max
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[tuple[bytes, bool]] = deque()
         self._has_frames = asyncio.Event()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -209,31 +248,65 @@ class _Connection:
 
     def answer(self, frame: str | bytes, refused: VenueError | None) -> None:
         """Take a request; what it causes follows its reply."""
+        weather = self._weather
+        fate = CALM if weather.is_calm else weather.request(requested_method(frame))
+        self._inbound.send(fate.inbound_s, partial(self._execute, frame, refused, fate))
+
+    def _execute(self, frame: str | bytes, refused: VenueError | None, fate: Fate) -> None:
         self._later = []
-        replies = self.session.receive(frame, refused)
+        replies = fate.run(partial(self._receive, self.session, frame, refused)) or []
+        if fate.refusal is not None:
+            replies = self.session.receive(frame, fate.refusal)
         later, self._later = self._later, None
-        for reply in [*replies, *later]:
-            self.push(reply)
+        if fate.is_lost:
+            self._outbound.send(fate.outbound_s, self.reset)
+        elif fate.is_html and not replies:
+            self._outbound.send(fate.outbound_s, partial(self._put, fate.body(b""), False))
+        else:
+            for reply in replies:
+                if notified_method(reply) is None:
+                    put = partial(self._put, fate.body(reply), fate.is_cut)
+                    self._outbound.send(fate.outbound_s, put)
+                else:
+                    self.push(reply)
+        for notification in later:
+            self.push(notification)
 
     def push(self, frame: bytes) -> None:
-        """Send a frame when the reader is ready for it."""
+        """Send a notification, as the weather lets it; after the reply that is being made."""
         if self._later is not None:
             self._later.append(frame)
-        elif not self._is_cut_off:
-            self._frames.append(frame)
-            self.waiting_bytes += len(frame)
-            self._has_frames.set()
-            self._is_empty.clear()
-            if self.waiting_bytes > self._outbound_bytes_max:
-                self._cut_off()
+            return
+        weather = self._weather
+        if weather.is_calm:
+            self._outbound.send(0.0, partial(self._put, frame, False))
+            return
+        for sending in weather.message(notified_method(frame) or "", frame):
+            put = partial(self._put, sending.frame, sending.is_cut)
+            if sending.is_loose:
+                asyncio.get_running_loop().call_later(sending.delay_s, put)
+            else:
+                self._outbound.send(sending.delay_s, put)
 
-    def _cut_off(self) -> None:
+    def _put(self, frame: bytes, is_cut: bool) -> None:
+        if self._is_cut_off:
+            return
+        self._frames.append((frame, is_cut))
+        self.waiting_bytes += len(frame)
+        self._has_frames.set()
+        self._is_empty.clear()
+        if self.waiting_bytes > self._outbound_bytes_max:
+            self.reset()
+
+    def reset(self) -> None:
+        """Break the connection off, and with it everything that was not read."""
         # Not closed but aborted: a close frame would wait behind everything that was not read.
         self._is_cut_off = True
+        self._inbound.close()
+        self._outbound.close()
         self._frames.clear()
         self.waiting_bytes = 0
-        if self._transport is not None:
-            self._transport.abort()
+        _reset(self._transport)
 
     async def hang_up(self) -> None:
         """Close the socket when everything is sent; a reader too slow for that is cut off."""
@@ -241,7 +314,7 @@ class _Connection:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._is_empty.wait()
         except TimeoutError:
-            self._cut_off()
+            self.reset()
         else:
             await self.socket.close(code=WSCloseCode.GOING_AWAY)
 
@@ -251,10 +324,32 @@ class _Connection:
             await self._has_frames.wait()
             self._has_frames.clear()
             while self._frames:
-                frame = self._frames.popleft()
+                frame, is_cut = self._frames.popleft()
+                if is_cut:
+                    self._send_half(frame)
+                    return
                 await self.socket.send_frame(frame, WSMsgType.TEXT)
                 self.waiting_bytes -= len(frame)
             self._is_empty.set()
+
+    def _send_half(self, frame: bytes) -> None:
+        self._is_cut_off = True
+        if self._transport is not None:
+            # A text frame in one piece, its length in 64 bits whatever it is.
+            head = struct.pack(">BBQ", 0x81, 127, len(frame))
+            self._transport.write(head + frame[: len(frame) // 2])
+            self._transport.close()
+
+
+def _reset(transport: asyncio.Transport | None) -> None:
+    if transport is None:
+        return
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        # With a linger of zero seconds the peer gets a reset and not an orderly end.
+        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 class ExchangeServer:
@@ -311,8 +406,19 @@ class ExchangeServer:
             shows_assets=settings.shows_assets,
         )
         self.connections: dict[_Connection, None] = {}
+        self.weather = Weather(settings.weather, settings.seed)
+        self.weather.attach(self.exchange)
+        self.control = WeatherControl(self.weather) if settings.has_control else None
+        #: Ends with what contradicts itself, once something does and `is_paranoid` looks.
+        self.broken: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._allowances = _Allowances(settings.rate_limit_per_s)
         self.exchange.listeners.append(self)
+        if settings.record is not None:
+            self._desk.now_ms = now_ms
+            for symbol in self.exchange.listings:
+                for kind in _RECORDED:
+                    message = self._desk.snapshot(Channel(kind, symbol), {"limit": _WHOLE_BOOK})
+                    self._record(encode_notification(*message))
 
     def _open_account(self, wanted: AccountSettings) -> None:
         if wanted.key in self.accounts:
@@ -368,6 +474,7 @@ class ExchangeServer:
 
     def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:
         """Tell every connection of the account that asked for balances."""
+        self.weather.on_balances(account, assets)
         for asset in assets:
             message = shapes.balance_change(self.exchange, account, asset)
             self._push(_BALANCES, partial(_message, "balanceUpdate", message), account)
@@ -379,6 +486,9 @@ class ExchangeServer:
         account: Account | None = None,
     ) -> None:
         frame = b""
+        if self.settings.record is not None and channel.kind in _RECORDED:
+            frame = encode_notification(*message())
+            self._record(frame)
         for connection in self.connections:
             session = connection.session
             if channel not in session.channels:
@@ -387,6 +497,10 @@ class ExchangeServer:
                 continue
             frame = frame or encode_notification(*message())
             connection.push(frame)
+
+    def _record(self, frame: bytes) -> None:
+        assert self.settings.record is not None
+        self.settings.record(self._now_ms() * 1_000_000, frame)
 
     # Sockets.
 
@@ -398,14 +512,26 @@ class ExchangeServer:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return _response(error_reply(413, 400, "Request body is too large"))
-        now_ms = self.settings.clock_ms()
+        if self.control is not None and self.control.is_for(request.path):
+            return _response(
+                self.control.handle(request.method, request.remote or "", request.headers, body)
+            )
         refused = self._allowances.refusal(
-            request.headers.get("X-API-KEY") or request.remote or "", now_ms
+            request.headers.get("X-API-KEY") or request.remote or "", self._now_ms()
         )
         if refused is not None:
-            headers = {"Retry-After": f"{refused.retry_after_seconds:.0f}"}
-            return _response(error_reply(429, 429, refused.message)._replace(headers=headers))
+            return _response(_refusal(refused, 429))
+        fate = self.weather.request(request.path.removeprefix(BASE_PATH + "/"))
+        if fate.inbound_s:
+            await asyncio.sleep(fate.inbound_s)
+        reply = fate.run(partial(self._answer, request, body))
+        if fate.outbound_s:
+            await asyncio.sleep(fate.outbound_s)
+        return _send(request, fate, reply)
+
+    def _answer(self, request: web.BaseRequest, body: bytes) -> Reply:
         origin = f"{request.scheme}://{request.host}"
+        self.weather.step()
         try:
             reply = self._rest.handle(
                 Request(
@@ -415,18 +541,33 @@ class ExchangeServer:
                     body=body,
                     origins=(origin, *self.settings.public_origins),
                 ),
-                now_ms,
+                self._now_ms(),
             )
         except Exception:  # a bug of ours: the client gets an answer, the log the trace
             _log.exception("%s %s", request.method, request.path)
             reply = error_reply(500, 500, "Internal Server Error")
-        return _response(reply)
+        self._check()
+        return reply
+
+    def _now_ms(self) -> int:
+        return self.settings.clock_ms() + self.weather.skew_ms
+
+    def _check(self) -> None:
+        if self.settings.is_paranoid and not self.broken.done():
+            found = violations(self.exchange)
+            if found:
+                self.broken.set_result(found)
 
     async def _converse(self, request: web.BaseRequest) -> web.StreamResponse:
         settings = self.settings
         most = settings.connections_max
         if most is not None and len(self.connections) >= most:
             return _response(error_reply(429, 429, f"At most {most} connections"))
+        fate = self.weather.request("connect")
+        if fate.inbound_s:
+            await asyncio.sleep(fate.inbound_s)
+        if not fate.is_readable:
+            return _send(request, fate, error_reply(503, 503, "Service Unavailable"))
         socket = web.WebSocketResponse(
             heartbeat=settings.ping_interval_s,
             timeout=_CLOSE_TIMEOUT_S,
@@ -440,7 +581,14 @@ class ExchangeServer:
             private_shape=settings.private_shape,
             subscriptions_max=settings.subscriptions_max,
         )
-        connection = _Connection(socket, request.transport, session, settings.outbound_bytes_max)
+        connection = _Connection(
+            socket,
+            request.transport,
+            session,
+            self._receive,
+            self.weather,
+            settings.outbound_bytes_max,
+        )
         self.connections[connection] = None
         reader = asyncio.ensure_future(self._read(connection))
         writer = asyncio.ensure_future(connection.write())
@@ -460,14 +608,28 @@ class ExchangeServer:
     async def _read(self, connection: _Connection) -> None:
         async for message in connection.socket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                self._desk.now_ms = now_ms = self.settings.clock_ms()
-                connection.answer(message.data, self._allowances.refusal(connection, now_ms))
+                refused = self._allowances.refusal(connection, self._now_ms())
+                connection.answer(message.data, refused)
+
+    def _receive(
+        self, session: ServerSession, frame: str | bytes, refused: VenueError | None
+    ) -> list[bytes]:
+        self.weather.step()
+        self._desk.now_ms = self._now_ms()
+        replies = session.receive(frame, refused)
+        self._check()
+        return replies
 
     async def live(self) -> None:
         """Let the crowd trade until cancelled."""
         while True:
             await asyncio.sleep(self.settings.tick_interval_s)
-            self.crowd.step(self.settings.clock_ms())
+            self.weather.step()
+            if self.weather.is_maintenance:
+                for connection in list(self.connections):
+                    connection.reset()
+            self.crowd.step(self._now_ms())
+            self._check()
 
     async def hang_up(self) -> None:
         """Close every WebSocket."""
@@ -476,6 +638,36 @@ class ExchangeServer:
 
 def _message(method: str, params: Any) -> tuple[str, Any]:
     return method, params
+
+
+def _refusal(error: VenueError, status: int) -> Reply:
+    headers = {}
+    if isinstance(error, RateLimitError) and error.retry_after_seconds:
+        headers["Retry-After"] = f"{error.retry_after_seconds:.0f}"
+    assert error.code is not None
+    return error_reply(status, error.code, error.message)._replace(headers=headers)
+
+
+def _send(request: web.BaseRequest, fate: Fate, reply: Reply | None) -> web.Response:
+    """Make of a reply, or of none, what the weather lets through."""
+    transport = request.transport
+    if fate.is_lost:
+        _reset(transport)
+        return web.Response()
+    if fate.refusal is not None:
+        reply = _refusal(fate.refusal, fate.status or 503)
+    if fate.is_html:
+        return web.Response(
+            status=fate.status or 503, body=fate.body(b""), content_type="text/html"
+        )
+    assert reply is not None
+    if fate.is_cut and transport is not None:
+        head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(reply.body)}\r\n\r\n"
+        transport.write(head.encode() + reply.body[: len(reply.body) // 2])
+        transport.close()
+        return web.Response()
+    return _response(reply._replace(body=fate.body(reply.body)))
 
 
 def _response(reply: Reply) -> web.Response:
@@ -502,11 +694,12 @@ async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[Excha
     runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=settings.tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        server.rest_url = f"http://{host}:{port}{BASE_PATH}"
-        server.ws_url = f"ws://{host}:{port}/"
+        secure = "s" if settings.tls is not None else ""
+        server.rest_url = f"http{secure}://{host}:{port}{BASE_PATH}"
+        server.ws_url = f"ws{secure}://{host}:{port}/"
         crowd = asyncio.create_task(server.live())
         try:
             yield server

@@ -418,7 +418,7 @@ def market(
         "lastTradeAt": listing.last_trade_ms,
         "createdAt": listing.created_ms,
         "updatedAt": now_ms,
-        "priceDecimals": listing.price_decimals,
+        "priceDecimals": listing.accepted_price_decimals,
         "quantityDecimals": listing.quantity_decimals,
         "minimumQuantity": text(listing.min_quantity),
         "minQuote": text(listing.min_notional),
@@ -569,7 +569,7 @@ def asset(exchange: Exchange, ticker: str) -> Object:
 
 def balance(exchange: Exchange, account: Account, ticker: str) -> Object:
     """Return a row of ``balances``; there is one for every listed asset."""
-    holding = account.holdings.get(ticker, Holding())
+    holding = account.shown_holding(ticker)
     return {
         "asset": ticker,
         "name": ticker,
@@ -605,7 +605,7 @@ def deposit_address(exchange: Exchange, account: Account, ticker: str) -> Object
 
 def trading_balance(account: Account, ticker: str) -> Object:
     """Return a row of getTradingBalance."""
-    holding = account.holdings.get(ticker, Holding())
+    holding = account.shown_holding(ticker)
     return {"asset": ticker, "available": text(holding.available), "held": text(holding.held)}
 
 

@@ -330,6 +330,9 @@ class Crowd:
         listing = pit.listing
         if listing.pause_buys if side == "buy" else listing.pause_sells:
             return None
+        ticks -= ticks % listing.accepted_ticks
+        if not ticks:
+            return None
         account = self._generator.choice(self._accounts)
         return self._exchange.place(account, listing, side, ticks, lots, now_ms)
 

@@ -13,7 +13,16 @@ from nkfast.errors import VenueError, WireError
 from nkfast.wire.codec import decode_json, encode_json
 from nkfast.wire.error_codes import ERROR_CODES
 
-__all__ = ["Channel", "Desk", "ServerSession", "encode_notification", "error_object"]
+__all__ = [
+    "Channel",
+    "ChannelKind",
+    "Desk",
+    "ServerSession",
+    "encode_notification",
+    "error_object",
+    "notified_method",
+    "requested_method",
+]
 
 ChannelKind = Literal["orderbook", "trades", "ticker", "candles", "reports", "balances"]
 
@@ -78,6 +87,26 @@ def error_object(error: VenueError) -> dict[str, Any]:
 def encode_notification(method: str, params: Any) -> bytes:
     """Return a notification as a text frame; it never carries an id."""
     return encode_json({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+_NOTIFICATION_HEAD: Final = b'{"jsonrpc":"2.0","method":"'
+
+
+def notified_method(frame: bytes) -> str | None:
+    """Return the method of a frame of ours that is a notification, None of a reply."""
+    if not frame.startswith(_NOTIFICATION_HEAD):
+        return None
+    method, _, rest = frame[len(_NOTIFICATION_HEAD) :].partition(b'"')
+    # A private subscription is answered with a method and a result.
+    return method.decode() if rest.startswith(b',"params":') else None
+
+
+def requested_method(frame: bytes | str) -> str:
+    """Return the method of a client's frame; empty when it has none or is no JSON."""
+    try:
+        return _read_request(frame).method
+    except WireError:
+        return ""
 
 
 class _Request(NamedTuple):

@@ -1,7 +1,10 @@
 """The simulated exchange as its own process."""
 
+import base64
 import json
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -84,3 +87,54 @@ def test_missing_markets_file_is_named(start: Any) -> None:
     _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == ExitCode.CONFIG
     assert errors == "error[CONFIG] none.json: no such file\n"
+
+
+def test_weather_control_accounts_and_recording(start: Any, tmp_path: Any) -> None:
+    accounts = tmp_path / "accounts.json"
+    accounts.write_text('[{"key": "K2", "secret": "S2", "balances": {"BTC": "1"}}]')
+    tape = tmp_path / "feed.tape"
+    process = start(
+        *("exchange", "serve", "--json", "--weather", "drizzle", "--control", "--paranoid"),
+        *("--balances", "BTC=1.5,USDT=10", "--accounts", str(accounts), "--record", str(tape)),
+        *("--rate-limit", "1000", "--until-eof"),
+        stdin=subprocess.PIPE,
+    )
+    told = announced(process)
+    control = urllib.request.Request(
+        told["rest_url"].replace("/api/v2", "/control/weather"),
+        headers={"Authorization": f"Bearer {told['control_token']}"},
+    )
+    with urllib.request.urlopen(control, timeout=LIMIT_S) as reply:
+        assert "delay_in" in [rule["fault"] for rule in json.load(reply)["rules"]]
+    for key, secret, amount in (("demo-key", "demo-secret", "1.5"), ("K2", "S2", "1")):
+        credentials = base64.b64encode(f"{key}:{secret}".encode()).decode()
+        request = urllib.request.Request(
+            told["rest_url"] + "/balances", headers={"Authorization": f"Basic {credentials}"}
+        )
+        with urllib.request.urlopen(request, timeout=LIMIT_S) as reply:
+            (row,) = [row for row in json.load(reply) if row["asset"] == "BTC"]
+        assert float(row["available"]) == float(amount)
+    assert process.communicate(timeout=LIMIT_S) == ("", "")
+    assert process.returncode == ExitCode.OK
+    assert b"snapshotOrderbook" in tape.read_bytes()
+
+
+def test_weather_nobody_knows_is_a_configuration_error(start: Any) -> None:
+    process = start("exchange", "serve", "--weather", "hurricane")
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == ExitCode.CONFIG
+    assert errors.startswith("error[CONFIG] weather: no weather 'hurricane'; there are clear, ")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate with openssl")
+def test_serves_tls_with_a_certificate_of_its_own(start: Any) -> None:
+    process = start("exchange", "serve", "--tls", "self-signed", "--until-eof", "--json", stdin=-1)
+    told = announced(process)
+    assert told["ws_url"].startswith("wss://")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    url = f"{told['rest_url']}/time"
+    with urllib.request.urlopen(url, timeout=LIMIT_S, context=context) as reply:
+        assert json.load(reply)["serverTime"] > 0
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == ExitCode.OK
