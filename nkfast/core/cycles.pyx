@@ -320,7 +320,7 @@ cdef class CycleScanner:
         return tuple([None if member is None else member.market for member in self.members])
 
     def set_book(self, index, OrderBook book):
-        """Give a market its book, or None to take it away; then `update` the market."""
+        """Give a market its book, or None to take it away."""
         cdef int32_t i = self.checked(index)
         cdef _Member member = self.members[i]
         if book is not None and book.market != member.market:
@@ -389,13 +389,9 @@ cdef class CycleScanner:
             The one of the highest ratio; the first found among equals.
         """
         cdef int32_t i = self.checked(index)
-        cdef int64_t count
         nk_cycle_refresh(&self.index, i)
-        count = self.screen(i)
-        if count == 0:
-            return None
         best = None
-        for ratio, arcs in self.candidates(count):
+        for ratio, arcs in self.candidates(self.screen(i)):
             # No cycle brings more than its screen says, so none of the rest can be better.
             if best is not None and ratio < (1 + float(best.ratio)) * SCREEN_SLACK:
                 break
@@ -404,8 +400,14 @@ cdef class CycleScanner:
                     best = opportunity
         return best
 
-    def scan(self):
-        """Look at every cycle, with the books as they are now.
+    def scan(self, *, refresh=True):
+        """Look at every cycle.
+
+        Parameters
+        ----------
+        refresh : bool
+            Read the best prices of every book first. Without it the screen has those of
+            each market's last `update`, and may miss a cycle but never invents one.
 
         Returns
         -------
@@ -413,8 +415,9 @@ cdef class CycleScanner:
             One for each cycle and start asset that pays, highest ratio first.
         """
         cdef int32_t i
-        for i in range(self.index.market_count):
-            nk_cycle_refresh(&self.index, i)
+        if refresh:
+            for i in range(self.index.market_count):
+                nk_cycle_refresh(&self.index, i)
         found = []
         for _, arcs in self.candidates(self.screen(-1)):
             found += self.verdicts(arcs)

@@ -114,10 +114,8 @@ cdef tuple _parts(str name, object value):
     elif not isinstance(value, Decimal):
         raise TypeError(f"{name} must be Decimal or int, was {type(value).__name__}")
     text = str(value)
-    if not value.is_finite():
-        raise ConfigError(f"{name} must be a finite number, was {value}")
-    if value < 0:
-        raise ConfigError(f"{name} must not be negative, was {value}")
+    if not value.is_finite() or value < 0:
+        raise ConfigError(f"{name} must be finite and not negative, was {value}")
     if "E" in text or "e" in text or len(text) > DIGITS_MAX:
         if value and (value.adjusted() > DIGITS_MAX or value.as_tuple().exponent < -DIGITS_MAX):
             raise NumberOverflowError(text[:64], f"{name}: {DIGITS_MAX} digits around the point")
@@ -462,6 +460,7 @@ cdef int32_t _side(
 ) except -1:
     cdef nk_grid_line line
     cdef _Rule rule
+    cdef int decimals = known.market.price_decimals
     if count == 0:
         return 0
     if is_narrow and nk_grid_line_narrow(
@@ -469,14 +468,13 @@ cdef int32_t _side(
         narrow_mid,
         known.narrow_step,
         known.mode == ARITHMETIC,
-        known.market.price_decimals,
+        decimals,
         known.price_multiple,
         sign,
         is_ceil,
     ):
         return _write_line(known, &line, sign, levels, count)
     parts = _positive_parts("mid", mid)
-    decimals = known.market.price_decimals
     rule = _rule(known.mode, sign, parts, known.step, decimals, known.price_multiple)
     rule.is_ceil = is_ceil
     if rule.mode == ARITHMETIC or rule.mode == ABSOLUTE:
@@ -557,8 +555,7 @@ def lattice_ticks(
     sign = 1 if index < 0 else -1
     multiple = _multiple("tick_size", tick_size, market.price_decimals)
     parts = _positive_parts("anchor", anchor)
-    step_parts = _checked_step(mode, step)
-    rule = _rule(mode, sign, parts, step_parts, market.price_decimals, multiple)
+    rule = _rule(mode, sign, parts, _checked_step(mode, step), market.price_decimals, multiple)
     rule.is_ceil = rounding == "ceil"
     ticks = rule.price(abs(index)) * rule.multiple
     if ticks <= 0:

@@ -147,6 +147,18 @@ def test_size_stops_where_the_next_level_no_longer_pays() -> None:
     assert scanner.update(2).legs[2] == CycleLeg(2, "sell", 52_000, 10_000)
 
 
+def test_scan_without_refresh_knows_the_prices_of_the_last_updates() -> None:
+    markets, books = triangle()
+    scanner = CycleScanner(markets, ["USDT"], books=books)
+    set_levels(books[2], [(45_000, 60_000)], [(53_000, 60_000)])
+    # The screen still has the old bid, but the verdict has the book.
+    assert scanner.scan(refresh=False) == []
+    scanner.update(2)
+    set_levels(books[2], [(52_000, 60_000)], [(53_000, 60_000)])
+    assert scanner.scan(refresh=False) == []
+    assert len(scanner.scan()) == len(scanner.scan(refresh=False)) == 1
+
+
 def test_budget_bounds_what_goes_in() -> None:
     markets, books = triangle()
     scanner = CycleScanner(markets, ["USDT"], books=books, budgets={"USDT": Decimal("50.123")})

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import grid as reference
 
@@ -174,18 +174,18 @@ def test_empty_sides(mode: str) -> None:
     ("changes", "words"),
     [
         ({"step": Decimal(0)}, "step must be above zero, was 0"),
-        ({"step": Decimal("-0.1")}, "step must not be negative, was -0.1"),
-        ({"step": Decimal("NaN")}, "step must be a finite number, was NaN"),
+        ({"step": Decimal("-0.1")}, "step must be finite and not negative, was -0.1"),
+        ({"step": Decimal("NaN")}, "step must be finite and not negative, was NaN"),
         ({"step": Decimal(1), "step_mode": "geometric"}, "below 1, was 1"),
         ({"step": Decimal(101), "step_mode": "geometric_inverse"}, "at most 100, was 101"),
         ({"step_mode": "pct"}, "step_mode must be one of .* was 'pct'"),
         ({"n_buy": -1}, "n_buy must be 0..1000000, was -1"),
         ({"n_sell": 1_000_001}, "n_sell must be 0..1000000, was 1000001"),
         ({"mid": Decimal(0)}, "mid must be above zero"),
-        ({"mid": Decimal("Infinity")}, "mid must be a finite number"),
-        ({"base_quantity": Decimal(-1)}, "base_quantity must not be negative, was -1"),
-        ({"min_notional": Decimal(-1)}, "min_notional must not be negative"),
-        ({"fee_buffer": Decimal("-0.1")}, "fee_buffer must not be negative"),
+        ({"mid": Decimal("Infinity")}, "mid must be finite"),
+        ({"base_quantity": Decimal(-1)}, "base_quantity must be .* not negative, was -1"),
+        ({"min_notional": Decimal(-1)}, "min_notional must be .* not negative"),
+        ({"fee_buffer": Decimal("-0.1")}, "fee_buffer must be .* not negative"),
         ({"price_rounding": "up"}, "price_rounding must be 'side' or 'down', was 'up'"),
         ({"tick_size": Decimal("0.015")}, "tick_size must be a multiple of 1e-2, was 0.015"),
         ({"lot_size": Decimal(0)}, "lot_size must be above zero"),
@@ -331,6 +331,31 @@ def test_a_thousand_geometric_levels_are_exact(mode: str, step: str) -> None:
         for k, ticks in enumerate(prices(levels, sign), 1):
             exact = reference.level_price(mid, Fraction(step), mode, sign, k) * 10**8
             assert ticks == (exact.__floor__() if sign > 0 else exact.__ceil__())
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(["geometric", "geometric_inverse"]),
+    st.sampled_from(["0.011", "0.00037", "0.4", "0.004108628119050005010522096404"]),
+    st.integers(1, 60),
+    st.integers(10**6, 10**15),
+    st.sampled_from([1, -1]),
+    st.integers(18, 42),
+)
+def test_levels_a_hair_from_a_tick_are_exact(
+    mode: str, step: str, k: int, ticks: int, sign: int, digits: int
+) -> None:
+    # A mid whose level k misses a whole tick by about 10**-digits of it, on either side.
+    ratio = reference.level_price(Fraction(1), Fraction(step), mode, sign, k)
+    mids = [Decimal(int(ticks / ratio * 10**digits) + hair).scaleb(-digits) for hair in (0, 1)]
+    assume(all(mid * Decimal(step) > 2 for mid in mids))  # level k is the k-th price
+    market = Market("A/B", price_decimals=0, quantity_decimals=0)
+    for mid in mids:
+        count = {"n_buy": k if sign > 0 else 0, "n_sell": k if sign < 0 else 0}
+        levels = grid_levels(market, mid, step=Decimal(step), step_mode=mode, **count)
+        exact = reference.level_price(Fraction(mid), Fraction(step), mode, sign, k)
+        expected = exact.__floor__() if sign > 0 else exact.__ceil__()
+        assert prices(levels, sign)[-1] == expected
 
 
 @settings(deadline=None)

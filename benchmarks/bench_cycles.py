@@ -1,0 +1,172 @@
+"""What looking for cycles costs: after the change of one market, and over all of them.
+
+Markets as on this exchange: every coin against USDT, two in three against BTC too, one in three
+against ETH, and the hubs among themselves. Prices are fair within the spread, so nothing pays:
+this is what a scanner does nearly always. What an opportunity costs to size is measured apart.
+
+An ordinary market is one that is not between two hubs; the update is of the market whose book
+changed, and reads that book. The peers get rates that somebody has computed already.
+
+Run:  pytest benchmarks/bench_cycles.py --benchmark-columns=min,median,ops
+Ratios, interleaved:  python benchmarks/bench_cycles.py
+"""
+
+import random
+import sys
+from functools import partial
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+from interleaved import compare
+from peers.cycles import NetworkxSearch, NumpyScan, PythonIndex
+
+from nkfast.core.book import OrderBook
+from nkfast.core.cycles import CycleScanner
+from nkfast.core.market import Market
+
+SEED = 20_260_101
+FEE = 0.002
+
+
+class World:
+    """Markets, books and everything the peers need, all of the same prices."""
+
+    def __init__(self, market_count: int, max_length: int = 3, mispriced: bool = False) -> None:
+        rng = random.Random(SEED)
+        values = {"USDT": 1.0, "BTC": 60_000.0, "ETH": 3_000.0}
+        pairs = [("BTC", "USDT"), ("ETH", "USDT"), ("ETH", "BTC")]
+        while len(pairs) < market_count:
+            coin = f"C{len(values)}"
+            values[coin] = 10 ** rng.uniform(-3, 3)
+            pairs += [(coin, "USDT")]
+            pairs += [(coin, "BTC")] * (rng.random() < 2 / 3)
+            pairs += [(coin, "ETH")] * (rng.random() < 1 / 3)
+        self.pairs = pairs[:market_count]
+        self.markets = [
+            Market(f"{base}/{quote}", price_decimals=12, quantity_decimals=4)
+            for base, quote in self.pairs
+        ]
+        self.books = [OrderBook(market) for market in self.markets]
+        for i, (base, quote) in enumerate(self.pairs):
+            middle = values[base] / values[quote] * 1e12
+            if mispriced and i == 3:
+                middle *= 1.05
+            bids = [(int(middle * (1 - 0.001 * k)), 10**6) for k in range(1, 11)]
+            asks = [(int(middle * (1 + 0.001 * k)) + 1, 10**6) for k in range(1, 11)]
+            self.books[i].apply_snapshot(bids, asks, 1)
+        self.scanner = CycleScanner(self.markets, ["USDT"], max_length, books=self.books)
+        self.ordinary = next(
+            i
+            for i, (base, _) in enumerate(self.pairs)
+            if i > 2 and sum(other == base for other, _ in self.pairs) == 2
+        )
+
+    def rates(self) -> np.ndarray:
+        """Of every arc: 2 * market sells, 2 * market + 1 buys."""
+        rates = np.empty(2 * len(self.markets))
+        for i, book in enumerate(self.books):
+            rates[2 * i] = book.best_bid[0] / 1e12 * (1 - FEE)
+            rates[2 * i + 1] = 1e12 / book.best_ask[0] / (1 + FEE)
+        return rates
+
+    def triangles(self) -> np.ndarray:
+        """Every directed triangle as three arc numbers."""
+        arcs = {}
+        for i, (base, quote) in enumerate(self.pairs):
+            arcs[base, quote] = 2 * i
+            arcs[quote, base] = 2 * i + 1
+        out: dict[str, list[str]] = {}
+        for here, there in arcs:
+            out.setdefault(here, []).append(there)
+        found = []
+        for (a, b), arc in arcs.items():
+            for c in out[b]:
+                if (c, a) in arcs and arc < arcs[b, c] and arc < arcs[c, a]:
+                    found.append((arc, arcs[b, c], arcs[c, a]))
+        return np.array(found)
+
+    def named(self, arc: int) -> tuple[str, str]:
+        base, quote = self.pairs[arc // 2]
+        return (base, quote) if arc % 2 == 0 else (quote, base)
+
+    def python_update(self, index: int):
+        rates = self.rates()
+        peer = PythonIndex(
+            [tuple(self.named(arc) for arc in arcs) for arcs in self.triangles()],
+            {self.named(arc): rate for arc, rate in enumerate(rates.tolist())},
+        )
+        base, quote = self.pairs[index]
+        return partial(peer.update, base, quote, *rates[2 * index : 2 * index + 2].tolist())
+
+    def numpy_scan(self):
+        return partial(NumpyScan(self.triangles()).scan, self.rates())
+
+    def networkx_scan(self):
+        rates = {self.named(arc): rate for arc, rate in enumerate(self.rates().tolist())}
+        return NetworkxSearch(rates).scan
+
+
+@pytest.mark.parametrize("market_count", [100, 1000, 4000])
+@pytest.mark.parametrize("max_length", [3, 4])
+def test_update_of_an_ordinary_market(benchmark, market_count, max_length):
+    world = World(market_count, max_length)
+    assert benchmark(world.scanner.update, world.ordinary) is None
+
+
+@pytest.mark.parametrize("market_count", [100, 1000, 4000])
+def test_update_of_the_busiest_market(benchmark, market_count):
+    world = World(market_count)
+    assert benchmark(world.scanner.update, 0) is None
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+@pytest.mark.parametrize("market_count", [100, 1000, 4000])
+def test_scan(benchmark, market_count, refresh):
+    world = World(market_count)
+    assert benchmark(world.scanner.scan, refresh=refresh) == []
+
+
+def test_sizing_of_an_opportunity(benchmark):
+    world = World(1000, mispriced=True)
+    assert benchmark(world.scanner.update, 3) is not None
+
+
+def test_numpy_lists_the_same_triangles():
+    world = World(1000)
+    assert len(world.triangles()) == world.scanner.cycle_count
+
+
+def main():
+    for market_count in (100, 1000, 4000):
+        world, squares = World(market_count), World(min(market_count, 1000), 4)
+        calls = {
+            "update, ordinary market": partial(world.scanner.update, world.ordinary),
+            "update, ordinary market, Python index": world.python_update(world.ordinary),
+            "update, ordinary market, with 4-cycles": partial(
+                squares.scanner.update, squares.ordinary
+            ),
+            "update, BTC/USDT": partial(world.scanner.update, 0),
+            "update, BTC/USDT, Python index": world.python_update(0),
+            "scan, reading every book": world.scanner.scan,
+            "scan of known rates": partial(world.scanner.scan, refresh=False),
+            "scan of known rates, numpy": world.numpy_scan(),
+        }
+        print(
+            f"{market_count} markets: {world.scanner.cycle_count} triangles, "
+            f"{squares.scanner.cycle_count} cycles with those of four ({len(squares.markets)})"
+        )
+        for name, nanoseconds in compare(calls, repeats=9).items():
+            print(f"  {name:42} {nanoseconds:14,.0f} ns")
+        if market_count == 1000:  # once, for it takes seconds
+            scan = world.networkx_scan()
+            start = perf_counter_ns()
+            scan()
+            print(f"  {'scan of known rates, networkx':42} {perf_counter_ns() - start:14,.0f} ns")
+    world = World(1000, mispriced=True)
+    sized = compare({"sizing": partial(world.scanner.update, 3)})
+    print(f"update that finds and sizes an opportunity: {sized['sizing']:,.0f} ns")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
