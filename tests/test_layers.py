@@ -26,6 +26,7 @@ MAY_IMPORT = {
 HOMES = {
     "picows": {"client", "exchange"},
     "aiohttp": {"client", "exchange"},
+    "python_socks": {"client"},
     "urllib3": {"client"},
     "orjson": {"wire"},
     "msgspec": {"wire"},

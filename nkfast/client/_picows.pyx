@@ -141,6 +141,8 @@ cdef class Listener(WSListener):
             self.sink.on_snapshot(event.market)
         elif code == FRAME_GAP or code == FRAME_STALE:
             self.sink.on_gap(event.market)
+        elif code == FRAME_REJECTED:
+            self.sink.on_rejected()
         return 0
 
     cdef void mark(self, int32_t market) noexcept:

@@ -41,6 +41,9 @@ class Sink(Protocol):
     def on_gap(self, market_index: int) -> None:
         """Say that a book is not live and needs a new snapshot."""
 
+    def on_rejected(self) -> None:
+        """Say that the decoder refused a malformed message."""
+
     def on_book(self, market_index: int, received_ns: int) -> None:
         """Say that a book changed, once per burst of frames."""
 

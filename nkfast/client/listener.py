@@ -127,6 +127,8 @@ class PythonListener(WSListener):
             self._sink.on_gap(index)
         elif kind is _STALE:
             self._sink.on_gap(index)
+        elif kind is _REJECTED:
+            self._sink.on_rejected()
 
     def _flush(self, transport: WSTransport) -> None:
         received_ns, self._burst_ns = self._burst_ns, 0

@@ -12,14 +12,21 @@ import random
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from picows import WSError, WSMsgType, WSTransport, ws_connect
+from python_socks import ProxyError
 
 from nkfast.client.assembly import MESSAGE_BYTES_MAX, Tap
+from nkfast.client.busy_poll import BusyPoll
 from nkfast.client.listener import Listener
+from nkfast.client.staleness import CHECKS_PER_LIMIT, StalenessClock
+from nkfast.client.streams import QUEUE_MAX, Lane, Stream
+from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.signing import Signer
 from nkfast.errors import (
@@ -34,15 +41,18 @@ from nkfast.errors import (
     WireError,
 )
 from nkfast.wire import client_session as conversation
-from nkfast.wire.client_session import ClientSession, Subscription
+from nkfast.wire.client_session import Channel, ClientSession, Subscription
 from nkfast.wire.codec import echo_mismatch
 from nkfast.wire.models import (
     ApiCredentials,
     Asset,
     Balance,
+    Candle,
     MarketInfo,
+    MarketTicker,
     Message,
     OrderCancelResult,
+    OrderReport,
     OrderRequest,
     OrderResponse,
     OrderStatus,
@@ -50,9 +60,10 @@ from nkfast.wire.models import (
 )
 from nkfast.wire.symbols import TradingPair
 
-__all__ = ["WEBSOCKET_URL", "Subscription", "WebSocketClient"]
+__all__ = ["STALE_SECONDS", "WEBSOCKET_URL", "Subscription", "WebSocketClient"]
 
 WEBSOCKET_URL = "wss://ws.nonkyc.io"
+USER_AGENT = "nkfast (trading client)"
 
 #: Pauses before connecting again are random up to these bounds, doubling with every failure.
 BACKOFF_SECONDS_FIRST = 0.5
@@ -67,9 +78,20 @@ HELD_CHECK_SECONDS = 0.5
 CLOSE_SECONDS = 1.0
 #: At most so many orders and cancels without an answer on one socket (reliability 3.8).
 UNANSWERED_MAX = 16
+#: How long a subscription may be silent on a connection that is alive. What is missing may be
+#: silent for ever: on a quiet market nobody trades for hours.
+STALE_SECONDS: Mapping[Channel, float] = {"order_book": 60.0}
+#: A book that moved on without telling us, so often in a row, needs another connection.
+DEAF_MAX = 2
+#: Streams whose news are counted; a venue that invents symbols cannot grow more.
+COUNTED_MAX = 10_000
+#: Subscriptions that wait for their turn are asked for in steps of this length.
+PACE_SECONDS = 0.1
 #: Close codes and words that mean: this key is not wanted, do not come back.
 _BANNED = re.compile(r"auth|api.?key|forbidden|banned", re.IGNORECASE)
 _BANNED_CODES = (1008, 4001)
+
+_PROXY_SCHEMES = ("http://", "https://", "socks4://", "socks5://")
 
 _NAMES = {
     "orderbook": ("snapshotOrderbook", "updateOrderbook"),
@@ -80,6 +102,22 @@ _NAMES = {
     "balances": ("currentBalances", "balanceUpdate"),
 }
 _METHODS = frozenset(method for methods in _NAMES.values() for method in methods)
+_CHANNELS: dict[str, Channel] = {
+    "snapshotOrderbook": "order_book",
+    "updateOrderbook": "order_book",
+    "snapshotTrades": "trades",
+    "updateTrades": "trades",
+    "snapshotCandles": "candles",
+    "updateCandles": "candles",
+    "ticker": "ticker",
+    "activeOrders": "reports",
+    "report": "reports",
+    "currentBalances": "balances",
+    "balanceUpdate": "balances",
+}
+#: News that must not be lost: a reader too slow for them gets the whole state anew instead.
+_NEVER_LOST = frozenset({"activeOrders", "report", "currentBalances", "balanceUpdate"})
+_ACCOUNT: tuple[Channel, ...] = ("reports", "balances")
 
 Handler = Callable[[Any], object]
 T = TypeVar("T")
@@ -94,7 +132,7 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
     read: Callable[[Any], Any]
     method: str
-    timer: asyncio.TimerHandle
+    deadline: float
 
 
 class WebSocketClient:
@@ -115,14 +153,38 @@ class WebSocketClient:
         once per burst of frames and market. ``received_ns`` is from ``clock_ns``.
     on_connection : callable or None
         ``on_connection(is_up, reason)``: up when login and all subscriptions are acknowledged.
+        Down is told again when the circuit breaker opens: from then on it is tried rarely.
+    on_refusal : callable or None
+        ``on_refusal(subscription, error)``, once: the venue will never give this (it does not know
+        the market), so it is not wanted any more. Such a refusal is logged as well.
     tap : callable or None
         ``tap(received_ns, payload)`` with every text message, before anything else.
     ssl_context : ssl.SSLContext or None
-        None takes the system's authorities; certificates are always verified.
+        None takes the system's authorities. Verification cannot be switched off: a context that
+        does not verify certificate and host name is refused.
+    proxy : str or None
+        ``http://``, ``https://``, ``socks4://`` or ``socks5://``, with user and password if it
+        needs them. The environment's proxy variables are not read.
+    user_agent : str
     request_timeout_seconds : float
         For the answer to a request, a login, a subscription, and for opening a connection.
     ping_interval_seconds, pong_timeout_seconds : float
         Every so often a ping goes out; without an answer in time the connection is dropped.
+    stale_after_seconds : mapping of channel to float
+        How long a subscription may be silent while the connection is alive. A silent book becomes
+        stale and is asked for again; if it moved on without telling us twice in a row, or does not
+        come at all, the connection is replaced. Other channels are asked for again, and the
+        connection is replaced if that brings nothing either.
+    malformed_max, malformed_window_seconds : int, float
+        So many unreadable messages within that time end the connection.
+    subscriptions_per_second : float
+        The pace at which subscriptions are asked for on a new connection.
+    subscription_priority : callable or None
+        ``subscription_priority(subscription) -> int``: the lower, the earlier it is asked for on a
+        new connection. Called then, so it may know where orders are open by now.
+    busy_poll : bool
+        Never let the loop sleep while connected: the lowest latency, for the price of one whole
+        processor core. See `nkfast.client.busy_poll.BusyPoll`.
     clock_ns : callable
         Monotonic nanoseconds for receive times.
 
@@ -130,6 +192,11 @@ class WebSocketClient:
     -----
     Callbacks run on the loop's thread, in the order of arrival. An exception in one is logged and
     goes to the loop's exception handler; it disturbs neither the connection nor other callbacks.
+
+    A coroutine function as a callback runs beside the reading of the socket, one call after the
+    other. If it is slower than the news, at most `streams.QUEUE_MAX` calls wait: books conflate to
+    the newest, of public news the oldest is dropped and counted (``dropped_news``), and where the
+    account's news would be lost the connection is replaced, so that it begins with the whole state.
     """
 
     def __init__(
@@ -142,16 +209,38 @@ class WebSocketClient:
         on_book: Callable[[int, int], object] | None = None,
         on_connection: Callable[[bool, str], object] | None = None,
         tap: Tap | None = None,
+        on_refusal: Callable[[Subscription, VenueError], object] | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        user_agent: str = USER_AGENT,
         request_timeout_seconds: float = 10.0,
         ping_interval_seconds: float = 20.0,
         pong_timeout_seconds: float = 10.0,
+        stale_after_seconds: Mapping[Channel, float] = STALE_SECONDS,
+        malformed_max: int = 20,
+        malformed_window_seconds: float = 10.0,
+        subscriptions_per_second: float = 100.0,
+        subscription_priority: Callable[[Subscription], int] | None = None,
+        busy_poll: bool = False,
         clock_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         if not url.startswith(("ws://", "wss://")):
             raise ConfigError(f"url must begin with ws:// or wss://, was {url!r}")
         if not 0 < pong_timeout_seconds <= ping_interval_seconds:
             raise ConfigError("pong_timeout_seconds must be positive and within the ping interval")
+        if ssl_context is not None:
+            _refuse_unverified(ssl_context)
+        if proxy is not None and not proxy.startswith(_PROXY_SCHEMES):
+            raise ConfigError(f"proxy must begin with one of {', '.join(_PROXY_SCHEMES)}")
+        for channel, seconds in stale_after_seconds.items():
+            if channel not in _CHANNELS.values() or seconds <= 0:
+                raise ConfigError(f"stale_after_seconds: {channel!r} has {seconds!r}")
+        if malformed_max < 1 or malformed_window_seconds <= 0 or subscriptions_per_second <= 0:
+            raise ConfigError(
+                "malformed_max, malformed_window_seconds and subscriptions_per_second must be "
+                f"positive, were {malformed_max}, {malformed_window_seconds} and "
+                f"{subscriptions_per_second}"
+            )
         signer = credentials and Signer(credentials.api_key, credentials.api_secret)
         self._session = ClientSession(signer.login if signer else None)
         self._url = url
@@ -160,14 +249,35 @@ class WebSocketClient:
         self._book_callback = on_book
         self._connection_callback = on_connection
         self._tap = tap
+        self._refusal_callback = on_refusal
         self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._user_agent = user_agent
         self._request_timeout_seconds = request_timeout_seconds
         self._ping_interval_seconds = ping_interval_seconds
         self._pong_timeout_seconds = pong_timeout_seconds
         self._clock_ns = clock_ns
+        self._stale_after_seconds = dict(stale_after_seconds)
+        self._malformed_window_seconds = malformed_window_seconds
+        self._malformed_times: deque[float] = deque(maxlen=malformed_max)
+        self._burst = max(1, round(subscriptions_per_second * PACE_SECONDS))
+        self._subscription_priority = subscription_priority
+        self._busy_poll = BusyPoll() if busy_poll else None
+        self._staleness: StalenessClock[Subscription] = StalenessClock(
+            lambda subscription: self._stale_after_seconds.get(subscription.channel)
+        )
+        self._news_counts: dict[tuple[Channel, str], int] = {}
+        # By subscription: the mark at which it was last found silent.
+        self._silent: dict[Subscription, int] = {}
+        # By subscription: how often in a row its book had moved on in silence.
+        self._deaf: dict[Subscription, int] = {}
         self._handlers: dict[str, list[Handler]] = {}
-        self._handler_tasks: set[asyncio.Future[Any]] = set()
+        self._lanes: dict[int, Lane] = {}  # by id of the callback, which is kept alive here
+        self._streams: dict[Stream[Any], Mapping[str, Handler]] = {}
+        self._book_streams: dict[int, list[Stream[OrderBook]]] = {}
+        # In the order of sending, which is the order of their deadlines.
         self._waiting: dict[int, _Waiting] = {}
+        self._deadline_timer: asyncio.TimerHandle | None = None
         self._unanswered_changes = 0
         self._transport: WSTransport | None = None
         self._listener: Listener | None = None
@@ -192,6 +302,8 @@ class WebSocketClient:
             "resyncs": 0,
             "timeouts": 0,
             "complaints": 0,
+            "silent_streams": 0,
+            "refused_subscriptions": 0,
         }
 
     @property
@@ -205,7 +317,13 @@ class WebSocketClient:
             counters["frames"] += listener.frame_count
             counters["bytes"] += listener.byte_count
             counters["binary_frames"] += listener.binary_count
+        counters["dropped_news"] = sum(lane.dropped for lane in self._lanes.values())
         return counters
+
+    @property
+    def is_breaker_open(self) -> bool:
+        """Whether connecting failed so often in a row that it is tried rarely now."""
+        return self._failures >= BREAKER_FAILURES
 
     # What to be told of
 
@@ -267,6 +385,119 @@ class WebSocketClient:
             self._handlers.setdefault(name, []).append(callback)
         if self._listener is not None:
             self._listener.wants_books = self._wants_books()
+
+    # News as streams
+
+    def trades(self, symbol: str, queue_max: int = QUEUE_MAX) -> "Stream[Trade]":
+        """Subscribe and return the public trades of a market, for ``async for``.
+
+        The first are those of the snapshot, in the venue's order. `Stream` says what becomes of
+        them when nobody reads; the subscription stays until `unsubscribe`.
+        """
+        subscription = self.subscribe_trades(symbol)
+        return self._stream("trades", subscription.symbol, Trade.from_stream, queue_max)
+
+    def tickers(self, symbol: str) -> "Stream[MarketTicker]":
+        """Subscribe and return the ticker of a market: always the newest, unread ones conflate."""
+        subscription = self.subscribe_ticker(symbol)
+        return self._stream(
+            "ticker", subscription.symbol, lambda row: [_read(MarketTicker, row)], 1
+        )
+
+    def candles(
+        self, symbol: str, period_minutes: int, count: int = 100, queue_max: int = QUEUE_MAX
+    ) -> "Stream[Candle]":
+        """Subscribe and return the bars of a market; the last is told again as it grows."""
+        subscription = self.subscribe_candles(symbol, period_minutes, count)
+
+        def read(params: Any) -> list[Candle]:
+            if str(params.get("period", period_minutes)) != str(period_minutes):
+                return []
+            return _read_list(Candle, params.get("data"))
+
+        return self._stream("candles", subscription.symbol, read, queue_max)
+
+    def account_updates(self, queue_max: int = QUEUE_MAX) -> "Stream[OrderStatus | Balance]":
+        """Subscribe and return the account's news.
+
+        First, and again after every reconnect, an `OrderStatus` for each open order and every
+        `Balance`; then an `OrderReport` for whatever happens to an order, and changed balances. If
+        the reader is so slow that something would be lost, the connection is replaced.
+        """
+        self.subscribe_account_updates()
+        stream: Stream[OrderStatus | Balance] = Stream(queue_max, self._forget_stream)
+
+        def push(read: Callable[[Any], Iterable[OrderStatus | Balance]], params: Any) -> None:
+            dropped_before = stream.dropped
+            for item in self._readable(read, params):
+                stream.put(item)
+            if stream.dropped > dropped_before:
+                stream.clear()
+                self._drop("the reader of the account's news is too slow")
+
+        readers: dict[str, Callable[[Any], Iterable[OrderStatus | Balance]]] = {
+            "activeOrders": lambda rows: _read_list(OrderStatus, rows),
+            "report": lambda row: [_read(OrderReport, row)],
+            "currentBalances": lambda rows: _read_list(Balance, rows),
+            "balanceUpdate": lambda row: [_read(Balance, row)],
+        }
+        self._add_stream(stream, {method: partial(push, read) for method, read in readers.items()})
+        return stream
+
+    def books(self, symbol: str, depth: int = 100) -> "Stream[OrderBook]":
+        """Subscribe and return the book of a market whenever it changed.
+
+        Every item is the decoder's own book as it is when it is read; changes in between conflate.
+        Look at its ``state``: it may have become stale.
+
+        Raises
+        ------
+        ConfigError
+            The client was made without a decoder for this market.
+        """
+        symbol = _symbol(symbol)
+        known = () if self._decoder is None else [market.symbol for market in self._decoder.markets]
+        if self._decoder is None or symbol not in known:
+            raise ConfigError(f"no book of {symbol}: make the client with a decoder for it")
+        index = self._decoder.index(symbol)
+        stream: Stream[OrderBook] = Stream(1, self._forget_stream)
+        self._book_streams.setdefault(index, []).append(stream)
+        self._add_stream(stream, {})
+        self.subscribe_order_book(symbol, depth)
+        return stream
+
+    def _stream(
+        self, name: str, symbol: str, read: Callable[[Any], list[M]], queue_max: int
+    ) -> "Stream[M]":
+        stream: Stream[M] = Stream(queue_max, self._forget_stream)
+        key = symbol if queue_max == 1 else None
+
+        def push(params: Any) -> None:
+            if isinstance(params, Mapping) and _spelled(params.get("symbol")) == symbol:
+                for item in self._readable(read, params):
+                    stream.put(item, key)
+
+        self._add_stream(stream, dict.fromkeys(_NAMES[name], push))
+        return stream
+
+    def _readable(self, read: Callable[[Any], Iterable[T]], params: Any) -> Iterable[T]:
+        try:
+            return read(params)
+        except WireError as error:
+            self._malformed(error)
+            return ()
+
+    def _add_stream(self, stream: Stream[Any], routes: Mapping[str, Handler]) -> None:
+        self._streams[stream] = routes
+        for method, push in routes.items():
+            self.register_handler(method, push)
+
+    def _forget_stream(self, stream: Stream[Any]) -> None:
+        for method, push in self._streams.pop(stream).items():
+            self._handlers[method] = [row for row in self._handlers[method] if row is not push]
+        for streams in self._book_streams.values():
+            if stream in streams:
+                streams.remove(stream)
 
     # Requests
 
@@ -343,9 +574,40 @@ class WebSocketClient:
         """Return every asset."""
         return await self._ask("getAssets", {}, lambda rows: _read_list(Asset, rows))
 
-    async def get_trades(self, symbol: str, limit: int = 100) -> list[Trade]:
-        """Return the latest public trades of a market, newest first."""
-        params = {"symbol": _symbol(symbol), "limit": limit}
+    async def get_trades(
+        self,
+        symbol: str,
+        limit: int = 100,
+        *,
+        offset: int = 0,
+        newest_first: bool = True,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> list[Trade]:
+        """Return public trades of a market.
+
+        Parameters
+        ----------
+        symbol : str
+        limit : int
+            1..1000.
+        offset : int
+            How many to skip.
+        newest_first : bool
+        since, until : str or None
+            ISO 8601; the venue wants both or none.
+        """
+        if (since is None) != (until is None):
+            raise ConfigError("give both since and until, or none")
+        if not 1 <= limit <= 1000 or offset < 0:
+            raise ConfigError(f"limit must be 1..1000 and offset >= 0, were {limit} and {offset}")
+        params: dict[str, object] = {"symbol": _symbol(symbol), "limit": limit}
+        if offset:
+            params["offset"] = offset
+        if not newest_first:
+            params["sort"] = "ASC"
+        if since is not None:
+            params |= {"from": since, "till": until}
         return await self._ask("getTrades", params, Trade.from_stream)
 
     async def request(self, method: str, params: Mapping[str, object]) -> Any:
@@ -378,8 +640,10 @@ class WebSocketClient:
             return future
         number = self._session.request(method, params)
         self._flush()
-        timer = loop.call_later(self._request_timeout_seconds, self._expire, number)
-        self._waiting[number] = _Waiting(future, read, method, timer)
+        deadline = loop.time() + self._request_timeout_seconds
+        self._waiting[number] = _Waiting(future, read, method, deadline)
+        if self._deadline_timer is None:
+            self._deadline_timer = loop.call_at(deadline, self._expire_due)
         if conversation.changes(method):
             self._unanswered_changes += 1
         return future
@@ -398,10 +662,19 @@ class WebSocketClient:
             return "the venue reads too slowly"
         return ""
 
-    def _expire(self, number: int) -> None:
-        row = self._waiting.get(number)
-        if row is None:
-            return
+    def _expire_due(self) -> None:
+        # One timer for all, since most requests are answered long before: it wakes for the oldest.
+        loop = asyncio.get_running_loop()
+        self._deadline_timer = None
+        now = loop.time()
+        for number, row in [*self._waiting.items()]:
+            if row.deadline > now:
+                self._deadline_timer = loop.call_at(row.deadline, self._expire_due)
+                return
+            if number in self._waiting:
+                self._expire(number, row)
+
+    def _expire(self, number: int, row: _Waiting) -> None:
         self._counters["timeouts"] += 1
         self._session.forget(number)
         reason = f"no answer within {self._request_timeout_seconds} s"
@@ -414,7 +687,6 @@ class WebSocketClient:
         row = self._waiting.pop(number, None)
         if row is None:
             return
-        row.timer.cancel()
         is_change = conversation.changes(row.method)
         self._unanswered_changes -= is_change
         if row.future.done():
@@ -503,8 +775,13 @@ class WebSocketClient:
             if not runner.done():
                 runner.cancel()
                 await asyncio.wait({runner})
-        for task in tuple(self._handler_tasks):
-            task.cancel()
+        for lane in self._lanes.values():
+            lane.cancel()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+            self._deadline_timer = None
+        for stream in [*self._streams]:
+            stream.finish(self._fatal)
 
     def _start(self) -> "asyncio.Task[None]":
         if self._runner is None:
@@ -525,6 +802,8 @@ class WebSocketClient:
             await self._connect_once()
             if self._fatal is not None:
                 self._refuse_ready(self._fatal)
+                for stream in [*self._streams]:
+                    stream.finish(self._fatal)
                 raise self._fatal
             if self._is_closed:
                 return
@@ -536,7 +815,14 @@ class WebSocketClient:
 
     def _pause_seconds(self) -> float:
         if self._failures >= BREAKER_FAILURES:
-            self._counters["breaker_openings"] += self._failures == BREAKER_FAILURES
+            if self._failures == BREAKER_FAILURES:
+                self._counters["breaker_openings"] += 1
+                reason = (
+                    f"the circuit breaker is open after {BREAKER_FAILURES} failures in a row, "
+                    f"the last one: {self._loss_reason}"
+                )
+                _log.error("%s: %s", self._url, reason)
+                self._call(self._connection_callback, False, reason)
             return random.uniform(BACKOFF_SECONDS_MAX / 2, BACKOFF_SECONDS_MAX)
         bound = min(BACKOFF_SECONDS_FIRST * 2 ** (self._failures - 1), BACKOFF_SECONDS_MAX)
         return random.uniform(0.0, bound)
@@ -551,6 +837,8 @@ class WebSocketClient:
                     lambda *_: listener,
                     self._url,
                     ssl_context=self._ssl_context,
+                    proxy=self._proxy,
+                    extra_headers={"User-Agent": self._user_agent},
                     websocket_handshake_timeout=self._request_timeout_seconds,
                     # Answered by the listener: picows would keep a ping to itself, and with it
                     # the mark that a burst has ended.
@@ -559,7 +847,7 @@ class WebSocketClient:
                     max_redirects=0,
                     logger_name=_log,
                 )
-        except (OSError, WSError, TimeoutError) as error:
+        except (OSError, WSError, TimeoutError, ProxyError) as error:
             self._loss_reason = f"cannot connect: {type(error).__name__}: {error}"
             return
         try:
@@ -587,8 +875,14 @@ class WebSocketClient:
         self._transport = transport
         self._loss_reason = ""
         self._counters["connections"] += 1
-        self._session.opened()
+        if self._busy_poll is not None:
+            self._busy_poll.start()
+        self._session.opened(self._burst, self._subscription_priority)
         self._flush()
+        if self._session.ask_more(0):
+            self._later(PACE_SECONDS, self._ask_more)
+        if self._stale_after_seconds:
+            self._later(self._staleness_check_seconds(), self._check_staleness)
         self._later(self._ping_interval_seconds, self._beat)
         self._later(self._request_timeout_seconds, self._check_overdue, 0)
         if self._decoder is not None:
@@ -600,6 +894,11 @@ class WebSocketClient:
         if self._transport is None:
             return
         self._transport = None
+        if self._busy_poll is not None:
+            self._busy_poll.stop()
+        self._malformed_times.clear()
+        self._silent.clear()
+        self._deaf.clear()
         self._counters["disconnections"] += 1
         self._counters = self._frame_counters()
         self._listener = None
@@ -616,7 +915,7 @@ class WebSocketClient:
         if self._is_up:
             self._is_up = False
             self._call(self._connection_callback, False, reason)
-        if self._decoder is not None and self._book_callback is not None:
+        if self._decoder is not None:
             now_ns = self._clock_ns()
             for index in range(len(self._decoder.markets)):
                 self.on_book(index, now_ns)
@@ -626,8 +925,7 @@ class WebSocketClient:
         try:
             events = self._session.receive(payload)
         except WireError as error:
-            self._counters["rejected_messages"] += 1
-            _log.warning("a message was dropped: %s", error)
+            self._malformed(error)
             return
         for event in events:
             self._handle(event)
@@ -638,20 +936,36 @@ class WebSocketClient:
     def on_snapshot(self, market_index: int) -> None:
         """Note that the book is there."""
         assert self._decoder is not None
-        self._session.book_arrived(self._decoder.markets[market_index].symbol)
+        symbol = self._decoder.markets[market_index].symbol
+        self._session.book_arrived(symbol)
+        if self._silent:
+            self._judge_silence(symbol, self._decoder.book(symbol).sequence)
 
     def on_gap(self, market_index: int) -> None:
         """Ask for a new snapshot."""
         assert self._decoder is not None
-        symbol = self._decoder.markets[market_index].symbol
-        if self._session.book_lost(symbol):
-            self._counters["resyncs"] += 1
-            self._flush()
-            self._later(conversation.RESYNC_PAUSE_SECONDS, self._ask_book_again, symbol)
+        self._resync(self._decoder.markets[market_index].symbol)
+
+    def on_rejected(self) -> None:
+        """Note that the venue speaks nonsense, in case it goes on."""
+        self._note_malformed()
 
     def on_book(self, market_index: int, received_ns: int) -> None:
         """Tell the owner."""
-        self._call(self._book_callback, market_index, received_ns)
+        callback = self._book_callback
+        if callback is not None:
+            # As `_call`, written out: this is the way from a tick to an order.
+            try:
+                result = callback(market_index, received_ns)
+            except Exception as error:
+                self._report(error, f"{callback!r} failed")
+            else:
+                if result is not None and inspect.isawaitable(result):
+                    self._lane(callback).run(result, market_index)
+        if self._book_streams:
+            assert self._decoder is not None
+            for stream in self._book_streams.get(market_index, ()):
+                stream.put(self._decoder.book(self._decoder.markets[market_index].symbol), "")
 
     def on_pong(self) -> None:
         """Note that the venue is alive."""
@@ -674,11 +988,15 @@ class WebSocketClient:
             case conversation.Refusal(number, error):
                 self._end(number, error=error)
             case conversation.News(method, params):
-                for handler in self._handlers.get(method, ()):
-                    self._call(handler, params)
+                self._publish(method, params)
             case conversation.LoginRefused(error):
                 self._refused_login(error)
-            case conversation.SubscriptionRefused(subscription, error):
+            case conversation.SubscriptionRefused(subscription, error, True):
+                self._counters["refused_subscriptions"] += 1
+                _log.error("%s %s is given up: %s", subscription.method, subscription.symbol, error)
+                self._refuse_ready(error)
+                self._call(self._refusal_callback, subscription, error)
+            case conversation.SubscriptionRefused(subscription, error, False):
                 # Half of what is wanted is not ready, and asking again on this connection might go
                 # on for ever: a new one asks for everything, at the pace of the pauses.
                 self._refuse_ready(error)
@@ -690,6 +1008,16 @@ class WebSocketClient:
                 _log.warning("late answer to %s: %s", method, result if error is None else error)
             case _:
                 pass
+
+    def _publish(self, method: str, params: Any) -> None:
+        channel = _CHANNELS.get(method)
+        if channel in self._stale_after_seconds:
+            symbol = params.get("symbol") if isinstance(params, Mapping) else None
+            key = (channel, "" if channel in _ACCOUNT else _spelled(symbol))
+            if key in self._news_counts or len(self._news_counts) < COUNTED_MAX:
+                self._news_counts[key] = self._news_counts.get(key, 0) + 1
+        for handler in self._handlers.get(method, ()):
+            self._call(handler, params, must_arrive=method in _NEVER_LOST)
 
     def _refused_login(self, error: VenueError) -> None:
         is_final = isinstance(error, AuthenticationError | PermissionDeniedError)
@@ -716,6 +1044,89 @@ class WebSocketClient:
             self._drop(f"not acknowledged: {', '.join(overdue)}")
             return
         self._later(self._request_timeout_seconds, self._check_overdue, self._session.last_id)
+
+    def _ask_more(self) -> None:
+        if self._session.ask_more(self._burst):
+            self._later(PACE_SECONDS, self._ask_more)
+        self._flush()
+
+    def _malformed(self, error: WireError) -> None:
+        self._counters["rejected_messages"] += 1
+        _log.warning("a message was dropped: %s", error)
+        self._note_malformed()
+
+    def _note_malformed(self) -> None:
+        now, times = asyncio.get_running_loop().time(), self._malformed_times
+        times.append(now)
+        window = self._malformed_window_seconds
+        if len(times) == times.maxlen and now - times[0] <= window:
+            times.clear()
+            self._drop(f"{times.maxlen} malformed messages within {window} s")
+
+    def _staleness_check_seconds(self) -> float:
+        return min(self._stale_after_seconds.values()) / CHECKS_PER_LIMIT
+
+    def _check_staleness(self) -> None:
+        self._later(self._staleness_check_seconds(), self._check_staleness)
+        now = asyncio.get_running_loop().time()
+        for subscription in self._staleness.check(self._marks(), now):
+            self._counters["silent_streams"] += 1
+            self._fell_silent(subscription)
+
+    def _marks(self) -> dict[Subscription, int]:
+        marks = {}
+        for subscription in self._session.subscriptions:
+            if not self._session.is_active(subscription):
+                continue
+            book = self._book_of(subscription)
+            if book is None:
+                key = (subscription.channel, subscription.symbol)
+                marks[subscription] = self._news_counts.get(key, 0)
+            elif book.state == "live":
+                marks[subscription] = book.sequence
+        return marks
+
+    def _book_of(self, subscription: Subscription) -> OrderBook | None:
+        if self._decoder is None or subscription.channel != "order_book":
+            return None
+        known = {market.symbol for market in self._decoder.markets}
+        return self._decoder.book(subscription.symbol) if subscription.symbol in known else None
+
+    def _fell_silent(self, subscription: Subscription) -> None:
+        what = f"{subscription.channel} {subscription.symbol}".rstrip()
+        book = self._book_of(subscription)
+        if book is not None:
+            assert self._decoder is not None
+            self._silent[subscription] = book.sequence
+            book.mark_stale()
+            self._resync(subscription.symbol)
+            self.on_book(self._decoder.index(subscription.symbol), self._clock_ns())
+            return
+        mark = self._news_counts.get((subscription.channel, subscription.symbol), 0)
+        is_second = self._silent.get(subscription) == mark
+        self._silent[subscription] = mark
+        if subscription.channel == "order_book" and not is_second:
+            self._resync(subscription.symbol)
+        elif is_second or not self._session.restart(subscription):
+            self._drop(f"{what} is silent")
+        self._flush()
+
+    def _judge_silence(self, symbol: str, sequence: int) -> None:
+        # A snapshot that goes on where the book was: the market is quiet. Otherwise updates were
+        # kept from us.
+        for subscription in [row for row in self._silent if row.symbol == symbol]:
+            if self._silent.pop(subscription) == sequence:
+                self._deaf.pop(subscription, None)
+                continue
+            count = self._deaf[subscription] = self._deaf.get(subscription, 0) + 1
+            if count >= DEAF_MAX:
+                self._drop(f"order_book {symbol} moved on in silence {count} times")
+
+    def _resync(self, symbol: str) -> None:
+        if self._session.book_lost(symbol):
+            self._counters["resyncs"] += 1
+            self._flush()
+            self._later(conversation.RESYNC_PAUSE_SECONDS, self._ask_book_again, symbol)
 
     def _beat(self) -> None:
         if self._transport is None:
@@ -758,7 +1169,12 @@ class WebSocketClient:
     def _wants_books(self) -> bool:
         return any(method in self._handlers for method in _NAMES["orderbook"])
 
-    def _call(self, callback: Callable[..., object] | None, *arguments: object) -> None:
+    def _call(
+        self,
+        callback: Callable[..., object] | None,
+        *arguments: object,
+        must_arrive: bool = False,
+    ) -> None:
         if callback is None:
             return
         try:
@@ -766,15 +1182,18 @@ class WebSocketClient:
         except Exception as error:
             self._report(error, f"{callback!r} failed")
             return
-        if inspect.isawaitable(result):
-            task = asyncio.ensure_future(result)
-            self._handler_tasks.add(task)
-            task.add_done_callback(self._handler_done)
+        if result is not None and inspect.isawaitable(result):
+            lane = self._lane(callback)
+            if not lane.run(result) and must_arrive:
+                lane.clear()
+                self._drop(f"{callback!r} is too slow for the account's news")
 
-    def _handler_done(self, task: "asyncio.Future[Any]") -> None:
-        self._handler_tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._report(task.exception(), f"{task!r} failed")
+    def _lane(self, callback: Callable[..., object]) -> Lane:
+        lane = self._lanes.get(id(callback))
+        if lane is None:
+            lane = Lane(partial(self._report, message=f"{callback!r} failed"))
+            self._lanes[id(callback)] = lane
+        return lane
 
     def _report(self, error: BaseException | None, message: str) -> None:
         self._counters["handler_errors"] += 1
@@ -787,6 +1206,18 @@ def _log_end(runner: "asyncio.Task[None]") -> None:
     error = None if runner.cancelled() else runner.exception()
     if error is not None:
         _log.error("the connection has ended for good: %s", error)
+
+
+def _refuse_unverified(context: ssl.SSLContext) -> None:
+    if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
+        raise ConfigError(
+            "ssl_context must verify certificate and host name: for an authority of your own use "
+            "ssl.create_default_context(cafile=...)"
+        )
+
+
+def _spelled(symbol: object) -> str:
+    return symbol.replace("_", "/") if isinstance(symbol, str) else ""
 
 
 def _symbol(symbol: str) -> str:

@@ -6,11 +6,17 @@ over reconnects: login goes first, public subscriptions follow at once, private 
 login has been acknowledged.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from nkfast.errors import VenueError
+from nkfast.errors import (
+    InvalidOrderError,
+    PermissionDeniedError,
+    SymbolNotFoundError,
+    VenueError,
+)
 from nkfast.wire import codec
 from nkfast.wire.endpoints import RateClass
 from nkfast.wire.symbols import TradingPair
@@ -48,6 +54,8 @@ _SUBSCRIBE: dict[Channel, str] = {
 }
 #: The first answer of the two private channels is also their content, in one of several forms.
 _FIRST_NEWS = {"reports": "activeOrders", "balances": "currentBalances"}
+#: Refusals of a subscription that the next connection would meet as well.
+_NEVER = (SymbolNotFoundError, InvalidOrderError, PermissionDeniedError)
 #: Requests that change something, and the allowance they draw on.
 _CHANGES: dict[str, RateClass] = {"newOrder": "orders", "cancelOrder": "cancels"}
 
@@ -116,10 +124,15 @@ class SubscriptionDone(NamedTuple):
 
 
 class SubscriptionRefused(NamedTuple):
-    """A subscription was refused; it stays wanted, for the next connection to ask again."""
+    """A subscription was refused.
+
+    It stays wanted, for the next connection to ask again, unless ``is_final``: the venue does not
+    know the market, or the key may not have it, and asking again cannot help.
+    """
 
     subscription: Subscription
     error: VenueError
+    is_final: bool
 
 
 class Answer(NamedTuple):
@@ -194,6 +207,8 @@ class ClientSession:
     def __init__(self, login: Callable[[], Mapping[str, str]] | None = None) -> None:
         self._login = login
         self._wanted: dict[Subscription, None] = {}
+        # Public subscriptions that this connection has not asked for yet, first one first.
+        self._unasked: deque[Subscription] = deque()
         self._active: set[Subscription] = set()
         self._pending: dict[int, _Pending] = {}
         self._forgotten: dict[int, str] = {}
@@ -250,20 +265,44 @@ class ClientSession:
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def opened(self) -> None:
-        """Take note of a new socket: log in and ask again for everything that is wanted."""
+    def opened(
+        self,
+        burst: int | None = None,
+        priority: Callable[[Subscription], int] | None = None,
+    ) -> None:
+        """Take note of a new socket: log in and ask again for everything that is wanted.
+
+        Parameters
+        ----------
+        burst : int or None
+            So many public subscriptions are asked for at once, the others by `ask_more`; None asks
+            for all. Private ones are few and never wait.
+        priority : callable or None
+            The lower its value, the earlier a subscription is asked for; equal ones, and all
+            without it, go in the order of wanting.
+        """
         self._is_open = True
         if self._login is not None:
             self._send("login", self._login(), "login")
-        for subscription in self._wanted:
-            if not subscription.is_private:
-                self._subscribe(subscription)
+        public = [row for row in self._wanted if not row.is_private]
+        if priority is not None:
+            public.sort(key=priority)
+        self._unasked.extend(public)
+        self.ask_more(burst)
+
+    def ask_more(self, count: int | None = None) -> bool:
+        """Ask for the next subscriptions, all if no count is given; return whether more wait."""
+        while self._unasked and (count is None or count > 0):
+            self._subscribe(self._unasked.popleft())
+            count = None if count is None else count - 1
+        return bool(self._unasked)
 
     def lost(self) -> list[int]:
         """Take note that the socket is gone; return the requests that will get no answer."""
         unanswered = [number for number, row in self._pending.items() if row.kind == "request"]
         self._pending.clear()
         self._outgoing.clear()
+        self._unasked.clear()
         self._active.clear()
         self._awaited.clear()
         self._resyncing.clear()
@@ -325,6 +364,9 @@ class ClientSession:
             return
         del self._wanted[subscription]
         self._active.discard(subscription)
+        if subscription in self._unasked:
+            self._unasked.remove(subscription)
+            return
         if subscription.channel == "order_book":
             self._awaited.pop(subscription.symbol, None)
             self._resyncing.discard(subscription.symbol)
@@ -335,6 +377,18 @@ class ClientSession:
     def book_arrived(self, symbol: str) -> None:
         """Take note of a snapshot."""
         self._awaited.pop(symbol, None)
+
+    def restart(self, subscription: Subscription) -> bool:
+        """Unsubscribe and subscribe something that fell silent; True if that was possible now.
+
+        Not for books, which `book_lost` restarts, and not where the venue cannot unsubscribe.
+        """
+        if subscription not in self._active or subscription.is_private:
+            return False
+        self._active.discard(subscription)
+        self._unsubscribe(subscription)
+        self._subscribe(subscription)
+        return True
 
     def book_lost(self, symbol: str) -> bool:
         """Take note of a gap; the book is unsubscribed.
@@ -431,11 +485,20 @@ class ClientSession:
         if row.kind == "login":
             return [LoginRefused(exception)]
         if row.kind == "subscribe" and row.subscription is not None:
-            self._awaited.pop(row.subscription.symbol, None)
-            return [SubscriptionRefused(row.subscription, exception)]
+            return [self._subscription_refused(row.subscription, exception)]
         if row.kind == "request" and isinstance(number, int):
             return [Refusal(number, exception)]
         return [Complaint(exception)]
+
+    def _subscription_refused(
+        self, subscription: Subscription, error: VenueError
+    ) -> SubscriptionRefused:
+        if subscription.channel == "order_book":
+            self._awaited.pop(subscription.symbol, None)
+        is_final = isinstance(error, _NEVER)
+        if is_final:
+            self._wanted.pop(subscription, None)
+        return SubscriptionRefused(subscription, error, is_final)
 
     def _answered(self, number: object, row: _Pending, result: Any) -> list[Event]:
         if row.kind == "login":

@@ -163,13 +163,47 @@ def test_candles_name_their_period(session):
     assert second["params"] == {"symbol": "AAA/USDT", "period": 15}
 
 
-def test_a_refused_subscription_stays_wanted(session):
+@pytest.mark.parametrize(
+    ("code", "is_final"), [(500, False), (429, False), (2001, True), (1003, True)]
+)
+def test_a_refused_subscription_stays_wanted_unless_it_always_would_be(session, code, is_final):
     session.subscribe(BOOK)
     session.opened()
     book = sent(session)[1]
-    [event] = tell(session, error={"code": 2001, "message": "no"}, id=book["id"])
+    [event] = tell(session, error={"code": code, "message": "no"}, id=book["id"])
     assert isinstance(event, SubscriptionRefused) and event.subscription == BOOK
-    assert session.subscriptions == (BOOK,) and not session.is_active(BOOK)
+    assert event.is_final == is_final
+    assert session.subscriptions == (() if is_final else (BOOK,))
+    assert not session.is_active(BOOK) and session.overdue(session.last_id) == ["login"]
+
+
+def test_subscriptions_are_asked_for_in_bursts_the_most_wanted_first(session):
+    books = [Subscription("order_book", f"A{number}/USDT") for number in range(5)]
+    for subscription in [REPORTS, *books]:
+        session.subscribe(subscription)
+    session.opened(2, lambda subscription: subscription.symbol not in ("A3/USDT", "A4/USDT"))
+    login, *first = sent(session)
+    assert [row["params"]["symbol"] for row in first] == ["A3/USDT", "A4/USDT"]
+    tell(session, result=True, id=login["id"])
+    assert methods(session) == ["subscribeReports"]  # few, and never late
+    session.unsubscribe(books[1])
+    assert methods(session) == []  # it has not been asked for
+    assert session.ask_more(1)
+    assert [row["params"]["symbol"] for row in sent(session)] == ["A0/USDT"]
+    assert not session.ask_more(5)
+    assert [row["params"]["symbol"] for row in sent(session)] == ["A2/USDT"]
+    session.lost()
+    session.opened(1)
+    session.lost()
+    assert not session.ask_more()
+
+
+def test_a_silent_stream_is_asked_for_again(session):
+    ready(session, TRADES, REPORTS)
+    assert session.restart(TRADES) and not session.is_ready
+    assert methods(session) == ["unsubscribeTrades", "subscribeTrades"]
+    assert not session.restart(TRADES)  # the answer is awaited
+    assert not session.restart(REPORTS)
 
 
 @pytest.mark.parametrize("form", ["live", "live without id", "documented", "reply"])
