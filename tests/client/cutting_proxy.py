@@ -121,7 +121,11 @@ class CuttingProxy:
         self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
     ) -> None:
         self.connections += 1
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:  # the exchange is gone
+            reset(client_writer)
+            return
         ends = {client_writer, writer}
         self._writers |= ends
         up = asyncio.ensure_future(self._forward(client_reader, writer))
