@@ -130,6 +130,7 @@ class Exchange:
         self._generator = random.Random(seed)
         self._ids = ObjectIds(self._generator)
         self._order_count = 0
+        self.created_ms = now_ms
         self._uniqueness = uniqueness
         self._market_buys_in = market_buys_in
         self._fee_grain = 1 if fee_decimals is None else 10 ** (ATOM_DECIMALS - fee_decimals)

@@ -537,7 +537,8 @@ def asset(exchange: Exchange, ticker: str) -> Object:
     """Return an asset, on REST and on the WebSocket alike."""
     asset_id = exchange.assets[ticker]
     flags = ("hasChildren", "isChild", "isToken", "useParentAddress", "isDeflationary")
-    texts = ("logo", "depositNotes", "withdrawalNotes", "explorer", "website", "coinMarketCap")
+    texts = ("logo", "depositNotes", "withdrawalNotes", "website", "coinMarketCap", "coinGecko")
+    patterns = ("explorer", "explorerTxid", "explorerAddress", "addressRegEx", "payidRegEx")
     return {
         "_id": asset_id,
         "id": asset_id,
@@ -546,7 +547,7 @@ def asset(exchange: Exchange, ticker: str) -> Object:
         "network": ticker,
         "isActive": True,
         **dict.fromkeys(flags, False),
-        **dict.fromkeys(texts, ""),
+        **dict.fromkeys((*texts, *patterns), ""),
         "childOf": None,
         "tokenOf": None,
         "tokenDetails": {},
@@ -564,6 +565,8 @@ def asset(exchange: Exchange, ticker: str) -> Object:
         "canLiquidityPool": False,
         "canStake": False,
         "canVote": False,
+        "createdAt": exchange.created_ms,
+        "updatedAt": exchange.created_ms,
     }
 
 
