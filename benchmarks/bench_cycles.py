@@ -71,7 +71,7 @@ class World:
         return rates
 
     def triangles(self) -> np.ndarray:
-        """Every directed triangle as three arc numbers."""
+        """Every directed triangle through USDT as three arc numbers."""
         arcs = {}
         for i, (base, quote) in enumerate(self.pairs):
             arcs[base, quote] = 2 * i
@@ -82,7 +82,7 @@ class World:
         found = []
         for (a, b), arc in arcs.items():
             for c in out[b]:
-                if (c, a) in arcs and arc < arcs[b, c] and arc < arcs[c, a]:
+                if "USDT" in (a, b, c) and (c, a) in arcs and arc < arcs[b, c] and arc < arcs[c, a]:
                     found.append((arc, arcs[b, c], arcs[c, a]))
         return np.array(found)
 

@@ -68,6 +68,7 @@ cdef class CycleScanner:
     cdef int32_t entry_capacity
     cdef nk_cycle_hit *hits            # owned, hit_capacity of them
     cdef int64_t hit_capacity
+    cdef int64_t hit_count             # of the last screen
     cdef double limit                  # of the screen: 1 + threshold, lowered
     cdef int32_t max_length
     cdef int places                    # decimals of an amount while a cycle is walked
@@ -83,7 +84,7 @@ cdef class CycleScanner:
     cdef int rebuild(self) except -1
     cdef int32_t checked(self, object index) except -1
     cdef int64_t screen(self, int32_t market) except -1
-    cdef list candidates(self, int64_t count)
+    cdef list candidates(self)
     cdef list verdicts(self, list arcs)
     cdef object source(self, int32_t arc)
     cdef object verdict(self, str asset, list arcs)

@@ -264,7 +264,6 @@ cdef class CycleScanner:
         if max_length not in (NK_CYCLE_LENGTH_MIN, NK_CYCLE_LENGTH_MAX):
             raise ConfigError(f"max_length must be 3 or 4, was {max_length!r}")
         self.max_length = max_length
-        self.hit_capacity = 0
         self.starts = tuple(dict.fromkeys(start_assets))
         if not self.starts:
             raise ConfigError("start_assets must name at least one asset")
@@ -390,8 +389,10 @@ cdef class CycleScanner:
         """
         cdef int32_t i = self.checked(index)
         nk_cycle_refresh(&self.index, i)
+        if self.screen(i) == 0:
+            return None
         best = None
-        for ratio, arcs in self.candidates(self.screen(i)):
+        for ratio, arcs in self.candidates():
             # No cycle brings more than its screen says, so none of the rest can be better.
             if best is not None and ratio < (1 + float(best.ratio)) * SCREEN_SLACK:
                 break
@@ -419,7 +420,8 @@ cdef class CycleScanner:
             for i in range(self.index.market_count):
                 nk_cycle_refresh(&self.index, i)
         found = []
-        for _, arcs in self.candidates(self.screen(-1)):
+        self.screen(-1)
+        for _, arcs in self.candidates():
             found += self.verdicts(arcs)
         found.sort(key=attrgetter("ratio"), reverse=True)
         return found
@@ -506,14 +508,13 @@ cdef class CycleScanner:
         cdef void *grown
         while True:
             if market < 0:
-                count = nk_cycle_screen_all(
-                    &self.index, self.limit, self.hits, self.hit_capacity
-                )
+                count = nk_cycle_screen_all(&self.index, self.limit, self.hits, self.hit_capacity)
             else:
                 count = nk_cycle_screen_market(
                     &self.index, market, self.limit, self.hits, self.hit_capacity
                 )
             if count <= self.hit_capacity:
+                self.hit_count = count
                 return count
             grown = realloc(self.hits, <size_t>(2 * count) * sizeof(nk_cycle_hit))
             if grown == NULL:
@@ -522,11 +523,11 @@ cdef class CycleScanner:
             self.hit_capacity = 2 * count
 
     # (ratio, arcs) of self.hits, highest ratio first.
-    cdef list candidates(self, int64_t count):
+    cdef list candidates(self):
         cdef int64_t i
         cdef int32_t j
         cdef list result = []
-        for i in range(count):
+        for i in range(self.hit_count):
             arcs = [self.hits[i].arcs[j] for j in range(self.hits[i].length)]
             result.append((self.hits[i].ratio, arcs))
         result.sort(key=itemgetter(0), reverse=True)
