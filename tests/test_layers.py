@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import nkfast
+
 PACKAGE = Path(__file__).parent.parent / "nkfast"
 SOURCES = sorted(path for kind in ("*.py", "*.pyx", "*.pxd") for path in PACKAGE.rglob(kind))
 
@@ -105,7 +107,25 @@ def test_only_the_clock_reads_the_time(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)
 def test_no_leftovers(path: Path) -> None:
-    assert not re.search(r"TODO|FIXME|XXX|(?<![\w.])print\(", path.read_text())
+    text = path.read_text()
+    assert not re.search(r"TODO|FIXME|XXX", text)
+    assert room_of(path) == "examples" or not re.search(r"(?<![\w.])print\(", text)
+
+
+EXAMPLES = sorted((PACKAGE / "examples").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=names)
+def test_examples_use_public_names_only(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            libraries = {alias.name.split(".")[0] for alias in node.names}
+            assert libraries <= sys.stdlib_module_names, libraries
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nkfast"):
+            assert node.module == "nkfast", f"{path}: {node.module}"
+            assert {alias.name for alias in node.names} <= set(nkfast.__all__)
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] in sys.stdlib_module_names, node.module
 
 
 def test_kernels_know_nothing_of_python() -> None:
