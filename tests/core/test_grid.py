@@ -348,7 +348,8 @@ def test_levels_a_hair_from_a_tick_are_exact(
     # A mid whose level k misses a whole tick by about 10**-digits of it, on either side.
     ratio = reference.level_price(Fraction(1), Fraction(step), mode, sign, k)
     mids = [Decimal(int(ticks / ratio * 10**digits) + hair).scaleb(-digits) for hair in (0, 1)]
-    assume(all(mid * Decimal(step) > 2 for mid in mids))  # level k is the k-th price
+    # Level k is the k-th price, and the core holds the mid.
+    assume(all(mid * Decimal(step) > 2 and mid < 2**62 for mid in mids))
     market = Market("A/B", price_decimals=0, quantity_decimals=0)
     for mid in mids:
         count = {"n_buy": k if sign > 0 else 0, "n_sell": k if sign < 0 else 0}
