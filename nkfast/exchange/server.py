@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,34 +23,29 @@ from typing import Any, Final, Literal
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from nkfast.errors import ConfigError, RateLimitError, VenueError
-from nkfast.exchange import shapes
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
 from nkfast.exchange.control import WeatherControl
-from nkfast.exchange.desk import ExchangeDesk, candles_message, trades_message
+from nkfast.exchange.conversation import Broadcast, Conversation
+from nkfast.exchange.desk import ExchangeDesk
 from nkfast.exchange.exchange import Exchange, Uniqueness
 from nkfast.exchange.invariants import violations
-from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, Listing, load_markets
+from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, load_markets
 from nkfast.exchange.money import ATOM_DECIMALS
-from nkfast.exchange.orders import Report, Side, Trade
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
-from nkfast.exchange.weather import CALM, Fate, Lane, Rule, Weather
+from nkfast.exchange.weather import Fate, Rule, Weather
 from nkfast.wire.server_session import (
     Channel,
     ChannelKind,
     ServerSession,
     encode_notification,
-    notified_method,
-    requested_method,
 )
 
 __all__ = ["AccountSettings", "ExchangeServer", "ExchangeSettings", "serve"]
 
 _log = logging.getLogger(__name__)
 
-_REPORTS: Final = Channel("reports")
-_BALANCES: Final = Channel("balances")
 #: Of one WebSocket frame from a client; aiohttp limits HTTP bodies to the same.
 _FRAME_BYTES_MAX: Final = 1 << 20
 #: The channels that a recording holds, in the order in which their snapshots are taken.
@@ -219,76 +214,26 @@ class _Allowances:
 
 
 class _Connection:
-    """One WebSocket: its conversation, its weather, and what waits to be sent."""
+    """One WebSocket: the line of its conversation, and what waits to be sent."""
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
-        session: ServerSession,
-        receive: Callable[[ServerSession, str | bytes, VenueError | None], list[bytes]],
-        weather: Weather,
         outbound_bytes_max: int,
     ) -> None:
         self.socket = socket
-        self.session = session
         self.waiting_bytes = 0
         self._transport = transport
-        self._receive = receive
-        self._weather = weather
-        self._inbound = Lane()
-        self._outbound = Lane()
         self._outbound_bytes_max = outbound_bytes_max
         self._frames: deque[tuple[bytes, bool]] = deque()
         self._has_frames = asyncio.Event()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
-        self._later: list[bytes] | None = None
         self._is_cut_off = False
 
-    def answer(self, frame: str | bytes, refused: VenueError | None) -> None:
-        """Take a request; what it causes follows its reply."""
-        weather = self._weather
-        fate = CALM if weather.is_calm else weather.request(requested_method(frame))
-        self._inbound.send(fate.inbound_s, partial(self._execute, frame, refused, fate))
-
-    def _execute(self, frame: str | bytes, refused: VenueError | None, fate: Fate) -> None:
-        self._later = []
-        replies = fate.run(partial(self._receive, self.session, frame, refused)) or []
-        if fate.refusal is not None:
-            replies = self.session.receive(frame, fate.refusal)
-        later, self._later = self._later, None
-        if fate.is_lost:
-            self._outbound.send(fate.outbound_s, self.reset)
-        elif fate.is_html and not replies:
-            self._outbound.send(fate.outbound_s, partial(self._put, fate.body(b""), False))
-        else:
-            for reply in replies:
-                if notified_method(reply) is None:
-                    put = partial(self._put, fate.body(reply), fate.is_cut)
-                    self._outbound.send(fate.outbound_s, put)
-                else:
-                    self.push(reply)
-        for notification in later:
-            self.push(notification)
-
-    def push(self, frame: bytes) -> None:
-        """Send a notification, as the weather lets it; after the reply that is being made."""
-        if self._later is not None:
-            self._later.append(frame)
-            return
-        weather = self._weather
-        if weather.is_calm:
-            self._outbound.send(0.0, partial(self._put, frame, False))
-            return
-        for sending in weather.message(notified_method(frame) or "", frame):
-            put = partial(self._put, sending.frame, sending.is_cut)
-            if sending.is_loose:
-                asyncio.get_running_loop().call_later(sending.delay_s, put)
-            else:
-                self._outbound.send(sending.delay_s, put)
-
-    def _put(self, frame: bytes, is_cut: bool) -> None:
+    def put(self, frame: bytes, is_cut: bool) -> None:
+        """Send a frame when the reader is ready for it; half of it if it is cut."""
         if self._is_cut_off:
             return
         self._frames.append((frame, is_cut))
@@ -302,8 +247,6 @@ class _Connection:
         """Break the connection off, and with it everything that was not read."""
         # Not closed but aborted: a close frame would wait behind everything that was not read.
         self._is_cut_off = True
-        self._inbound.close()
-        self._outbound.close()
         self._frames.clear()
         self.waiting_bytes = 0
         _reset(self._transport)
@@ -361,7 +304,7 @@ class ExchangeServer:
     accounts : dict
         By API key.
     connections : dict
-        The open WebSockets, in the order in which they came.
+        The conversations of the open WebSockets, in the order in which they came.
     rest_url, ws_url : str
         Where clients connect.
     """
@@ -405,14 +348,21 @@ class ExchangeServer:
             book_time=settings.book_time,
             shows_assets=settings.shows_assets,
         )
-        self.connections: dict[_Connection, None] = {}
+        self.connections: dict[_Connection, Conversation] = {}
         self.weather = Weather(settings.weather, settings.seed)
         self.weather.attach(self.exchange)
+        self._broadcast = Broadcast(
+            self.exchange,
+            self._desk,
+            self.weather,
+            recorded=_RECORDED,
+            on_frame=None if settings.record is None else self._record,
+        )
         self.control = WeatherControl(self.weather) if settings.has_control else None
         #: Ends with what contradicts itself, once something does and `is_paranoid` looks.
         self.broken: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._allowances = _Allowances(settings.rate_limit_per_s)
-        self.exchange.listeners.append(self)
+        self.exchange.listeners.append(self._broadcast)
         if settings.record is not None:
             self._desk.now_ms = now_ms
             for symbol in self.exchange.listings:
@@ -430,73 +380,6 @@ class ExchangeServer:
             raise ConfigError(f"balances of {wanted.key!r}: {error}") from error
         self._authenticator.add_key(account, wanted.key, wanted.secret)
         self.accounts[wanted.key] = account
-
-    # What happened, as a listener of the exchange.
-
-    def on_report(self, report: Report) -> None:
-        """Tell every connection of the account that asked for reports."""
-        self._push(_REPORTS, lambda: ("report", shapes.report(report)), report.order.account)
-
-    def on_book(
-        self, listing: Listing, changes: Sequence[tuple[Side, int, int]], now_ms: int
-    ) -> None:
-        """Tell the levels that changed."""
-        self._push(
-            Channel("orderbook", listing.symbol),
-            lambda: (
-                "updateOrderbook",
-                shapes.book_changes(listing, changes, self._desk.book_time(now_ms)),
-            ),
-        )
-
-    def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:
-        """Tell the trades, and the bars that they changed."""
-        self._push(
-            Channel("trades", listing.symbol),
-            lambda: ("updateTrades", trades_message(listing, trades)),
-        )
-        watched = {
-            channel
-            for connection in self.connections
-            for channel in connection.session.channels
-            if channel.kind == "candles" and channel.symbol == listing.symbol
-        }
-        for channel in sorted(watched):
-            message = candles_message(listing, channel.period, 1)
-            self._push(channel, partial(_message, "updateCandles", message))
-
-    def on_ticker(self, listing: Listing, now_ms: int) -> None:
-        """Tell the ticker."""
-        self._push(
-            Channel("ticker", listing.symbol),
-            lambda: ("ticker", shapes.stream_ticker(self.exchange, listing, now_ms)),
-        )
-
-    def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:
-        """Tell every connection of the account that asked for balances."""
-        self.weather.on_balances(account, assets)
-        for asset in assets:
-            message = shapes.balance_change(self.exchange, account, asset)
-            self._push(_BALANCES, partial(_message, "balanceUpdate", message), account)
-
-    def _push(
-        self,
-        channel: Channel,
-        message: Callable[[], tuple[str, Any]],
-        account: Account | None = None,
-    ) -> None:
-        frame = b""
-        if self.settings.record is not None and channel.kind in _RECORDED:
-            frame = encode_notification(*message())
-            self._record(frame)
-        for connection in self.connections:
-            session = connection.session
-            if channel not in session.channels:
-                continue
-            if account is not None and session.account != account.name:
-                continue
-            frame = frame or encode_notification(*message())
-            connection.push(frame)
 
     def _record(self, frame: bytes) -> None:
         assert self.settings.record is not None
@@ -581,21 +464,18 @@ class ExchangeServer:
             private_shape=settings.private_shape,
             subscriptions_max=settings.subscriptions_max,
         )
-        connection = _Connection(
-            socket,
-            request.transport,
-            session,
-            self._receive,
-            self.weather,
-            settings.outbound_bytes_max,
-        )
-        self.connections[connection] = None
-        reader = asyncio.ensure_future(self._read(connection))
+        connection = _Connection(socket, request.transport, settings.outbound_bytes_max)
+        conversation = Conversation(session, self._receive, self.weather, connection)
+        self.connections[connection] = conversation
+        self._broadcast.conversations[conversation] = None
+        reader = asyncio.ensure_future(self._read(connection, conversation))
         writer = asyncio.ensure_future(connection.write())
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self.connections[connection]
+            del self._broadcast.conversations[conversation]
+            conversation.end()
             for task in (reader, writer):
                 task.cancel()
             outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
@@ -605,11 +485,11 @@ class ExchangeServer:
                 _log.error("WebSocket conversation failed", exc_info=outcome)
         return socket
 
-    async def _read(self, connection: _Connection) -> None:
+    async def _read(self, connection: _Connection, conversation: Conversation) -> None:
         async for message in connection.socket:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 refused = self._allowances.refusal(connection, self._now_ms())
-                connection.answer(message.data, refused)
+                conversation.answer(message.data, refused)
 
     def _receive(
         self, session: ServerSession, frame: str | bytes, refused: VenueError | None
@@ -626,18 +506,14 @@ class ExchangeServer:
             await asyncio.sleep(self.settings.tick_interval_s)
             self.weather.step()
             if self.weather.is_maintenance:
-                for connection in list(self.connections):
-                    connection.reset()
+                for conversation in list(self.connections.values()):
+                    conversation.reset()
             self.crowd.step(self._now_ms())
             self._check()
 
     async def hang_up(self) -> None:
         """Close every WebSocket."""
         await asyncio.gather(*(connection.hang_up() for connection in self.connections))
-
-
-def _message(method: str, params: Any) -> tuple[str, Any]:
-    return method, params
 
 
 def _refusal(error: VenueError, status: int) -> Reply:
