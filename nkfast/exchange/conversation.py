@@ -220,7 +220,8 @@ class Broadcast:
         if self._on_frame is not None and channel.kind in self._recorded:
             frame = encode_notification(*message())
             self._on_frame(frame)
-        for conversation in self.conversations:
+        # A frame that is cut ends its conversation.
+        for conversation in tuple(self.conversations):
             session = conversation.session
             if channel not in session.channels:
                 continue

@@ -367,9 +367,9 @@ async def test_account_news_that_cannot_be_read_is_counted_and_harmless() -> Non
             b'{"jsonrpc":"2.0","method":"balanceUpdate","params":{"ticker":"XMR"}}',
             b'{"jsonrpc":"2.0","method":"updateTrades","params":{"symbol":"XMR/USDT","data":3}}',
         )
-        for connection in s.server.connections:
+        for conversation in s.server.connections.values():
             for frame in bad:
-                connection.push(frame)
+                conversation.push(frame)
         accepted = await s.submit("nk-1", "buy", "1", "150.00")
         assert accepted.status is VenueStatus.OPEN
         assert s.venue.counters["account_messages_rejected"] == 3
