@@ -245,6 +245,34 @@ def exchange_serve(
     )
 
 
+@exchange.command("statistics")
+@click.argument("tapes", metavar="[TAPE]...", nargs=-1, type=FILE)
+@click.option("--seed", type=int, default=7, show_default=True, help="Of the market's traders.")
+@click.option("--symbol", help="BTC/USDT of the traders, the busiest market of a tape without.")
+@click.option(
+    "--for", "seconds", type=Duration(), default="30m", show_default=True, help="Of their life."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a source.")
+def exchange_statistics(
+    tapes: Sequence[Path], seed: int, symbol: str | None, seconds: float, as_json: bool
+) -> None:
+    """Compare how the simulated traders' market flows with recordings: spread, depth, trades."""
+    for tape in tapes:
+        _check_exists(tape)
+    from nkfast.app.flow import flow_of_crowd, flow_of_tape, side_by_side
+
+    flows = [flow_of_crowd(seed, seconds, symbol or "BTC/USDT").as_json()]
+    try:
+        flows += [flow_of_tape(tape, symbol).as_json() for tape in tapes]
+    except WireError as error:
+        raise ConfigError(str(error)) from error
+    if as_json:
+        for record in flows:
+            click.echo(json.dumps(record))
+    else:
+        click.echo(side_by_side(flows))
+
+
 @main.group(invoke_without_command=True)
 @click.pass_context
 def journal(ctx: click.Context) -> None:
