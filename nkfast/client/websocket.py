@@ -101,6 +101,8 @@ _NAMES = {
     "reports": ("activeOrders", "report"),
     "balances": ("currentBalances", "balanceUpdate"),
 }
+# Looking a member up in its enumeration costs as much as a small message.
+_TEXT = WSMsgType.TEXT
 _METHODS = frozenset(method for methods in _NAMES.values() for method in methods)
 _CHANNELS: dict[str, Channel] = {
     "snapshotOrderbook": "order_book",
@@ -632,28 +634,30 @@ class WebSocketClient:
     def _send(
         self, method: str, params: Mapping[str, object], read: Callable[[Any], T]
     ) -> "asyncio.Future[T]":
+        # What need not be done before the request is on the socket is done afterwards.
+        is_change = conversation.changes(method)
+        obstacle = self._obstacle(is_change)
+        if not obstacle:
+            number = self._session.request(method, params)
+            self._flush()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        obstacle = self._obstacle(method)
         if obstacle:
             future.set_exception(UnreachableError(obstacle, endpoint=method, sent="no"))
             return future
-        number = self._session.request(method, params)
-        self._flush()
         deadline = loop.time() + self._request_timeout_seconds
         self._waiting[number] = _Waiting(future, read, method, deadline)
         if self._deadline_timer is None:
             self._deadline_timer = loop.call_at(deadline, self._expire_due)
-        if conversation.changes(method):
-            self._unanswered_changes += 1
+        self._unanswered_changes += is_change
         return future
 
-    def _obstacle(self, method: str) -> str:
+    def _obstacle(self, is_change: bool) -> str:
         transport = self._transport
         # picows drops what is sent after a close frame without a word.
         if transport is None or transport.is_close_frame_sent or transport.is_disconnected:
             return "not connected"
-        if conversation.changes(method):
+        if is_change:
             if not self._session.takes_orders:
                 return "the login or the reports are not acknowledged yet"
             if self._unanswered_changes >= UNANSWERED_MAX:
@@ -1156,7 +1160,7 @@ class WebSocketClient:
         transport = self._transport
         if transport is not None:
             for frame in self._session.take_outgoing():
-                transport.send(WSMsgType.TEXT, frame)
+                transport.send(_TEXT, frame)
 
     def _later(self, seconds: float, function: Callable[..., None], *arguments: object) -> None:
         def run() -> None:

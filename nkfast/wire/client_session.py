@@ -107,6 +107,9 @@ class Subscription:
         return params
 
 
+_REPORTS = Subscription("reports")
+
+
 class LoginDone(NamedTuple):
     """The login was acknowledged."""
 
@@ -210,6 +213,8 @@ class ClientSession:
         # Public subscriptions that this connection has not asked for yet, first one first.
         self._unasked: deque[Subscription] = deque()
         self._active: set[Subscription] = set()
+        # Of the reports, whether they are wanted and active: asked before every order.
+        self._wants_reports = self._has_reports = False
         self._pending: dict[int, _Pending] = {}
         self._forgotten: dict[int, str] = {}
         self._outgoing: list[bytes] = []
@@ -234,8 +239,7 @@ class ClientSession:
     @property
     def takes_orders(self) -> bool:
         """Whether an order's fate would be heard of: logged in, and reports, if wanted, flow."""
-        reports = Subscription("reports")
-        return self._is_logged_in and (reports not in self._wanted or reports in self._active)
+        return self._is_logged_in and (self._has_reports or not self._wants_reports)
 
     @property
     def is_logged_in(self) -> bool:
@@ -304,6 +308,7 @@ class ClientSession:
         self._outgoing.clear()
         self._unasked.clear()
         self._active.clear()
+        self._has_reports = False
         self._awaited.clear()
         self._resyncing.clear()
         self._is_open = self._is_logged_in = False
@@ -355,6 +360,7 @@ class ClientSession:
         if subscription in self._wanted:
             return
         self._wanted[subscription] = None
+        self._wants_reports = _REPORTS in self._wanted
         if self._is_open and (self._is_logged_in or not subscription.is_private):
             self._subscribe(subscription)
 
@@ -363,7 +369,8 @@ class ClientSession:
         if subscription not in self._wanted:
             return
         del self._wanted[subscription]
-        self._active.discard(subscription)
+        self._wants_reports = _REPORTS in self._wanted
+        self._deactivate(subscription)
         if subscription in self._unasked:
             self._unasked.remove(subscription)
             return
@@ -385,7 +392,7 @@ class ClientSession:
         """
         if subscription not in self._active or subscription.is_private:
             return False
-        self._active.discard(subscription)
+        self._deactivate(subscription)
         self._unsubscribe(subscription)
         self._subscribe(subscription)
         return True
@@ -456,7 +463,7 @@ class ClientSession:
             subscription = row.subscription
             if row.kind == "subscribe" and subscription and subscription.channel == channel:
                 del self._pending[number]
-                self._active.add(subscription)
+                self._activate(subscription)
                 return [SubscriptionDone(subscription)]
         return []
 
@@ -498,6 +505,7 @@ class ClientSession:
         is_final = isinstance(error, _NEVER)
         if is_final:
             self._wanted.pop(subscription, None)
+            self._wants_reports = _REPORTS in self._wanted
         return SubscriptionRefused(subscription, error, is_final)
 
     def _answered(self, number: object, row: _Pending, result: Any) -> list[Event]:
@@ -523,11 +531,19 @@ class ClientSession:
     def _subscribed(self, subscription: Subscription, result: Any) -> list[Event]:
         if subscription not in self._wanted:
             return []
-        self._active.add(subscription)
+        self._activate(subscription)
         events: list[Event] = [SubscriptionDone(subscription)]
         if subscription.is_private and isinstance(result, list):
             events.append(News(_FIRST_NEWS[subscription.channel], result))
         return events
+
+    def _activate(self, subscription: Subscription) -> None:
+        self._active.add(subscription)
+        self._has_reports = _REPORTS in self._active
+
+    def _deactivate(self, subscription: Subscription) -> None:
+        self._active.discard(subscription)
+        self._has_reports = _REPORTS in self._active
 
     def _send(
         self,

@@ -125,14 +125,19 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
             "symbol": TradingPair.parse(self.symbol).symbol,
             "side": self.side,
             "type": self.order_type,
-            "quantity": format(self.quantity, "f"),
+            "quantity": _digits(self.quantity),
         }
         if self.price is not None:
-            payload["price"] = format(self.price, "f")
+            payload["price"] = _digits(self.price)
         if self.user_provided_id is not None:
             payload["userProvidedId"] = self.user_provided_id
         payload["strictValidate"] = self.strict_validate
         return payload
+
+
+def _digits(number: Decimal) -> str:
+    text = str(number)  # twice as fast as format, which is needed for exponents only
+    return format(number, "f") if "E" in text else text
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

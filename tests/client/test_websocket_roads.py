@@ -71,7 +71,7 @@ async def test_a_bad_certificate_is_refused_before_anything_is_said(authority, k
     async with exchange(certificate) as there:
         client = WebSocketClient(there.ws_url, KEY, ssl_context=context)
         with pytest.raises(
-            errors.UnreachableError, match="(?i)certificate.verify.failed"
+            errors.UnreachableError, match=r"(?i)certificate.verify.failed"
         ) as caught:
             await client.connect(0.4)
         assert caught.value.sent == "no"
