@@ -43,6 +43,10 @@ PEERS = [
     "numpy",
     "networkx",
     "numba",
+    "aiohttp",
+    "picows",
+    "websockets",
+    "uvloop",
 ]
 
 INTRODUCTION = """\
