@@ -39,7 +39,8 @@ SIDE_STYLES = {"buy": BUY, "sell": SELL}
 FRAMES_PER_SECOND = 4
 PROGRESS_LINES = 10
 SHOWN_QUANTUM = Decimal("1e-8")
-WIDE = 100  # columns from which on the less important figures have room
+#: Columns from which on the less important figures have room.
+WIDE, VERY_WIDE = 100, 120
 BAR = "▏▎▍▌▋▊▉█"
 SPARK = "▁▂▃▄▅▆▇█"
 
@@ -240,8 +241,8 @@ def _microseconds(value: float | None, unit: str) -> str:
 
 def _header(view: TradingView, width: int) -> RenderableType:
     first = Table.grid(expand=True, padding=(0, 1))
-    first.add_column()
-    first.add_column(justify="right")
+    first.add_column(no_wrap=True)
+    first.add_column(justify="right", no_wrap=True)
     done = min(1.0, view.elapsed_s / view.total_s)
     cells = 12
     full = int(done * cells)
@@ -249,7 +250,7 @@ def _header(view: TradingView, width: int) -> RenderableType:
         Text.assemble(
             (" nkfast ", "bold black on cyan"),
             f" {view.title}  {view.place}",
-            (f"  {view.details}" if width >= WIDE else "", MUTED),
+            (f"  {view.details}" if width >= VERY_WIDE else "", MUTED),
         ),
         Text.assemble(
             ("━" * full, "cyan"),

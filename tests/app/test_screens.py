@@ -20,7 +20,7 @@ from nkfast.app.screens import (
 VIEW = TradingView(
     title="demo",
     place="simulated exchange 127.0.0.1:41873",
-    details="seed 7",
+    details="seed 7, 60x, process 4194304",
     symbol="BTC/USDT",
     book_state="live",
     bids=[BookRow(Decimal("64122.10"), Decimal("0.5"), Decimal("0.001"))],
@@ -57,11 +57,12 @@ def drawn(view: TradingView, width: int, height: int) -> list[str]:
     return ["".join(segment.text for segment in line) for line in lines]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 36), (200, 60)])
 def test_screen_fills_the_terminal_and_no_more(size: tuple[int, int]) -> None:
     lines = drawn(VIEW, *size)
     assert len(lines) == size[1]
     assert {len(line) for line in lines} == {size[0]}
+    assert lines[1].startswith(" BTC/USDT 64 123.10")
 
 
 def test_small_terminal_shows_every_figure_whole() -> None:
@@ -117,7 +118,7 @@ def test_pipe_gets_plain_ascii_lines() -> None:
             screen.show(replace(VIEW, elapsed_s=elapsed_s))
     assert stream.getvalue().isascii()
     assert stream.getvalue().splitlines() == [
-        "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7)",
+        "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7, 60x, process 4194304)",
         "  0.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
         "tick to order p50 45 us",
         "  3.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
