@@ -19,6 +19,9 @@ from time import perf_counter_ns
 import numpy as np
 import pytest
 from interleaved import compare
+
+pytest.importorskip("networkx")
+
 from peers.cycles import NetworkxSearch, NumpyScan, PythonIndex
 
 from nkfast.core.book import OrderBook
