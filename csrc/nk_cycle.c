@@ -124,7 +124,8 @@ extend(const graph *g, sink *to, int32_t *arcs, int32_t length)
     if (length + 1 >= NK_CYCLE_LENGTH_MIN) {
         close_path(g, to, arcs, length);
     }
-    if (length + 1 == g->max_length) {
+    /* max_length never passes the limit; saying so here lets the compiler see it, too. */
+    if (length + 1 >= g->max_length || length + 1 >= NK_CYCLE_LENGTH_MAX) {
         return;
     }
     int32_t here = arc_to(g->markets, arcs[length - 1]);

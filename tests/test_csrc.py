@@ -92,6 +92,14 @@ def test_fuzzer_finds_nothing(source: Path, sanitizing_cc: str, tmp_path: Path) 
     assert result.returncode == 0, f"seed {FUZZ_SEED}: {result.stdout}{result.stderr}"
 
 
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
+def test_release_compiles_without_a_warning(kernel: Path, cc: str, tmp_path: Path) -> None:
+    # What -O3 inlines lets the compiler see, and warn of, more than the builds above.
+    flags = ["-std=c11", "-O3", "-DNDEBUG", *WARNINGS, f"-I{CSRC}"]
+    result = run(cc, *flags, "-c", kernel, "-o", tmp_path / "kernel.o")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("source", [*KERNELS, *TESTS, *FUZZERS], ids=lambda path: path.stem)
 def test_clang_has_nothing_to_say(source: Path, tmp_path: Path) -> None:
     if shutil.which("clang") is None:
