@@ -22,7 +22,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             # -P: the tests' own working directory may hold an uncompiled nkfast.
             [sys.executable, "-P", "-m", "nkfast", *words],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONWARNINGS": "error"},
+            # A killed process cannot remove its temporary directory; pytest will.
+            env=os.environ | {"PYTHONWARNINGS": "error", "TMPDIR": str(tmp_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
