@@ -20,6 +20,9 @@ __all__ = ["REPEATS", "Comparison", "compare", "report"]
 SAMPLE_NS = 100_000
 CALLS_MAX = 1 << 20
 REPEATS = 201
+#: A candidate slower than this divided by the repeats is timed less often, but in `ROUNDS_MIN`.
+CANDIDATE_NS_MAX = 5_000_000_000
+ROUNDS_MIN = 5
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def compare(
     candidates : mapping of str to callable
         Called without arguments; setup belongs outside.
     repeats : int
-        Rounds; each times every candidate once.
+        Rounds; each times every candidate once, those that are slow in every so many rounds.
 
     Returns
     -------
@@ -89,10 +92,14 @@ def compare(
         lambda; hand in `functools.partial` or bound methods where that matters).
     """
     loops = {name: _calls_per_sample(call) for name, call in candidates.items()}
+    strides = {
+        name: _stride(_time(call, loops[name]), repeats) for name, call in candidates.items()
+    }
     samples: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(repeats):
+    for round_number in range(repeats):
         for name, call in candidates.items():
-            samples[name].append(_time(call, loops[name]) / loops[name])
+            if round_number % strides[name] == 0:
+                samples[name].append(_time(call, loops[name]) / loops[name])
     return {name: median(values) for name, values in samples.items()}
 
 
@@ -113,6 +120,11 @@ def _time(call: Callable[[], object], count: int) -> int:
     for _ in counter:
         call()
     return perf_counter_ns() - start
+
+
+def _stride(sample_ns: int, repeats: int) -> int:
+    rounds = max(ROUNDS_MIN, CANDIDATE_NS_MAX // max(sample_ns, 1))
+    return max(1, repeats // rounds)
 
 
 def _calls_per_sample(call: Callable[[], object]) -> int:

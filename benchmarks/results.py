@@ -58,10 +58,11 @@ Written by `{command}`; do not edit.
   state and the same input. Times are nanoseconds per unit of work, named in the head of the
   column. `ratio` is the row's time divided by nkfast's: 10 is "nkfast is ten times faster", less
   than 1 is "nkfast is behind".
-* Each time is the median of {repeats} samples of about 0.1 ms or one call. The candidates of a
-  table take turns sample by sample, so that a busy second of the machine hits all alike: ratios
-  hold where times do not. Between two runs on a quiet machine ratios move by some 5 %, on a busy
-  one by 20 %; a goal missed or reached by less than that is undecided.
+* Each time is the median of {repeats} samples of about 0.1 ms or one call; of fewer where a call
+  takes longer than 25 ms. The candidates of a table take turns sample by sample, so that a busy
+  second of the machine hits all alike: ratios hold where times do not. Between two runs on a quiet
+  machine ratios move by some 5 %, on a busy one by 20 %; a goal missed or reached by less than
+  that is undecided.
 * `goal` is the least ratio, set beforehand; one below 1 is a limit: 0.5 is "at most twice as
   slow". `max` is a limit in nanoseconds. Rows whose name begins with nkfast are nkfast, too.
 

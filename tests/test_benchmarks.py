@@ -4,6 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import interleaved
 import pytest
 from interleaved import Comparison
 
@@ -33,6 +34,19 @@ def test_work_done_per_call_divides_the_time() -> None:
     one = comparison(candidates={"peer": lambda: sum(range(2000))})
     many = comparison(candidates={"peer": lambda: sum(range(2000))}, units={"peer": 1000})
     assert many.measure(11)["peer"] < one.measure(11)["peer"] / 100
+
+
+def test_slow_candidate_is_timed_in_fewer_rounds(monkeypatch) -> None:
+    monkeypatch.setattr(interleaved, "CANDIDATE_NS_MAX", 1)
+    monkeypatch.setattr(interleaved, "CALLS_MAX", 1)
+    calls = []
+    interleaved.compare({"slow": lambda: calls.append(1)}, repeats=50)
+    assert len(calls) == 1 + 5  # one to see how slow, then ROUNDS_MIN
+    calls.clear()
+    monkeypatch.undo()
+    monkeypatch.setattr(interleaved, "CALLS_MAX", 1)
+    interleaved.compare({"fast": lambda: calls.append(1)}, repeats=50)
+    assert len(calls) == 1 + 50
 
 
 @pytest.mark.parametrize("field", ["goals", "units", "limits_ns"])
