@@ -3,6 +3,7 @@
 from libc.stdint cimport int8_t, int32_t, int64_t, uint64_t
 
 from nkfast.core.fixed cimport nk_status
+from nkfast.core.market cimport Market
 
 
 cdef extern from "nk_int128.h" nogil:
@@ -72,3 +73,14 @@ cdef extern from "nk_grid.h" nogil:
         int32_t count,
         int32_t *written,
     )
+
+
+# Settings as exact integers, value = coefficient / 10**decimals: TypeError unless Decimal or int,
+# ConfigError for what is negative (or zero), infinite or no number.
+cdef tuple _parts(str name, object value)
+cdef tuple _positive_parts(str name, object value)
+# 10**n for n up to the digits that any setting may have.
+cdef object _ten(int n)
+cdef int32_t _count(str name, object value) except -1
+# The larger of the market's minimum and the one wished, as _parts.
+cdef tuple _least_notional(Market market, object min_notional)
