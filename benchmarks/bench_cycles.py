@@ -12,17 +12,18 @@ Ratios, interleaved:  python benchmarks/bench_cycles.py
 """
 
 import random
-import sys
+from collections.abc import Iterator
 from functools import partial
-from time import perf_counter_ns
 
 import numpy as np
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
 
 pytest.importorskip("networkx")
+pytest.importorskip("numba")
 
 from peers.cycles import NetworkxSearch, NumpyScan, PythonIndex
+from peers.numba_cycles import NumbaIndex
 
 from nkfast.core.book import OrderBook
 from nkfast.core.cycles import CycleScanner
@@ -102,6 +103,11 @@ class World:
         base, quote = self.pairs[index]
         return partial(peer.update, base, quote, *rates[2 * index : 2 * index + 2].tolist())
 
+    def numba_update(self, index: int):
+        rates = self.rates()
+        peer = NumbaIndex(self.triangles(), rates)
+        return partial(peer.update, index, *rates[2 * index : 2 * index + 2].tolist())
+
     def numpy_scan(self):
         return partial(NumpyScan(self.triangles()).scan, self.rates())
 
@@ -140,36 +146,57 @@ def test_numpy_lists_the_same_triangles():
     assert len(world.triangles()) == world.scanner.cycle_count
 
 
-def main():
-    for market_count in (100, 1000, 4000):
-        world, squares = World(market_count), World(min(market_count, 1000), 4)
-        calls = {
-            "update, ordinary market": partial(world.scanner.update, world.ordinary),
-            "update, ordinary market, Python index": world.python_update(world.ordinary),
-            "update, ordinary market, with 4-cycles": partial(
-                squares.scanner.update, squares.ordinary
-            ),
-            "update, BTC/USDT": partial(world.scanner.update, 0),
-            "update, BTC/USDT, Python index": world.python_update(0),
-            "scan, reading every book": world.scanner.scan,
-            "scan of known rates": partial(world.scanner.scan, refresh=False),
-            "scan of known rates, numpy": world.numpy_scan(),
-        }
-        print(
-            f"{market_count} markets: {world.scanner.cycle_count} triangles, "
-            f"{squares.scanner.cycle_count} cycles with those of four ({len(squares.markets)})"
-        )
-        for name, nanoseconds in compare(calls, repeats=9).items():
-            print(f"  {name:42} {nanoseconds:14,.0f} ns")
-        if market_count == 1000:  # once, for it takes seconds
-            scan = world.networkx_scan()
-            start = perf_counter_ns()
-            scan()
-            print(f"  {'scan of known rates, networkx':42} {perf_counter_ns() - start:14,.0f} ns")
+def comparisons() -> Iterator[Comparison]:
+    for market_count, max_length in ((1000, 3), (1000, 4), (3000, 3)):
+        world = World(market_count, max_length)
+        kind = "3-cycles" if max_length == 3 else "3- and 4-cycles"
+        for name, market in (("an ordinary market", world.ordinary), ("the busiest market", 0)):
+            calls = {"nkfast": partial(world.scanner.update, market)}
+            goals = {}
+            limits = {"nkfast": 300.0} if market_count == 1000 and market else {}
+            if max_length == 3:
+                calls["Python, prepared index"] = world.python_update(market)
+                calls["numba, prepared index"] = world.numba_update(market)
+                if market_count == 1000 and market:
+                    goals = {"Python, prepared index": 4, "numba, prepared index": 2.2}
+            yield Comparison(
+                f"update of {name}, {market_count} markets, {kind}",
+                calls,
+                goals,
+                unit="update",
+                limits_ns=limits,
+                note=f"{world.scanner.cycle_count:,} cycles in all. nkfast reads the book; the"
+                " peers are given rates and look at nothing else.",
+            )
+    world = World(1000)
+    yield Comparison(
+        "scan of 1000 markets for 3-cycles, rates known",
+        {
+            "nkfast": partial(world.scanner.scan, refresh=False),
+            "nkfast, reading every book": world.scanner.scan,
+            "numpy": world.numpy_scan(),
+            "networkx": world.networkx_scan(),
+        },
+        {"numpy": 4, "networkx": 10_000},
+        unit="scan",
+    )
+    yield Comparison(
+        "update as the number of markets grows",
+        {
+            f"nkfast, {count} markets": partial(other.scanner.update, other.ordinary)
+            for count, other in ((count, World(count)) for count in (4000, 1000, 100))
+        },
+        {"nkfast, 100 markets": 0.5},
+        unit="update",
+        note="The goal is at most twice the time of 100 markets.",
+    )
     world = World(1000, mispriced=True)
-    sized = compare({"sizing": partial(world.scanner.update, world.ordinary)})
-    print(f"update that finds and sizes an opportunity: {sized['sizing']:,.0f} ns")
+    yield Comparison(
+        "update that finds an opportunity and sizes it through the depth, 1000 markets",
+        {"nkfast": partial(world.scanner.update, world.ordinary)},
+        unit="update",
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    report(comparisons())

@@ -11,11 +11,15 @@ The kernel alone:
 """
 
 import random
-import sys
-from time import perf_counter_ns
+from collections import deque
+from collections.abc import Iterator
+from itertools import cycle
 
 import pytest
-from interleaved import compare
+from interleaved import Comparison, report
+
+pytest.importorskip("sortedcontainers")
+
 from peers.matching import SortedQueues
 
 from nkfast.core.market import Market
@@ -90,35 +94,56 @@ def test_peer_matches_the_same():
         assert call(*arguments) == other(*arguments)
 
 
-def time_of_flow(flow, count=20_000):
-    calls = flow.plan(count)
-    start = perf_counter_ns()
-    run(calls)
-    return (perf_counter_ns() - start) / count
+class Steady:
+    """A book that stays as it is: every call brings an order, takes an old one away, lets one
+    trade at the market and puts back what that took."""
+
+    def __init__(self, engine, resting):
+        self.engine = filled(engine, resting)
+        self.next_id = resting
+        self.own = deque()
+        self.offsets = cycle(random.Random(SEED).choices(range(1, 51), k=997))
+        for _ in range(100):
+            self.bring()
+
+    def bring(self):
+        self.own.append(self.next_id)
+        self.engine.submit(self.next_id, "buy", 7, MIDDLE - 50 - next(self.offsets))
+        self.next_id += 1
+
+    def __call__(self):
+        self.bring()
+        self.engine.cancel(self.own.popleft())
+        for _, _, ticks, lots, *_ in self.engine.submit(self.next_id, "buy", 5):
+            self.next_id += 1
+            self.engine.submit(self.next_id, "sell", lots, ticks)
+        self.next_id += 1
 
 
-def main():
+def comparisons() -> Iterator[Comparison]:
     for resting in (1_000, 100_000):
-        flows = {
-            "MatchingEngine": Flow(MatchingEngine(market), resting),
-            "sortedcontainers": Flow(SortedQueues(), resting),
-        }
-        samples = {name: [] for name in flows}
-        for _ in range(9):
-            for name, flow in flows.items():
-                samples[name].append(time_of_flow(flow))
-        for name, values in samples.items():
-            print(f"{resting:9,} resting, {name:18} {sorted(values)[4]:8.0f} ns an order")
+        yield Comparison(
+            f"orders into a book of {resting:,}",
+            {
+                "MatchingEngine": Steady(MatchingEngine(market), resting),
+                "sortedcontainers": Steady(SortedQueues(), resting),
+            },
+            unit="order",
+            units={"MatchingEngine": 4, "sortedcontainers": 4},
+            limits_ns={"MatchingEngine": 1000},
+            note="Of four, one rests, one is cancelled, one trades at the market and one rests"
+            " again; the loop of the benchmark is in the time of both.",
+        )
     engine = filled(MatchingEngine(market), 1_000_000)
-    calls = {
-        "submit and cancel": lambda: (engine.submit(-1, "buy", 1, 1), engine.cancel(-1)),
-        "best_bid": lambda: engine.best_bid,
-        "depth(20)": lambda: engine.depth(20),
-        "cost_to_fill": lambda: engine.cost_to_fill("buy", 1000),
-    }
-    for name, nanoseconds in compare(calls).items():
-        print(f"1,000,000 resting, {name:20} {nanoseconds:8.0f} ns")
+    yield Comparison(
+        "reading a book of 1,000,000 orders",
+        {
+            "MatchingEngine.best_bid": lambda: engine.best_bid,
+            "nkfast, depth(20)": lambda: engine.depth(20),
+            "nkfast, cost_to_fill of 1000 lots": lambda: engine.cost_to_fill("buy", 1000),
+        },
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    report(comparisons())
