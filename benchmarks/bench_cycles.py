@@ -64,6 +64,7 @@ class World:
             bids = [(int(middle * (1 - 0.001 * k)), 10**6) for k in range(1, 11)]
             asks = [(int(middle * (1 + 0.001 * k)) + 1, 10**6) for k in range(1, 11)]
             self.books[i].apply_snapshot(bids, asks, 1)
+        self.max_length = max_length
         self.scanner = CycleScanner(self.markets, ["USDT"], max_length, books=self.books)
 
     def rates(self) -> np.ndarray:
@@ -74,21 +75,30 @@ class World:
             rates[2 * i + 1] = 1e12 / book.best_ask[0] / (1 + FEE)
         return rates
 
-    def triangles(self) -> np.ndarray:
-        """Every directed triangle through USDT as three arc numbers."""
-        arcs = {}
+    def cycles(self, length: int) -> np.ndarray:
+        """Every directed cycle of so many markets through USDT, as arc numbers from there on."""
+        arcs: dict[str, dict[str, int]] = {}
         for i, (base, quote) in enumerate(self.pairs):
-            arcs[base, quote] = 2 * i
-            arcs[quote, base] = 2 * i + 1
-        out: dict[str, list[str]] = {}
-        for here, there in arcs:
-            out.setdefault(here, []).append(there)
-        found = []
-        for (a, b), arc in arcs.items():
-            for c in out[b]:
-                if "USDT" in (a, b, c) and (c, a) in arcs and arc < arcs[b, c] and arc < arcs[c, a]:
-                    found.append((arc, arcs[b, c], arcs[c, a]))
-        return np.array(found)
+            arcs.setdefault(base, {})[quote] = 2 * i
+            arcs.setdefault(quote, {})[base] = 2 * i + 1
+        paths = [((), ("USDT",))]
+        for _ in range(length - 1):
+            paths = [
+                ((*taken, arc), (*assets, there))
+                for taken, assets in paths
+                for there, arc in arcs[assets[-1]].items()
+                if there not in assets
+            ]
+        closed = [
+            (*taken, arcs[assets[-1]]["USDT"])
+            for taken, assets in paths
+            if "USDT" in arcs[assets[-1]]
+        ]
+        return np.array(closed)
+
+    def all_cycles(self) -> list[np.ndarray]:
+        """Those of every length that the scanner looks at."""
+        return [self.cycles(length) for length in range(3, self.max_length + 1)]
 
     def named(self, arc: int) -> tuple[str, str]:
         base, quote = self.pairs[arc // 2]
@@ -97,7 +107,11 @@ class World:
     def python_update(self, index: int):
         rates = self.rates()
         peer = PythonIndex(
-            [tuple(self.named(arc) for arc in arcs) for arcs in self.triangles()],
+            [
+                tuple(self.named(arc) for arc in arcs)
+                for cycles in self.all_cycles()
+                for arcs in cycles.tolist()
+            ],
             {self.named(arc): rate for arc, rate in enumerate(rates.tolist())},
         )
         base, quote = self.pairs[index]
@@ -105,11 +119,11 @@ class World:
 
     def numba_update(self, index: int):
         rates = self.rates()
-        peer = NumbaIndex(self.triangles(), rates)
+        peer = NumbaIndex(self.all_cycles(), rates)
         return partial(peer.update, index, *rates[2 * index : 2 * index + 2].tolist())
 
     def numpy_scan(self):
-        return partial(NumpyScan(self.triangles()).scan, self.rates())
+        return partial(NumpyScan(self.cycles(3)).scan, self.rates())
 
     def networkx_scan(self):
         rates = {self.named(arc): rate for arc, rate in enumerate(self.rates().tolist())}
@@ -141,9 +155,17 @@ def test_sizing_of_an_opportunity(benchmark):
     assert benchmark(world.scanner.update, world.ordinary) is not None
 
 
-def test_numpy_lists_the_same_triangles():
-    world = World(1000)
-    assert len(world.triangles()) == world.scanner.cycle_count
+@pytest.mark.parametrize("max_length", [3, 4])
+def test_peers_look_at_the_same_cycles(max_length):
+    world = World(1000, max_length)
+    assert sum(map(len, world.all_cycles())) == world.scanner.cycle_count
+    market, (base, quote) = world.ordinary, world.pairs[world.ordinary]
+    sell, buy = world.rates()[2 * market : 2 * market + 2].tolist()
+    python = world.python_update(market).func
+    numba = world.numba_update(market).func
+    assert python(base, quote, sell, buy) is None and numba(market, sell, buy)[0] == -1
+    assert python(base, quote, 2 * sell, buy)[0] == pytest.approx(numba(market, 2 * sell, buy)[1])
+    assert python(base, quote, sell, 3 * buy)[0] == pytest.approx(numba(market, sell, 3 * buy)[1])
 
 
 def comparisons() -> Iterator[Comparison]:
@@ -151,14 +173,15 @@ def comparisons() -> Iterator[Comparison]:
         world = World(market_count, max_length)
         kind = "3-cycles" if max_length == 3 else "3- and 4-cycles"
         for name, market in (("an ordinary market", world.ordinary), ("the busiest market", 0)):
-            calls = {"nkfast": partial(world.scanner.update, market)}
-            goals = {}
-            limits = {"nkfast": 300.0} if market_count == 1000 and market else {}
-            if max_length == 3:
-                calls["Python, prepared index"] = world.python_update(market)
-                calls["numba, prepared index"] = world.numba_update(market)
-                if market_count == 1000 and market:
-                    goals = {"Python, prepared index": 4, "numba, prepared index": 2.2}
+            calls = {
+                "nkfast": partial(world.scanner.update, market),
+                "Python, prepared index": world.python_update(market),
+                "numba, prepared index": world.numba_update(market),
+            }
+            goals, limits = {}, {}
+            if market_count == 1000 and market:
+                goals = {"Python, prepared index": 4, "numba, prepared index": 2.2}
+                limits = {"nkfast": 300.0}
             yield Comparison(
                 f"update of {name}, {market_count} markets, {kind}",
                 calls,

@@ -15,15 +15,16 @@ Arc = tuple[str, str]  # from asset, to asset
 
 
 class PythonIndex:
-    """Triangles under each of their arcs, and a dictionary of rates: the careful bot."""
+    """Cycles of three and four under each of their arcs, and rates in a dict: the careful bot."""
 
-    def __init__(self, triangles: Sequence[tuple[Arc, Arc, Arc]], rates: dict[Arc, float]) -> None:
+    def __init__(self, cycles: Sequence[tuple[Arc, ...]], rates: dict[Arc, float]) -> None:
         self.rates = rates
-        self.others: dict[Arc, list[tuple[Arc, Arc]]] = {}
-        for a, b, c in triangles:
-            self.others.setdefault(a, []).append((b, c))
-            self.others.setdefault(b, []).append((c, a))
-            self.others.setdefault(c, []).append((a, b))
+        self.pairs: dict[Arc, list[tuple[Arc, Arc]]] = {}
+        self.triples: dict[Arc, list[tuple[Arc, Arc, Arc]]] = {}
+        for cycle in cycles:
+            index = self.pairs if len(cycle) == 3 else self.triples
+            for i, arc in enumerate(cycle):
+                index.setdefault(arc, []).append(cycle[i + 1 :] + cycle[:i])
 
     def update(self, base: str, quote: str, sell: float, buy: float) -> tuple[float, Arc] | None:
         """Set the rates of a market; the best cycle through it above 1."""
@@ -32,8 +33,13 @@ class PythonIndex:
         found = None
         for arc, rate in (((base, quote), sell), ((quote, base), buy)):
             rates[arc] = rate
-            for b, c in self.others.get(arc, ()):
+            for b, c in self.pairs.get(arc, ()):
                 ratio = rate * rates[b] * rates[c]
+                if ratio > best:
+                    best = ratio
+                    found = (ratio, b)
+            for b, c, d in self.triples.get(arc, ()):
+                ratio = rate * rates[b] * rates[c] * rates[d]
                 if ratio > best:
                     best = ratio
                     found = (ratio, b)

@@ -23,25 +23,32 @@ def _update(rates, starts, others, market, sell, buy):
 
 
 class NumbaIndex:
-    """Cycles of one length under each of their arcs, in flat arrays; float rates.
+    """Cycles under each of their arcs, in flat arrays; float rates.
 
     Parameters
     ----------
-    cycles : array of int, shape (count, length)
+    cycles : list of array of int, each of shape (count, length)
         Arc numbers: 2 * market sells, 2 * market + 1 buys.
     rates : array of float
         Of every arc, fees included.
     """
 
-    def __init__(self, cycles: np.ndarray, rates: np.ndarray) -> None:
-        count, length = cycles.shape
-        arcs = cycles.ravel()
+    def __init__(self, cycles: list[np.ndarray], rates: np.ndarray) -> None:
+        # Shorter cycles are filled up with an arc beyond the last, whose rate is 1.
+        nowhere, length = len(rates), max(some.shape[1] for some in cycles)
+        filled = np.concatenate(
+            [
+                np.pad(some, ((0, 0), (0, length - some.shape[1])), constant_values=nowhere)
+                for some in cycles
+            ]
+        )
+        arcs = filled.ravel()
         columns = np.array([[j for j in range(length) if j != i] for i in range(length)])
-        others = cycles[:, columns].reshape(count * length, length - 1)
+        others = filled[:, columns].reshape(len(arcs), length - 1)
         order = np.argsort(arcs, kind="stable")
         self._others = np.ascontiguousarray(others[order].astype(np.int32))
-        self._starts = np.searchsorted(arcs[order], np.arange(len(rates) + 1)).astype(np.int32)
-        self._rates = rates.astype(np.float64)
+        self._starts = np.searchsorted(arcs[order], np.arange(nowhere + 1)).astype(np.int32)
+        self._rates = np.append(rates.astype(np.float64), 1.0)
         self.update(0, *self._rates[:2])  # compiles
 
     def update(self, market: int, sell: float, buy: float) -> tuple[int, float]:
