@@ -138,8 +138,9 @@ def behind(comparison: Comparison, medians: dict[str, float]) -> list[str]:
             goal for goal, is_reached in verdicts(comparison, medians, name) if not is_reached
         ]
         is_limit = comparison.goals.get(name, 1) < 1
+        measured = f"{amount(ns)} ns" if name in comparison.limits_ns else f"{ratio:.2f}"
         if missed:
-            lines.append(f"* {comparison.title}, {name}: {ratio:.2f}, goal {', '.join(missed)}")
+            lines.append(f"* {comparison.title}, {name}: {measured}, goal {', '.join(missed)}")
         elif ratio < 1 and not is_limit and not name.startswith("nkfast"):
             lines.append(f"* {comparison.title}, {name}: {ratio:.2f}")
     return lines

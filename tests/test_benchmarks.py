@@ -84,7 +84,7 @@ def test_goal_is_reached_or_missed() -> None:
         (
             {"limits_ns": {"nkfast": 99}},
             {"nkfast": 100.0, "peer": 400.0},
-            ["* work, nkfast: 1.00, goal max 99 ns"],
+            ["* work, nkfast: 100 ns, goal max 99 ns"],
         ),
     ],
 )
