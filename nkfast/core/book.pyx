@@ -15,7 +15,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from decimal import Context, Decimal, InvalidOperation
 from typing import Literal
 
-from nkfast.core.fixed cimport NK_E_FULL, NK_OK
+from nkfast.core.fixed cimport NK_E_FULL, NK_OK, integer_of
 from nkfast.core.market cimport Market, side_sign
 
 from nkfast.errors import BookFullError, BookGapError, BookStaleError, NumberOverflowError
@@ -130,8 +130,8 @@ cdef class OrderBook:
     None occurs in the recordings this was checked against. Do not quote on a crossed book.
     """
 
-    def __cinit__(self, Market market not None, int64_t capacity=65_536):
-        if not 1 <= capacity <= NK_BOOK_LEVEL_LIMIT_MAX:
+    def __cinit__(self, Market market not None, capacity=65_536):
+        if not 1 <= integer_of(capacity) <= NK_BOOK_LEVEL_LIMIT_MAX:
             raise ValueError(
                 f"capacity must be 1 to {NK_BOOK_LEVEL_LIMIT_MAX} levels, was {capacity}"
             )
@@ -308,7 +308,7 @@ cdef class OrderBook:
         """Forget all levels and the sequence; the book is empty."""
         nk_book_clear(&self.book)
 
-    def depth(self, Py_ssize_t n):
+    def depth(self, n):
         """Return the best levels of both sides.
 
         Parameters
@@ -321,16 +321,17 @@ cdef class OrderBook:
         bids, asks : numpy.ndarray
             int64, shape (<= n, 2): ticks and lots, best first. Copies; they do not follow the book.
         """
-        if n < 0:
+        if integer_of(n) < 0:
             raise ValueError(f"n must be at least 0 levels, was {n}")
         return depth_of(&self.book.bids, n), depth_of(&self.book.asks, n)
 
-    def lots_at(self, side not None, int64_t ticks):
+    def lots_at(self, side not None, ticks):
         """Return the lots resting at a price: bids for ``"buy"``, asks for ``"sell"``; else 0."""
         cdef const nk_side *levels = &self.book.bids if side_sign(side) > 0 else &self.book.asks
-        return nk_side_size_at(levels, ticks) if ticks > 0 else 0
+        cdef int64_t price_ticks = integer_of(ticks)
+        return nk_side_size_at(levels, price_ticks) if price_ticks > 0 else 0
 
-    def cost_to_fill(self, side not None, int64_t lots):
+    def cost_to_fill(self, side not None, lots):
         """Walk the side that an order would take from.
 
         Parameters
@@ -351,7 +352,7 @@ cdef class OrderBook:
             Price of the last level touched; 0 when none was.
         """
         cdef nk_walk walk
-        if lots < 0:
+        if integer_of(lots) < 0:
             raise ValueError(f"lots must be at least 0, was {lots}")
         walk = nk_side_take(self.opposite(side), lots)
         cost = (<object>walk.cost.high << 64) | walk.cost.low

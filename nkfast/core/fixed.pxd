@@ -1,5 +1,7 @@
 """The kernel of decimal numbers, and the way from its statuses to the errors of nkfast.errors."""
 
+from cpython.long cimport PyLong_CheckExact
+from cpython.number cimport PyNumber_Index
 from libc.stdint cimport int64_t
 
 
@@ -56,5 +58,11 @@ cdef str format_count(int64_t value, int decimals)
 # "floor", "ceil" or "half_even" as the kernel's constant; ValueError for anything else.
 cdef nk_rounding rounding_named(object name) except *
 
-# ValueError unless 0 <= decimals <= NK_FIXED_DECIMALS_MAX.
-cdef int check_decimals(int decimals) except -1
+# ValueError unless an integer 0 .. NK_FIXED_DECIMALS_MAX, which it returns.
+cdef int decimals_of(object decimals) except -1
+
+
+# An int (or what stands for one, as in an index) within 64 bits. A typed argument, or a plain
+# conversion to a C integer, would cut 1.5 down to 1 without a word.
+cdef inline int64_t integer_of(object value) except? -1:
+    return value if PyLong_CheckExact(value) else PyNumber_Index(value)

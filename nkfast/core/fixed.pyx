@@ -100,13 +100,13 @@ cdef nk_rounding rounding_named(object name) except *:
     raise ValueError(f"rounding must be 'floor', 'ceil' or 'half_even', was {name!r}")
 
 
-cdef int check_decimals(int decimals) except -1:
-    if not 0 <= decimals <= NK_FIXED_DECIMALS_MAX:
+cdef int decimals_of(object decimals) except -1:
+    if not 0 <= integer_of(decimals) <= NK_FIXED_DECIMALS_MAX:
         raise ValueError(f"decimals must be 0..{NK_FIXED_DECIMALS_MAX}, was {decimals}")
-    return 0
+    return decimals
 
 
-def parse(text, int decimals):
+def parse(text, decimals):
     """Return a decimal text as the count of ``10**-decimals``.
 
     Accepted are an optional ``-``, digits and at most one point, with a digit on at least one
@@ -149,11 +149,10 @@ def parse(text, int decimals):
     >>> parse("0.00012300", 8)
     12300
     """
-    check_decimals(decimals)
-    return parse_text(text, decimals)
+    return parse_text(text, decimals_of(decimals))
 
 
-def format(int64_t value, int decimals):
+def format(value, decimals):
     """Return a count of ``10**-decimals`` as text with exactly so many decimals.
 
     The digits are plain, as the venue wants them: ``0.00000233``, never ``2.33E-6``. `parse` is
@@ -183,11 +182,10 @@ def format(int64_t value, int decimals):
     >>> format(12300, 8)
     '0.00012300'
     """
-    check_decimals(decimals)
-    return format_count(value, decimals)
+    return format_count(integer_of(value), decimals_of(decimals))
 
 
-def multiply(int64_t a, int64_t b, int shift, rounding):
+def multiply(a, b, shift, rounding):
     """Return ``a * b / 10**shift``, rounded once from the exact 128-bit product.
 
     Parameters
@@ -217,14 +215,16 @@ def multiply(int64_t a, int64_t b, int shift, rounding):
     2469
     """
     cdef int64_t result = 0
-    if not 0 <= shift <= NK_FIXED_SHIFT_MAX:
+    cdef int64_t left = integer_of(a)
+    cdef int64_t right = integer_of(b)
+    if not 0 <= integer_of(shift) <= NK_FIXED_SHIFT_MAX:
         raise ValueError(f"shift must be 0..{NK_FIXED_SHIFT_MAX}, was {shift}")
-    if nk_fixed_multiply(a, b, shift, rounding_named(rounding), &result) != NK_OK:
+    if nk_fixed_multiply(left, right, shift, rounding_named(rounding), &result) != NK_OK:
         raise_number(NK_E_OVERFLOW, f"{a} * {b} / 10**{shift}", 0)
     return result
 
 
-def rescale(int64_t value, int decimals, int new_decimals, rounding):
+def rescale(value, decimals, new_decimals, rounding):
     """Return a count of ``10**-decimals`` as a count of ``10**-new_decimals``.
 
     Parameters
@@ -254,10 +254,9 @@ def rescale(int64_t value, int decimals, int new_decimals, rounding):
     123
     """
     cdef int64_t result = 0
-    check_decimals(decimals)
-    check_decimals(new_decimals)
-    if nk_fixed_rescale(
-        value, decimals, new_decimals, rounding_named(rounding), &result
-    ) != NK_OK:
+    cdef int64_t count = integer_of(value)
+    cdef int places = decimals_of(decimals)
+    cdef int new_places = decimals_of(new_decimals)
+    if nk_fixed_rescale(count, places, new_places, rounding_named(rounding), &result) != NK_OK:
         raise_number(NK_E_OVERFLOW, format_count(value, decimals), new_decimals)
     return result

@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from nkfast.core.book cimport NK_BOOK_LEVEL_LIMIT_MAX, OrderBook, cbool
-from nkfast.core.fixed cimport NK_E_EXISTS, NK_OK
+from nkfast.core.fixed cimport NK_E_EXISTS, NK_OK, integer_of
 from nkfast.core.market cimport Market
 
 
@@ -139,10 +139,10 @@ cdef class FrameDecoder:
         self,
         markets not None,
         *,
-        int64_t reorder_limit=50,
-        int64_t reorder_window_ns=2_000_000_000,
-        int64_t capacity=65_536,
-        int64_t max_frame_bytes=16_777_216,
+        reorder_limit=50,
+        reorder_window_ns=2_000_000_000,
+        capacity=65_536,
+        max_frame_bytes=16_777_216,
     ):
         cdef nk_channel_rules rules
         cdef OrderBook book
@@ -211,7 +211,7 @@ cdef class FrameDecoder:
         """Return the index of a market in `markets`; KeyError when it is not followed."""
         return self.indices[symbol]
 
-    def feed(self, buffer not None, int64_t now_ns=0):
+    def feed(self, buffer not None, now_ns=0):
         """Read one complete frame and act on it.
 
         Parameters
@@ -227,11 +227,12 @@ cdef class FrameDecoder:
             What the frame was and did. No content, however malformed, raises.
         """
         cdef Py_buffer view
+        cdef int64_t time_ns = integer_of(now_ns)
         if PyBytes_CheckExact(buffer):
-            return self.feed_raw(PyBytes_AS_STRING(buffer), PyBytes_GET_SIZE(buffer), now_ns)
+            return self.feed_raw(PyBytes_AS_STRING(buffer), PyBytes_GET_SIZE(buffer), time_ns)
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
         try:
-            return self.feed_raw(<const char *>view.buf, <size_t>view.len, now_ns)
+            return self.feed_raw(<const char *>view.buf, <size_t>view.len, time_ns)
         finally:
             PyBuffer_Release(&view)
 
@@ -308,7 +309,7 @@ cdef class FrameDecoder:
         self.events[slot] = made
         return made
 
-    def expire(self, int64_t now_ns):
+    def expire(self, now_ns):
         """Declare the gaps that no frame declares: updates that have waited too long.
 
         Parameters
@@ -322,10 +323,11 @@ cdef class FrameDecoder:
             Indices of the markets whose book became stale now.
         """
         cdef int32_t index
+        cdef int64_t time_ns = integer_of(now_ns)
         return [
             index
             for index in range(<int32_t>len(self.books))
-            if nk_channel_expire(&self.channels[index], now_ns)
+            if nk_channel_expire(&self.channels[index], time_ns)
         ]
 
     def mark_stale(self):
@@ -386,7 +388,7 @@ cdef class FrameDecoder:
         raise TypeError("a FrameDecoder cannot be pickled: its books belong to one stream")
 
 
-cdef int check_range(str name, int64_t value, int64_t low, int64_t high) except -1:
-    if not low <= value <= high:
+cdef int check_range(str name, object value, int64_t low, int64_t high) except -1:
+    if not low <= integer_of(value) <= high:
         raise ValueError(f"{name} must be {low} to {high}, was {value}")
     return 0

@@ -29,6 +29,7 @@ from nkfast.core.fixed cimport (
     NK_E_TOO_MANY_DIGITS,
     NK_FIXED_DECIMALS_MAX,
     format_count,
+    integer_of,
     parse_text,
     raise_number,
 )
@@ -195,8 +196,8 @@ cdef class Market:
     def __cinit__(
         self,
         str symbol not None,
-        int price_decimals=8,
-        int quantity_decimals=8,
+        price_decimals=8,
+        quantity_decimals=8,
         *,
         str market_id not None="",
         min_quantity=0,
@@ -214,11 +215,11 @@ cdef class Market:
         base, _, quote = symbol.partition("/")
         if not base or not quote or "/" in quote:
             raise ValueError(f"symbol must read BASE/QUOTE, was {symbol!r}")
-        if not 0 <= price_decimals <= NK_FIXED_DECIMALS_MAX:
+        if not 0 <= integer_of(price_decimals) <= NK_FIXED_DECIMALS_MAX:
             raise ValueError(
                 f"price_decimals must be 0..{NK_FIXED_DECIMALS_MAX}, was {price_decimals}"
             )
-        if not 0 <= quantity_decimals <= NK_FIXED_DECIMALS_MAX:
+        if not 0 <= integer_of(quantity_decimals) <= NK_FIXED_DECIMALS_MAX:
             raise ValueError(
                 f"quantity_decimals must be 0..{NK_FIXED_DECIMALS_MAX}, was {quantity_decimals}"
             )
@@ -344,17 +345,17 @@ cdef class Market:
         """
         return self.ticks_of(price)
 
-    def ticks_to_price(self, int64_t ticks):
+    def ticks_to_price(self, ticks):
         """Return a count of ticks as a price with the market's decimals."""
-        return self.price_of(ticks)
+        return self.price_of(integer_of(ticks))
 
     def quantity_to_lots(self, quantity):
         """Return a quantity as a count of lots, exactly; parameters and errors as for prices."""
         return self.lots_of(quantity)
 
-    def lots_to_quantity(self, int64_t lots):
+    def lots_to_quantity(self, lots):
         """Return a count of lots as a quantity with the market's decimals."""
-        return self.quantity_of(lots)
+        return self.quantity_of(integer_of(lots))
 
     def round_price(self, price, rounding):
         """Return the price on the market's grid next to `price`.
@@ -381,11 +382,13 @@ cdef class Market:
         """Return the quantity on the market's grid next to `quantity`; as `round_price`."""
         return round_to(quantity, self.lot_size, self.quantity_decimals, rounding)
 
-    def notional(self, int64_t ticks, int64_t lots):
+    def notional(self, ticks, lots):
         """Return price times quantity in quote, exactly, with the decimals of both."""
-        return multiply_exactly(<object>ticks * <object>lots, self.notional_unit)
+        return multiply_exactly(
+            <object>integer_of(ticks) * <object>integer_of(lots), self.notional_unit
+        )
 
-    def fee(self, int64_t ticks, int64_t lots, rate):
+    def fee(self, ticks, lots, rate):
         """Return the fee on a fill in quote, exactly: ``notional * rate``, unrounded.
 
         Parameters

@@ -7,7 +7,6 @@ from collections import namedtuple
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.number cimport PyNumber_Index
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 
@@ -19,6 +18,7 @@ from nkfast.core.fixed cimport (
     NK_E_NOT_FOUND,
     NK_E_OVERFLOW,
     NK_OK,
+    integer_of,
     nk_status,
 )
 from nkfast.core.market cimport Market, side_sign
@@ -40,13 +40,8 @@ cdef object _new_tuple = tuple.__new__
 cdef int _FILLS_MIN = 64
 
 
-# Converting a Python object straight to a C integer would cut 1.5 down to 1 without a word.
-cdef int64_t _integer(object value) except? -1:
-    return PyNumber_Index(value)
-
-
 cdef int64_t _positive(object value, str name) except -1:
-    cdef int64_t number = _integer(value)
+    cdef int64_t number = integer_of(value)
     if number <= 0:
         raise ValueError(f"{name} must be at least 1, was {number}")
     return number
@@ -103,7 +98,7 @@ cdef class MatchingEngine:
         return self.book.order_count
 
     def __contains__(self, order_id):
-        return nk_match_find(&self.book, _integer(order_id)) != NK_MATCH_NONE
+        return nk_match_find(&self.book, integer_of(order_id)) != NK_MATCH_NONE
 
     def submit(
         self, order_id, str side not None, lots, ticks=None, owner=0
@@ -139,11 +134,11 @@ cdef class MatchingEngine:
         cdef const nk_match_fill *fill
         cdef uint64_t stamp
         cdef int32_t i
-        taker.id = _integer(order_id)
+        taker.id = integer_of(order_id)
         taker.sign = side_sign(side)
         taker.lots = _positive(lots, "lots")
         taker.price_ticks = 0 if ticks is None else _positive(ticks, "ticks")
-        taker.owner = _integer(owner)
+        taker.owner = integer_of(owner)
         while True:
             self.make_plan(&taker)
             stamp = self.stamp
@@ -172,7 +167,7 @@ cdef class MatchingEngine:
     def cancel(self, order_id):
         """Take a resting order out; returns its remaining lots, KeyError when it does not rest."""
         cdef int64_t lots
-        if nk_match_cancel(&self.book, _integer(order_id), &lots) != NK_OK:
+        if nk_match_cancel(&self.book, integer_of(order_id), &lots) != NK_OK:
             raise KeyError(order_id)
         self.stamp += 1
         return lots
@@ -194,7 +189,7 @@ cdef class MatchingEngine:
         """
         cdef int64_t remaining = 0
         cdef nk_status status = nk_match_reduce(
-            &self.book, _integer(order_id), _integer(lots), &remaining
+            &self.book, integer_of(order_id), integer_of(lots), &remaining
         )
         if status == NK_E_NOT_FOUND:
             raise KeyError(order_id)
@@ -219,7 +214,7 @@ cdef class MatchingEngine:
 
     def remaining(self, order_id):
         """Lots of an order that still rest; 0 when it does not."""
-        cdef int32_t slot = nk_match_find(&self.book, _integer(order_id))
+        cdef int32_t slot = nk_match_find(&self.book, integer_of(order_id))
         return 0 if slot == NK_MATCH_NONE else self.book.orders[slot].lots
 
     def lots_ahead(self, order_id):
@@ -262,7 +257,7 @@ cdef class MatchingEngine:
         bids, asks : numpy.ndarray
             int64, shape (at most n, 2): ticks, lots; best first. Copies.
         """
-        cdef int64_t limit = _integer(n)
+        cdef int64_t limit = integer_of(n)
         if limit < 0:
             raise ValueError(f"n must not be negative, was {limit}")
         return self.levels(NK_MATCH_BUY, limit), self.levels(NK_MATCH_SELL, limit)
@@ -314,7 +309,7 @@ cdef class MatchingEngine:
         return 0
 
     cdef int32_t find(self, object order_id) except -1:
-        cdef int32_t slot = nk_match_find(&self.book, _integer(order_id))
+        cdef int32_t slot = nk_match_find(&self.book, integer_of(order_id))
         if slot == NK_MATCH_NONE:
             raise KeyError(order_id)
         return slot

@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy
 
 from os import urandom
 
-from nkfast.core.fixed cimport nk_fixed_format
+from nkfast.core.fixed cimport integer_of, nk_fixed_format
 
 __all__ = ["NonceSource", "Signer", "backend"]
 
@@ -103,10 +103,10 @@ cdef class NonceSource:
         `multiplier` is out of range or `last` is negative.
     """
 
-    def __cinit__(self, int64_t multiplier=10_000, int64_t last=0):
-        if not 1 <= multiplier <= NS_PER_SECOND:
+    def __cinit__(self, multiplier=10_000, last=0):
+        if not 1 <= integer_of(multiplier) <= NS_PER_SECOND:
             raise ValueError(f"multiplier must be 1..{NS_PER_SECOND}, was {multiplier}")
-        if last < 0:
+        if integer_of(last) < 0:
             raise ValueError(f"last must not be negative, was {last}")
         self.multiplier = multiplier
         self.last = last
@@ -240,7 +240,7 @@ cdef class Signer:
         cdef size_t key_size = PyUnicode_GET_LENGTH(self.api_key)
         cdef size_t body_size = PyBytes_GET_SIZE(body)
         cdef size_t nonce_size, size
-        cdef int64_t number = self.nonces.take() if nonce is None else nonce
+        cdef int64_t number = self.nonces.take() if nonce is None else integer_of(nonce)
         cdef str nonce_text, signature
         if number <= 0:
             raise ValueError(f"nonce must be positive, was {number}")
