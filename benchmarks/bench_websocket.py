@@ -38,6 +38,8 @@ TIMEOUT_SECONDS = 30.0
 #: Sequences have as many digits from the first to the last, so that C can write them in place.
 FIRST_SEQUENCE = 10**11
 DIGITS = 12
+#: First bytes of whole frames.
+TEXT, PING, PONG = 0x81, 0x89, 0x8A
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -104,13 +106,19 @@ class Connection:
         self.socket.sendall(frame(json.dumps(snapshot)))
 
     def read_frame(self) -> bytes:
-        """Return the payload of the client's next frame."""
-        _, second = self._read(2)
-        length = second & 127
-        if length == 126:
-            length = int.from_bytes(self._read(2))
-        mask, payload = self._read(4), self._read(length)
-        return bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        """Return the payload of the client's next text, answering the pings it sends between."""
+        while True:
+            first, second = self._read(2)
+            length = second & 127
+            if length == 126:
+                length = int.from_bytes(self._read(2))
+            mask, payload = self._read(4), self._read(length)
+            payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+            if first == TEXT:
+                return payload
+            if first != PING:
+                raise ConnectionError(f"the client sent a frame that begins with {first:#x}")
+            self.socket.sendall(bytes([PONG, length]) + payload)
 
     def _read(self, count: int) -> bytes:
         data = b""

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FRAME_BYTES_MAX = 4096 };
+enum { FRAME_BYTES_MAX = 4096, PING_BYTES_MAX = 125 };
 
 int nk_tick_round_trips(
     int fd,
@@ -49,7 +49,7 @@ read_all(int fd, unsigned char *to, int count)
 
 /* Read one masked frame, unmask its payload; returns its length, or -1. */
 static int
-read_frame(int fd, unsigned char *payload)
+read_frame(int fd, unsigned char *first_byte, unsigned char *payload)
 {
     unsigned char head[8];
     if (read_all(fd, head, 2) < 0) {
@@ -70,7 +70,29 @@ read_frame(int fd, unsigned char *payload)
         payload[i] ^= mask[i % 4];
     }
     payload[length] = 0;
+    *first_byte = head[0];
     return length;
+}
+
+/* Read the next text, answering the pings that a client sends between. */
+static int
+read_text(int fd, unsigned char *payload)
+{
+    unsigned char first_byte;
+    for (;;) {
+        int length = read_frame(fd, &first_byte, payload);
+        if (length < 0 || first_byte == 0x81) {
+            return length;
+        }
+        if (first_byte != 0x89 || length > PING_BYTES_MAX) {
+            return -1;
+        }
+        unsigned char pong[2 + PING_BYTES_MAX] = {0x8A, (unsigned char)length};
+        memcpy(pong + 2, payload, (size_t)length);
+        if (send(fd, pong, (size_t)length + 2, MSG_NOSIGNAL) != length + 2) {
+            return -1;
+        }
+    }
 }
 
 int
@@ -96,7 +118,7 @@ nk_tick_round_trips(
         if (send(fd, tick, (size_t)tick_bytes, MSG_NOSIGNAL) != tick_bytes) {
             return -1;
         }
-        int length = read_frame(fd, order);
+        int length = read_text(fd, order);
         elapsed_ns[i] = now_ns() - start;
         if (length < 0) {
             return -1;
