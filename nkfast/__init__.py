@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from nkfast.client.async_rest import AsyncRestClient
+    from nkfast.client.rest import RestClient
     from nkfast.client.websocket import Subscription, WebSocketClient
     from nkfast.errors import NkfastError
     from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
@@ -41,6 +42,7 @@ _HOMES = {
     "OrderResponse": "nkfast.wire.models",
     "OrderStatus": "nkfast.wire.models",
     "Quote": "nkfast.trading.strategy",
+    "RestClient": "nkfast.client.rest",
     "Strategy": "nkfast.trading.strategy",
     "Subscription": "nkfast.client.websocket",
     "Trade": "nkfast.wire.models",
@@ -63,6 +65,7 @@ __all__ = [
     "OrderResponse",
     "OrderStatus",
     "Quote",
+    "RestClient",
     "Strategy",
     "Subscription",
     "Trade",

@@ -1,6 +1,6 @@
 """At most so many requests a second, by class, so that cancels never wait behind others."""
 
-import asyncio
+import threading
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,7 +28,10 @@ DEFAULT_RATES: dict[RateClass, Rate] = {
 
 
 class Throttle:
-    """One token bucket for each class of request; waiters go in the order they came.
+    """One token bucket for each class of request; requests go in the order they reserve.
+
+    It neither waits nor reads a clock: it says when a request may go, and whoever sends it waits
+    until then. Safe across threads.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class Throttle:
 
     Notes
     -----
-    Time is the running event loop's own, so that a pretended loop pretends here as well.
+    Times are monotonic seconds from any start, the same for all clients that share a throttle.
     """
 
     def __init__(self, rates: Mapping[RateClass, Rate] | None = None) -> None:
@@ -48,27 +51,27 @@ class Throttle:
         # The bucket as one number: the time at which it would be full again.
         self._full_at: dict[RateClass, float] = {}
         self._paused_until: dict[RateClass, float] = {}
+        self._lock = threading.Lock()
 
-    async def acquire(self, rate_class: RateClass) -> None:
-        """Wait until a request of this class may go."""
-        loop = asyncio.get_running_loop()
+    def reserve(self, rate_class: RateClass, now: float) -> float:
+        """Take a place for one request and return the time from which it may go.
+
+        Whoever comes next is behind. `paused_until` may move the time further.
+        """
         rate = self._rates.get(rate_class)
-        if rate is not None:
-            interval = 1.0 / rate.per_second
-            full_at = max(self._full_at.get(rate_class, 0.0), loop.time()) + interval
-            # Reserved at once: whoever comes next waits behind.
+        if rate is None:
+            return now
+        interval = 1.0 / rate.per_second
+        with self._lock:
+            full_at = max(self._full_at.get(rate_class, now), now) + interval
             self._full_at[rate_class] = full_at
-            await _sleep_until(full_at - rate.burst * interval)
-        while self._paused_until.get(rate_class, 0.0) > loop.time():
-            await _sleep_until(self._paused_until[rate_class])
+        return full_at - rate.burst * interval
 
-    def pause(self, rate_class: RateClass, seconds: float) -> None:
-        """Let no request of this class go for a while, because the venue asked for it."""
-        until = asyncio.get_running_loop().time() + seconds
-        self._paused_until[rate_class] = max(self._paused_until.get(rate_class, 0.0), until)
+    def paused_until(self, rate_class: RateClass) -> float:
+        """Return the time before which no request of this class may go."""
+        return self._paused_until.get(rate_class, float("-inf"))
 
-
-async def _sleep_until(deadline: float) -> None:
-    delay = deadline - asyncio.get_running_loop().time()
-    if delay > 0:
-        await asyncio.sleep(delay)
+    def pause(self, rate_class: RateClass, until: float) -> None:
+        """Let no request of this class go before a time, because the venue asked for it."""
+        with self._lock:
+            self._paused_until[rate_class] = max(self.paused_until(rate_class), until)

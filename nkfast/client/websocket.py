@@ -24,6 +24,7 @@ from python_socks import ProxyError
 from nkfast.client.assembly import MESSAGE_BYTES_MAX, Tap
 from nkfast.client.busy_poll import BusyPoll
 from nkfast.client.listener import Listener
+from nkfast.client.roads import USER_AGENT, refuse_unverified
 from nkfast.client.staleness import CHECKS_PER_LIMIT, StalenessClock
 from nkfast.client.streams import QUEUE_MAX, Lane, Stream
 from nkfast.core.book import OrderBook
@@ -63,7 +64,6 @@ from nkfast.wire.symbols import TradingPair
 __all__ = ["STALE_SECONDS", "WEBSOCKET_URL", "Subscription", "WebSocketClient"]
 
 WEBSOCKET_URL = "wss://ws.nonkyc.io"
-USER_AGENT = "nkfast (trading client)"
 
 #: Pauses before connecting again are random up to these bounds, doubling with every failure.
 BACKOFF_SECONDS_FIRST = 0.5
@@ -145,6 +145,9 @@ class WebSocketClient:
     url : str
     credentials : ApiCredentials or None
         Given, the client logs in on every connection. The secret is not kept.
+    basic_login : bool
+        True logs in with ``algo BASIC``. **The secret itself is then on the wire with every login**
+        and kept in memory. It is for a venue, or something before it, that takes nothing else.
     decoder : FrameDecoder or None
         Takes the order books of its markets without a Python object in between; its books become
         stale when the connection is lost. None leaves all market data to the handlers.
@@ -206,6 +209,7 @@ class WebSocketClient:
         url: str = WEBSOCKET_URL,
         credentials: ApiCredentials | None = None,
         *,
+        basic_login: bool = False,
         decoder: FrameDecoder | None = None,
         allow_changes: bool = False,
         on_book: Callable[[int, int], object] | None = None,
@@ -231,7 +235,7 @@ class WebSocketClient:
         if not 0 < pong_timeout_seconds <= ping_interval_seconds:
             raise ConfigError("pong_timeout_seconds must be positive and within the ping interval")
         if ssl_context is not None:
-            _refuse_unverified(ssl_context)
+            refuse_unverified(ssl_context)
         if proxy is not None and not proxy.startswith(_PROXY_SCHEMES):
             raise ConfigError(f"proxy must begin with one of {', '.join(_PROXY_SCHEMES)}")
         for channel, seconds in stale_after_seconds.items():
@@ -243,8 +247,10 @@ class WebSocketClient:
                 f"positive, were {malformed_max}, {malformed_window_seconds} and "
                 f"{subscriptions_per_second}"
             )
-        signer = credentials and Signer(credentials.api_key, credentials.api_secret)
-        self._session = ClientSession(signer.login if signer else None)
+        login = None
+        if credentials is not None:
+            login = _basic(credentials) if basic_login else _signer(credentials).login
+        self._session = ClientSession(login)
         self._url = url
         self._decoder = decoder
         self._allow_changes = allow_changes
@@ -1212,12 +1218,13 @@ def _log_end(runner: "asyncio.Task[None]") -> None:
         _log.error("the connection has ended for good: %s", error)
 
 
-def _refuse_unverified(context: ssl.SSLContext) -> None:
-    if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
-        raise ConfigError(
-            "ssl_context must verify certificate and host name: for an authority of your own use "
-            "ssl.create_default_context(cafile=...)"
-        )
+def _signer(credentials: ApiCredentials) -> Signer:
+    return Signer(credentials.api_key, credentials.api_secret)
+
+
+def _basic(credentials: ApiCredentials) -> Callable[[], Mapping[str, str]]:
+    params = {"algo": "BASIC", "pKey": credentials.api_key, "sKey": credentials.api_secret}
+    return lambda: params
 
 
 def _spelled(symbol: object) -> str:

@@ -52,7 +52,7 @@ cdef class NonceSource:
     cdef readonly int64_t last  # the newest nonce given out
     cdef int64_t multiplier  # nonces per second
 
-    cdef int64_t take(self) except -1
+    cdef int64_t take(self, int64_t above, int64_t now_ns) except -1
 
 
 cdef class Signer:

@@ -112,23 +112,48 @@ cdef class NonceSource:
         self.last = last
 
     # Between the read and the write of `last` no Python code runs, so the GIL makes it one step.
-    cdef int64_t take(self) except -1:
+    cdef int64_t take(self, int64_t above, int64_t now_ns) except -1:
         cdef timespec now
         cdef int64_t nonce
-        if timespec_get(&now, TIME_UTC) != TIME_UTC:
-            raise OSError("the operating system gives no time")
+        if now_ns < 0:
+            if timespec_get(&now, TIME_UTC) != TIME_UTC:
+                raise OSError("the operating system gives no time")
+        else:
+            now.tv_sec = now_ns // NS_PER_SECOND
+            now.tv_nsec = now_ns % NS_PER_SECOND
         # Below 2^63 for any clock before the year 2262, which nanoseconds in 64 bits end with.
         nonce = now.tv_sec * self.multiplier + now.tv_nsec * self.multiplier // NS_PER_SECOND
-        if nonce <= self.last:
-            if self.last == 0x7FFFFFFFFFFFFFFF:
+        above = max(above, self.last)
+        if nonce <= above:
+            if above == 0x7FFFFFFFFFFFFFFF:
                 raise OverflowError("no nonce is left: the last one was 2**63 - 1")
-            nonce = self.last + 1
+            nonce = above + 1
         self.last = nonce
         return nonce
 
-    def next(self):
-        """Return a nonce larger than all before it."""
-        return self.take()
+    def next(self, above=0, now_ns=None):
+        """Return a nonce larger than all before it.
+
+        Parameters
+        ----------
+        above : int
+            It is larger than this, too.
+        now_ns : int, optional
+            Unix time in nanoseconds, not negative; the machine's clock by default.
+
+        Raises
+        ------
+        ValueError
+            `now_ns` is negative.
+        OverflowError
+            The last nonce was the largest of 64 bits.
+        """
+        cdef int64_t given_ns = -1
+        if now_ns is not None:
+            given_ns = integer_of(now_ns)
+            if given_ns < 0:
+                raise ValueError(f"now_ns must not be negative, was {given_ns}")
+        return self.take(integer_of(above), given_ns)
 
     def __repr__(self):
         return f"NonceSource(multiplier={self.multiplier}, last={self.last})"
@@ -240,8 +265,9 @@ cdef class Signer:
         cdef size_t key_size = PyUnicode_GET_LENGTH(self.api_key)
         cdef size_t body_size = PyBytes_GET_SIZE(body)
         cdef size_t nonce_size, size
-        cdef int64_t number = self.nonces.take() if nonce is None else integer_of(nonce)
+        cdef int64_t number
         cdef str nonce_text, signature
+        number = self.nonces.take(0, -1) if nonce is None else integer_of(nonce)
         if number <= 0:
             raise ValueError(f"nonce must be positive, was {number}")
         nonce_size = nk_fixed_format(number, 0, digits)

@@ -8,6 +8,7 @@ WebSocket: one JSON object per text frame.
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ import orjson
 from nkfast.errors import (
     AuthenticationError,
     BelowMinimumError,
+    ClockError,
     ConfigError,
     InvalidOrderError,
     MarketPausedError,
@@ -172,6 +174,7 @@ def decode_reply(
     changes: bool,
     rate_class: RateClass = "private",
     retry_after: str = "",
+    date: str = "",
 ) -> Any:
     """Return the decoded body of one reply, or raise what it means.
 
@@ -187,18 +190,19 @@ def decode_reply(
         Whether the request may have changed something: then every answer that is not certain
         becomes `OutcomeUnknownError`.
     rate_class : {"public", "private", "orders", "cancels"}
-    retry_after : str
-        The header's value, empty when there was none.
+    retry_after, date : str
+        The values of these headers, empty when there were none.
 
     Raises
     ------
     VenueError
         One of its family; see `venue_error` for the venue's own errors.
     """
+    seconds = parse_retry_after(retry_after, date) if retry_after else 0.0
     try:
         reply = decode_json(body)
     except WireError as error:
-        raise _transport_error(status, str(error), endpoint, changes, retry_after) from None
+        raise _transport_error(status, str(error), endpoint, changes, seconds) from None
     if isinstance(reply, Mapping) and reply.get("error") is not None:
         raise venue_error(
             reply["error"],
@@ -206,22 +210,23 @@ def decode_reply(
             changes=changes,
             rate_class=rate_class,
             status=status,
-            retry_after=retry_after,
+            retry_after_seconds=seconds,
         )
     if not 200 <= status < 300 or not isinstance(reply, Mapping | list):
-        raise _transport_error(status, _excerpt(body), endpoint, changes, retry_after)
+        raise _transport_error(status, _excerpt(body), endpoint, changes, seconds)
     return reply
 
 
 def _transport_error(
-    status: int, detail: str, endpoint: str, changes: bool, retry_after: str
+    status: int, detail: str, endpoint: str, changes: bool, retry_after_seconds: float
 ) -> VenueError:
     message = f"HTTP {status} without an answer of the venue: {detail}"
     if changes:
         return OutcomeUnknownError(message, endpoint=endpoint, sent="maybe")
     if status == 429:
-        seconds = parse_retry_after(retry_after)
-        return RateLimitError(message, code=None, endpoint=endpoint, retry_after_seconds=seconds)
+        return RateLimitError(
+            message, code=None, endpoint=endpoint, retry_after_seconds=retry_after_seconds
+        )
     if status == 401:
         return AuthenticationError(message, endpoint=endpoint)
     if status in (404, 405):
@@ -232,6 +237,7 @@ def _transport_error(
 _PAUSED = re.compile(r"paused|not active|disabled|closed", re.IGNORECASE)
 _MINIMUM = re.compile(r"minimum|too small|below", re.IGNORECASE)
 _NONCE = re.compile(r"bad nonce", re.IGNORECASE)
+_CLOCK = re.compile(r"timestamp|clock|too far|time window|expired", re.IGNORECASE)
 
 
 def venue_error(
@@ -241,7 +247,7 @@ def venue_error(
     changes: bool,
     rate_class: RateClass = "private",
     status: int = 200,
-    retry_after: str = "",
+    retry_after_seconds: float = 0.0,
 ) -> VenueError:
     """Return the exception that an ``error`` object of the venue means.
 
@@ -262,8 +268,9 @@ def venue_error(
     if row is None:
         return _unlisted_error(status, text, code, endpoint)
     if row.error is RateLimitError:
-        seconds = parse_retry_after(retry_after)
-        return RateLimitError(text, code=code, endpoint=endpoint, retry_after_seconds=seconds)
+        return RateLimitError(
+            text, code=code, endpoint=endpoint, retry_after_seconds=retry_after_seconds
+        )
     return _refined(row.error, text)(text, code=code, endpoint=endpoint)
 
 
@@ -286,11 +293,13 @@ def _unlisted_error(status: int, text: str, code: int | None, endpoint: str) -> 
         kind = AuthenticationError
     elif status == 403:
         kind = PermissionDeniedError
-    return kind(text, code=code, endpoint=endpoint)
+    return _refined(kind, text)(text, code=code, endpoint=endpoint)
 
 
 def _refined(kind: type[VenueError], text: str) -> type[VenueError]:
-    # The venue has no codes of its own for these two: only its words tell them apart.
+    # The venue has no codes of its own for these: only its words tell them apart.
+    if kind is AuthenticationError and _CLOCK.search(text):
+        return ClockError
     if kind is InvalidOrderError:
         if _MINIMUM.search(text):
             return BelowMinimumError
@@ -299,15 +308,26 @@ def _refined(kind: type[VenueError], text: str) -> type[VenueError]:
     return kind
 
 
-def parse_retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for, 0 when it gives no number.
+def parse_retry_after(header: str, date: str = "") -> float:
+    """Return the seconds that a Retry-After header asks for, 0..60; 0 when it makes no sense.
 
-    A date is not read: it would need a clock, and the venue has not been seen to send one.
+    Parameters
+    ----------
+    header : str
+        Seconds, or the HTTP date until which to wait.
+    date : str
+        The Date header of the same response, from which a date is counted. The server's own clock
+        is the only one that fits.
     """
     text = header.strip()
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-        return 0.0
-    return min(float(text), RETRY_AFTER_SECONDS_MAX)
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        seconds = float(text)
+    else:
+        try:
+            seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return min(max(seconds, 0.0), RETRY_AFTER_SECONDS_MAX)
 
 
 def read_models(endpoint: Endpoint, reply: Any) -> Any:

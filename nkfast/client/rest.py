@@ -1,0 +1,269 @@
+"""The venue's REST interface without asyncio: the same methods as `AsyncRestClient`.
+
+Connections are urllib3's, kept alive and used again; its retries, redirects and rewriting of URLs
+are not used. May be shared by threads.
+"""
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from nkfast.client import calls
+from nkfast.client.calls import Call
+from nkfast.client.connections import Connections
+from nkfast.client.nonces import KeyNonces
+from nkfast.client.rest_session import (
+    BASE_URL,
+    Answer,
+    Lost,
+    Request,
+    RestSession,
+    Steps,
+    Wait,
+)
+from nkfast.client.roads import USER_AGENT
+from nkfast.client.throttle import Throttle
+from nkfast.client.time_sync import TimeSync
+from nkfast.errors import VenueError, WireError
+from nkfast.wire.models import ApiCredentials
+
+__all__ = ["BASE_URL", "RestClient"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger("nkfast.client.rest")
+
+
+def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate["RestClient", P], T]:
+    def method(self: "RestClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._carry_out(build(*args, **kwargs))
+
+    calls.describe_method(method, build, "RestClient")
+    return method
+
+
+class RestClient:
+    """A client of the venue's REST interface. Use it with ``with``, or `close` it.
+
+    Parameters
+    ----------
+    credentials : ApiCredentials or None
+        Needed for private calls only. The secret is not kept, only the signer made from it.
+    base_url : str
+        Where paths begin, without a slash at the end.
+    allow_changes : bool
+        False refuses every call that changes something with `ModeError`, before anything is sent.
+    allow_withdrawals : bool
+        False refuses to move assets out of the account, even where changes are allowed.
+    basic_auth : bool
+        True authenticates private calls with ``Authorization: Basic``. **The secret itself is then
+        on the wire with each of them** and kept in memory, and nothing tells a repeated request
+        from a new one. It is for a venue, or something before it, that takes nothing else.
+    timeout_seconds : float
+        For one attempt, from connecting to the last byte of the reply.
+    attempts : int
+        How often a read is tried in all. A change is sent once, whatever this says.
+    throttle : Throttle or None
+        None takes one with the default rates.
+    nonces : KeyNonces or None
+        None takes nonces that grow over all clients of the key in this process; give one with a
+        directory to have them grow over processes, too.
+    time_sync : TimeSync or None
+        Given, it is fed in the background from the first call on.
+    ssl_context : ssl.SSLContext or None
+        None takes the system's authorities. Verification cannot be switched off: a context that
+        does not verify certificate and host name is refused.
+    proxy : str or None
+        ``http://`` or ``https://``, with user and password if it needs them.
+    trust_environment : bool
+        Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
+    connections : int
+        So many are kept alive; more are opened if more threads call at once.
+    user_agent : str
+
+    Notes
+    -----
+    Arguments and results of the methods are described in `nkfast.client.calls`. Every `VenueError`
+    says in ``sent`` whether the request reached the venue.
+    """
+
+    def __init__(
+        self,
+        credentials: ApiCredentials | None = None,
+        *,
+        base_url: str = BASE_URL,
+        allow_changes: bool = False,
+        allow_withdrawals: bool = False,
+        basic_auth: bool = False,
+        timeout_seconds: float = 10.0,
+        attempts: int = 4,
+        throttle: Throttle | None = None,
+        nonces: KeyNonces | None = None,
+        time_sync: TimeSync | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_environment: bool = False,
+        connections: int = 20,
+        user_agent: str = USER_AGENT,
+    ) -> None:
+        self._session = RestSession(
+            credentials,
+            base_url=base_url,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            allow_changes=allow_changes,
+            allow_withdrawals=allow_withdrawals,
+            basic_auth=basic_auth,
+            attempts=attempts,
+            throttle=throttle,
+            nonces=nonces,
+            time_sync=time_sync,
+        )
+        self._connections = Connections(
+            base_url,
+            timeout_seconds=timeout_seconds,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            trust_environment=trust_environment,
+            idle_max=connections,
+            user_agent=user_agent,
+        )
+        self._time_lock = threading.Lock()
+        self._time_stop: threading.Event | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every idle connection. The client opens new ones if it is used again."""
+        with self._time_lock:
+            stop, self._time_stop = self._time_stop, None
+        if stop is not None:
+            stop.set()
+        self._connections.retire()
+
+    @property
+    def skew_ms(self) -> float | None:
+        """How far our clock is ahead of the venue's; None while a `TimeSync` does not say."""
+        return self._session.skew_ms
+
+    # Public
+
+    get_time = _method(calls.get_time)
+    get_server_time = _method(calls.get_server_time)
+    get_info = _method(calls.get_info)
+    get_summary = _method(calls.get_summary)
+    get_cmc_assets = _method(calls.get_cmc_assets)
+    get_cmc_tickers = _method(calls.get_cmc_tickers)
+    get_cmc_order_book = _method(calls.get_cmc_order_book)
+    get_cmc_trades = _method(calls.get_cmc_trades)
+    get_assets = _method(calls.get_assets)
+    get_asset = _method(calls.get_asset)
+    get_asset_by_id = _method(calls.get_asset_by_id)
+    get_asset_by_ticker = _method(calls.get_asset_by_ticker)
+    get_markets = _method(calls.get_markets)
+    get_market = _method(calls.get_market)
+    get_market_by_id = _method(calls.get_market_by_id)
+    get_market_by_symbol = _method(calls.get_market_by_symbol)
+    get_order_book = _method(calls.get_order_book)
+    get_order_book_by_symbol = _method(calls.get_order_book_by_symbol)
+    get_order_book_by_market_id = _method(calls.get_order_book_by_market_id)
+    get_ticker_order_book = _method(calls.get_ticker_order_book)
+    get_order_book_snapshot = _method(calls.get_order_book_snapshot)
+    get_orders_snapshot = _method(calls.get_orders_snapshot)
+    get_candles = _method(calls.get_candles)
+    get_trades = _method(calls.get_trades)
+    get_historical_trades = _method(calls.get_historical_trades)
+    get_market_trades = _method(calls.get_market_trades)
+    get_tickers = _method(calls.get_tickers)
+    get_ticker = _method(calls.get_ticker)
+    get_pairs = _method(calls.get_pairs)
+    get_market_summaries = _method(calls.get_market_summaries)
+    get_pools = _method(calls.get_pools)
+    get_pool = _method(calls.get_pool)
+    get_pool_by_id = _method(calls.get_pool_by_id)
+    get_pool_by_symbol = _method(calls.get_pool_by_symbol)
+    get_pool_trades = _method(calls.get_pool_trades)
+    get_historical_pool_trades = _method(calls.get_historical_pool_trades)
+
+    # Private
+
+    get_balances = _method(calls.get_balances)
+    get_deposit_address = _method(calls.get_deposit_address)
+    get_deposits = _method(calls.get_deposits)
+    get_withdrawals = _method(calls.get_withdrawals)
+    get_order = _method(calls.get_order)
+    get_orders = _method(calls.get_orders)
+    get_orders_legacy = _method(calls.get_orders_legacy)
+    get_account_trades = _method(calls.get_account_trades)
+    get_account_trades_legacy = _method(calls.get_account_trades_legacy)
+    get_account_trades_since = _method(calls.get_account_trades_since)
+    get_account_pool_trades = _method(calls.get_account_pool_trades)
+    get_account_pool_trades_since = _method(calls.get_account_pool_trades_since)
+
+    # Changes
+
+    create_order = _method(calls.create_order)
+    cancel_order = _method(calls.cancel_order)
+    cancel_all_orders = _method(calls.cancel_all_orders)
+    create_withdrawal = _method(calls.create_withdrawal)
+
+    # Anything else
+
+    raw = _method(calls.raw)
+
+    # How a call is carried out
+
+    def _carry_out(self, call: Call[T]) -> T:
+        if self._session.time_sync is not None and self._time_stop is None:
+            self._start_time(self._session.time_sync)
+        return self._follow(self._session.steps(call, time.monotonic))
+
+    def _follow(self, steps: Steps[T]) -> T:
+        result: Answer | Lost | None = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            result = None
+            if isinstance(step, Request):
+                result = self._connections.send(step)
+            elif isinstance(step, Wait):
+                time.sleep(step.seconds)
+            else:
+                self._connections.retire()
+
+    def _start_time(self, time_sync: TimeSync) -> None:
+        with self._time_lock:
+            if self._time_stop is not None:
+                return
+            self._time_stop = threading.Event()
+            threading.Thread(
+                target=self._keep_time,
+                args=(time_sync, self._time_stop),
+                name="nkfast time",
+                daemon=True,
+            ).start()
+
+    def _keep_time(self, time_sync: TimeSync, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                self._follow(self._session.measure(time_sync, time.monotonic))
+            except (VenueError, WireError) as error:
+                _log.warning("the venue's time is not known: %s", error)
+            stop.wait(time_sync.pause_seconds)

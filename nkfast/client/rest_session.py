@@ -1,0 +1,259 @@
+"""How a call of the REST interface is carried out: everything about it but the socket.
+
+Modes, signatures, nonces, the throttle, repeats, and what an answer means. `RestSession.steps` is a
+generator that says what to do next, and is told what came of it; both REST clients only do as it
+says. It neither waits nor sends.
+"""
+
+import base64
+import random
+import ssl
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from nkfast.client import calls
+from nkfast.client.calls import Call
+from nkfast.client.nonces import KeyNonces
+from nkfast.client.roads import refuse_unverified
+from nkfast.client.throttle import Throttle
+from nkfast.client.time_sync import TimeSync
+from nkfast.core.signing import Signer
+from nkfast.errors import (
+    ConfigError,
+    ModeError,
+    NonceError,
+    OutcomeUnknownError,
+    RateLimitError,
+    UnreachableError,
+    VenueError,
+    WireError,
+)
+from nkfast.wire import codec
+from nkfast.wire.models import ApiCredentials
+
+__all__ = ["BASE_URL", "Answer", "Lost", "Request", "RestSession", "Retire", "Steps", "Wait"]
+
+BASE_URL = "https://api.nonkyc.io/api/v2"
+#: A reply that is longer is refused; the longest seen is the market list with more than 1 MB.
+BODY_BYTES_MAX = 16 * 1024 * 1024
+#: Waits before the attempts of a read are random up to these bounds, doubling from one to the next.
+BACKOFF_SECONDS_FIRST = 0.25
+BACKOFF_SECONDS_MAX = 5.0
+#: After "Bad Nonce" nothing but cancels is signed for so long (protocol: question 1).
+NONCE_PAUSE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Request(NamedTuple):
+    """Do: send this, once, exactly so, and give back an `Answer` or what was `Lost`."""
+
+    method: str
+    url: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wait(NamedTuple):
+    """Do: let so much time pass."""
+
+    seconds: float
+
+
+class Retire(NamedTuple):
+    """Do: use no connection again that is open now; what is under way on them may end first.
+
+    What comes next on connections that gave an answer not the venue's own, or one to another
+    request, cannot be trusted either.
+    """
+
+
+class Answer(NamedTuple):
+    """A whole HTTP response, and the monotonic times around it."""
+
+    status: int
+    body: bytes
+    retry_after: str
+    date: str
+    sent_ns: int
+    received_ns: int
+
+
+class Lost(NamedTuple):
+    """No whole response came; ``is_connected`` says that something may have been sent."""
+
+    reason: str
+    is_connected: bool
+
+
+Step = Request | Wait | Retire
+Steps = Generator[Step, Answer | Lost | None, T]
+
+
+class RestSession:
+    """What both REST clients know, apart from their sockets; see `RestClient` for the options."""
+
+    def __init__(
+        self,
+        credentials: ApiCredentials | None,
+        *,
+        base_url: str,
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | None,
+        allow_changes: bool,
+        allow_withdrawals: bool,
+        basic_auth: bool,
+        attempts: int,
+        throttle: Throttle | None,
+        nonces: KeyNonces | None,
+        time_sync: TimeSync | None,
+    ) -> None:
+        if attempts < 1:
+            raise ConfigError(f"attempts must be at least 1, was {attempts}")
+        scheme, _, rest = base_url.partition("://")
+        host, slash, path = rest.partition("/")
+        if scheme not in ("http", "https") or not host or base_url.endswith("/"):
+            raise ConfigError(f"base_url must be http(s)://host/path without '/', was {base_url!r}")
+        if ssl_context is not None:
+            refuse_unverified(ssl_context)
+        if proxy is not None and not proxy.startswith(("http://", "https://")):
+            raise ConfigError("proxy must begin with http:// or https://")
+        self._base_url = base_url
+        self._base_path = slash + path
+        self._allow_changes = allow_changes
+        self._allow_withdrawals = allow_withdrawals
+        self._attempts = attempts
+        self._throttle = throttle if throttle is not None else Throttle()
+        self.time_sync = time_sync
+        self._sign: Callable[[str, bytes], dict[str, str]] | None = None
+        if credentials is not None:
+            self._sign = _basic(credentials) if basic_auth else _signing(credentials, nonces)
+
+    @property
+    def skew_ms(self) -> float | None:
+        """How far our clock is ahead of the venue's, None while that is unknown."""
+        return None if self.time_sync is None else self.time_sync.skew_ms
+
+    def steps(self, call: Call[T], now: Callable[[], float]) -> Steps[T]:
+        """Say step by step how to carry out a call; ends with its result.
+
+        Parameters
+        ----------
+        call : Call
+        now : callable
+            Monotonic seconds.
+
+        Raises
+        ------
+        VenueError, WireError, ModeError, ConfigError
+        """
+        reply, _ = yield from self._ask(call, now)
+        try:
+            return call.read(reply)
+        except WireError as error:
+            if not call.changes:
+                raise
+            yield Retire()
+            raise OutcomeUnknownError(str(error), endpoint=call.endpoint, sent="maybe") from error
+
+    def measure(self, time_sync: TimeSync, now: Callable[[], float]) -> Steps[None]:
+        """Say step by step how to compare the venue's clock with ours, once."""
+        call = calls.get_time()
+        reply, answer = yield from self._ask(call, now)
+        time_sync.add(answer.sent_ns, answer.received_ns, call.read(reply).time_ms)
+
+    def _ask(self, call: Call[Any], now: Callable[[], float]) -> Steps[tuple[Any, Answer]]:
+        self._refuse(call)
+        attempts = 1 if call.changes else self._attempts
+        for attempt in range(attempts):
+            ready_at = self._throttle.reserve(call.rate_class, now())
+            # A pause may begin, or grow, while it is waited for.
+            while True:
+                until = max(ready_at, self._throttle.paused_until(call.rate_class))
+                seconds = until - now()
+                if seconds <= 0:
+                    break
+                yield Wait(seconds)
+            answer = yield self._request(call)
+            assert answer is not None
+            try:
+                if isinstance(answer, Lost):
+                    raise _lost(call, answer)
+                return _decode(call, answer), answer
+            except (RateLimitError, UnreachableError) as error:
+                wait = random.uniform(
+                    0.0, min(BACKOFF_SECONDS_FIRST * 2**attempt, BACKOFF_SECONDS_MAX)
+                )
+                if isinstance(error, RateLimitError):
+                    wait = max(wait, error.retry_after_seconds)
+                    self._throttle.pause(call.rate_class, now() + wait)
+                if attempt + 1 == attempts:
+                    raise
+                yield Wait(wait)
+            except NonceError:
+                for rate_class in ("private", "orders"):
+                    self._throttle.pause(rate_class, now() + NONCE_PAUSE_SECONDS)
+                raise
+            except OutcomeUnknownError:
+                if isinstance(answer, Answer):
+                    yield Retire()
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _refuse(self, call: Call[Any]) -> None:
+        if call.changes and not self._allow_changes:
+            raise ModeError(call.endpoint, "monitor")
+        if not self._allow_withdrawals and "createwithdrawal" in unquote(call.target).lower():
+            raise ConfigError(
+                f"{call.endpoint} moves assets out of the account: it is refused unless the client "
+                "was made with allow_withdrawals=True"
+            )
+        if call.is_private and self._sign is None:
+            raise ConfigError(f"{call.endpoint} is private: give the client credentials")
+
+    def _request(self, call: Call[Any]) -> Request:
+        # The very bytes that are signed go to the socket: "/" and "%2F" sign differently.
+        url = self._base_url + call.target
+        headers = self._sign(url, call.body) if call.is_private and self._sign else {}
+        if call.changes:
+            headers["Content-Type"] = "application/json"
+        return Request(call.method, url, self._base_path + call.target, headers, call.body)
+
+
+def _signing(
+    credentials: ApiCredentials, nonces: KeyNonces | None
+) -> Callable[[str, bytes], dict[str, str]]:
+    signer = Signer(credentials.api_key, credentials.api_secret)
+    take = (nonces if nonces is not None else KeyNonces(credentials.api_key)).next
+
+    def sign(url: str, body: bytes) -> dict[str, str]:
+        return signer.headers(url, body, take())
+
+    return sign
+
+
+def _basic(credentials: ApiCredentials) -> Callable[[str, bytes], dict[str, str]]:
+    pair = f"{credentials.api_key}:{credentials.api_secret}".encode()
+    header = "Basic " + base64.b64encode(pair).decode()
+    return lambda _url, _body: {"Authorization": header}
+
+
+def _decode(call: Call[Any], answer: Answer) -> Any:
+    return codec.decode_reply(
+        answer.status,
+        answer.body,
+        endpoint=call.endpoint,
+        changes=call.changes,
+        rate_class=call.rate_class,
+        retry_after=answer.retry_after,
+        date=answer.date,
+    )
+
+
+def _lost(call: Call[Any], lost: Lost) -> VenueError:
+    if not lost.is_connected:
+        return UnreachableError(lost.reason, endpoint=call.endpoint, sent="no")
+    kind = OutcomeUnknownError if call.changes else UnreachableError
+    return kind(lost.reason, endpoint=call.endpoint, sent="maybe")
