@@ -6,11 +6,12 @@ becomes `OutcomeUnknownError`: look the order up, never send it again.
 """
 
 import asyncio
+import contextvars
 import logging
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import aiohttp
@@ -122,6 +123,7 @@ class AsyncRestClient:
             base_url=base_url,
             ssl_context=ssl_context,
             proxy=proxy,
+            user_agent=user_agent,
             allow_changes=allow_changes,
             allow_withdrawals=allow_withdrawals,
             basic_auth=basic_auth,
@@ -271,7 +273,8 @@ class AsyncRestClient:
         return await self._send_now(request)
 
     async def _send_now(self, request: Request) -> Answer | Lost:
-        progress = SimpleNamespace(is_connected=False)
+        progress = _Progress()
+        _progress.set(progress)
         pool = self._open_pool()
         pool.in_flight += 1
         sent_ns = time.perf_counter_ns()
@@ -284,7 +287,6 @@ class AsyncRestClient:
                 headers=request.headers,
                 allow_redirects=False,
                 proxy=self._proxy,
-                trace_request_ctx=progress,
             ) as response:
                 content = await _read_bounded(response)
             return Answer(
@@ -314,11 +316,8 @@ class AsyncRestClient:
 
     def _open_pool(self) -> "_Pool":
         if self._pool is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_create_end.append(_note_connection)
-            trace.on_connection_reuseconn.append(_note_connection)
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl_context or True),
+                connector=_Connector(limit=0, ssl=self._ssl_context or True),
                 timeout=self._timeout,
                 trust_env=self._trust_environment,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -329,7 +328,6 @@ class AsyncRestClient:
                     "Accept": "application/json",
                     "Accept-Encoding": "identity",
                 },
-                trace_configs=[trace],
             )
             # aiohttp would send a GET again on its own when a kept connection turns out to be
             # dead, with the nonce that is already used. It has no public switch for that.
@@ -346,10 +344,28 @@ class _Pool:
         self.in_flight = 0
 
 
-async def _note_connection(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: object
-) -> None:
-    context.trace_request_ctx.is_connected = True
+class _Progress:
+    """How far a request has come."""
+
+    __slots__ = ("is_connected",)
+
+    def __init__(self) -> None:
+        self.is_connected = False
+
+
+_progress: contextvars.ContextVar[_Progress] = contextvars.ContextVar("nkfast.client.progress")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes when a request has its connection: until then nothing of it can have been sent.
+
+    aiohttp's tracing tells it too, and makes every request slower by some microseconds.
+    """
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        connection = await super().connect(*args, **kwargs)
+        _progress.get().is_connected = True
+        return connection
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

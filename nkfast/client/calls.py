@@ -117,7 +117,8 @@ def describe_method(method: Any, build: Callable[..., Call[Any]], owner: str) ->
 
 def _row(name: str, arguments: Mapping[str, object], read: Callable[[Any], T]) -> Call[T]:
     row = ENDPOINTS[name]
-    target, body = codec.build_target(row, arguments), codec.build_body(row, arguments)
+    target = codec.build_target(row, arguments)
+    body = codec.build_body(row, arguments) if row.changes else b""
     return Call(row.method, target, body, row.is_private, row.rate_class, row.path, read)
 
 

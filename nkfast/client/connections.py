@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from nkfast.client import rest_session
 from nkfast.client.rest_session import Answer, Lost, Request
-from nkfast.errors import ConfigError, WireError
+from nkfast.errors import WireError
 from nkfast.wire.response import ResponseReader
 
 __all__ = ["Connections"]
@@ -68,8 +68,6 @@ class Connections:
             f" HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: {user_agent}\r\n"
             "Accept: application/json\r\nAccept-Encoding: identity\r\n"
         )
-        if not self._head.isascii() or self._head.count("\r\n") != 5:
-            raise ConfigError(f"user_agent must be one line of ASCII, was {user_agent!r}")
         if self._sends_url:
             for name, value in self._pool.proxy_headers.items():
                 self._head += f"{name}: {value}\r\n"

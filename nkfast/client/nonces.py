@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,34 +109,36 @@ class _LockedNumber:
         self._open()
 
     def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            # A buffer would hand out what another process has replaced since.
-            self._file = open(os.open(self._path, flags, 0o600), "r+b", buffering=0)
+            self._descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise ConfigError(f"the nonce file {self._path} cannot be used: {error}") from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
         self._mutex = threading.Lock()
         self._process = os.getpid()
 
     def replace(self, choose: Callable[[int], int]) -> int:
         if os.getpid() != self._process:
             # A fork shares the open file, and with it the lock: that would exclude nobody.
+            close_shared = self._close
             self._open()
+            close_shared()
         with self._mutex:
             self._lock()
             try:
-                self._file.seek(0)
-                number = choose(self._parse(self._file.read(_DIGITS + 2) or b""))
-                self._file.seek(0)
-                self._file.write(b"%0*d\n" % (_DIGITS, number))
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                number = choose(self._parse(os.read(self._descriptor, _DIGITS + 2)))
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                os.write(self._descriptor, b"%0*d\n" % (_DIGITS, number))
             finally:
-                _unlock(self._file.fileno())
+                _unlock(self._descriptor)
         return number
 
     def _lock(self) -> None:
         deadline = None
-        while not _try_lock(self._file.fileno()):
+        while not _try_lock(self._descriptor):
             now = time.monotonic()
             deadline = now + LOCK_SECONDS_MAX if deadline is None else deadline
             if now > deadline:

@@ -116,6 +116,7 @@ class RestClient:
             base_url=base_url,
             ssl_context=ssl_context,
             proxy=proxy,
+            user_agent=user_agent,
             allow_changes=allow_changes,
             allow_withdrawals=allow_withdrawals,
             basic_auth=basic_auth,

@@ -102,6 +102,7 @@ class RestSession:
         base_url: str,
         ssl_context: ssl.SSLContext | None,
         proxy: str | None,
+        user_agent: str,
         allow_changes: bool,
         allow_withdrawals: bool,
         basic_auth: bool,
@@ -120,6 +121,8 @@ class RestSession:
             refuse_unverified(ssl_context)
         if proxy is not None and not proxy.startswith(("http://", "https://")):
             raise ConfigError("proxy must begin with http:// or https://")
+        if not user_agent.isascii() or not user_agent.isprintable():
+            raise ConfigError(f"user_agent must be one line of ASCII, was {user_agent!r}")
         self._base_url = base_url
         self._base_path = slash + path
         self._allow_changes = allow_changes
@@ -207,8 +210,8 @@ class RestSession:
             raise ModeError(call.endpoint, "monitor")
         if not self._allow_withdrawals and "createwithdrawal" in unquote(call.target).lower():
             raise ConfigError(
-                f"{call.endpoint} moves assets out of the account: it is refused unless the client "
-                "was made with allow_withdrawals=True"
+                f"{call.endpoint} moves assets out of the account, which this client was not made "
+                "for: see allow_withdrawals"
             )
         if call.is_private and self._sign is None:
             raise ConfigError(f"{call.endpoint} is private: give the client credentials")

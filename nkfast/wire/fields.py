@@ -5,6 +5,7 @@ between endpoints, so every reader takes the names to try in order. What is pres
 read is a `WireError`, never a default.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -58,6 +59,7 @@ class OrderState(StrEnum):
         return self in _FINAL
 
 
+_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?").fullmatch
 _FINAL = frozenset(
     {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED}
 )
@@ -115,6 +117,9 @@ def require_money(data: Object, *names: str) -> Decimal:
 
 
 def _decimal(value: Any, name: str) -> Decimal:
+    # Nearly all there is; its length bounds its digits on both sides of the point.
+    if type(value) is str and len(value) <= MAX_DIGITS and _PLAIN(value):
+        return Decimal(value)
     # A binary float has already lost digits: the codec never makes one, and a caller's is refused.
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise WireError(f"field {name} should be a decimal number", repr(value)[:200])

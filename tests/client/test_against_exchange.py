@@ -8,6 +8,7 @@ import pytest
 
 from nkfast import errors
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.frame import FrameDecoder
@@ -158,6 +159,40 @@ async def test_wrong_keys_are_refused_on_both_roads():
         client = WebSocketClient(there.ws_url, wrong)
         with pytest.raises(errors.AuthenticationError):
             await client.connect()
+
+
+async def test_basic_credentials_are_taken_on_both_roads():
+    async with exchange() as there:
+        async with AsyncRestClient(ALICE, base_url=there.rest_url, basic_auth=True) as rest:
+            assert {row.asset for row in await rest.get_balances()} >= {"BTC"}
+        async with WebSocketClient(there.ws_url, ALICE, basic_login=True) as client:
+            assert {row.asset for row in await client.get_trading_balance()} >= {"BTC"}
+        wrong = ApiCredentials("alice", "guessed")
+        async with AsyncRestClient(wrong, base_url=there.rest_url, basic_auth=True) as rest:
+            with pytest.raises(errors.AuthenticationError):
+                await rest.get_balances()
+
+
+async def test_the_sync_client_does_the_same():
+    def trade(url):
+        options = {"allow_changes": True, "throttle": Throttle({}), "attempts": 1}
+        with RestClient(ALICE, base_url=url, **options) as rest:
+            assert rest.get_time().time_ms > 1_700_000_000_000
+            assert SYMBOL in {info.symbol for info in rest.get_markets()}
+            accepted = rest.create_order(request("buy", "0.5", "100", "nk-1"))
+            with pytest.raises(errors.DuplicateClientIdError):
+                rest.create_order(request("buy", "0.5", "100", "nk-1"))
+            [found] = rest.get_orders(SYMBOL, status="active")
+            assert found.order_id == accepted.order_id
+            book = rest.get_order_book(SYMBOL)
+            assert (book.bids[0].price, book.bids[0].quantity) == (100, Decimal("0.5"))
+            rest.cancel_order("nk-1")
+            with pytest.raises(errors.OrderNotFoundError):
+                rest.cancel_order("nk-1")
+            assert rest.raw("GET", "/getorder/nk-1", private=True)["status"] == "Cancelled"
+
+    async with exchange() as there:
+        await asyncio.to_thread(trade, there.rest_url)
 
 
 async def test_open_orders_are_told_after_a_reconnect(until):

@@ -238,6 +238,21 @@ def test_nonces_are_unique_across_threads():
     assert len({nonce for numbers in taken for nonce in numbers}) == 160_000
 
 
+def test_nonces_can_follow_another_clock_and_stay_above_another_number():
+    source = NonceSource()
+    now_ns = 1_790_000_000_123_456_789
+    assert source.next(now_ns=now_ns) == 17_900_000_001_234
+    assert source.next(now_ns=now_ns - 10**9) == 17_900_000_001_235
+    assert source.next(20_000_000_000_000, now_ns) == 20_000_000_000_001
+    assert source.next(5, now_ns) == 20_000_000_000_002
+    assert source.last == 20_000_000_000_002
+    with pytest.raises(ValueError, match="now_ns must not be negative, was -1"):
+        source.next(now_ns=-1)
+    with pytest.raises(OverflowError, match="no nonce is left"):
+        source.next(2**63 - 1)
+    assert source.last == 20_000_000_000_002
+
+
 def test_nonces_end_with_an_error_not_a_repeat():
     source = NonceSource(last=2**63 - 2)
     assert source.next() == 2**63 - 1

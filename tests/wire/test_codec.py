@@ -225,6 +225,36 @@ def test_retry_after_is_read_strictly_and_clamped(header, seconds):
     assert error.retry_after_seconds == seconds
 
 
+NOW = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("header", "date", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:07 GMT", NOW, 7.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", NOW, 0.0),
+        ("Thu, 22 Oct 2026 07:28:00 GMT", NOW, 60.0),
+        ("Wednesday, 21-Oct-26 07:28:07 GMT", NOW, 7.0),
+        ("Wed, 21 Oct 2026 07:28:07 GMT", "", 0.0),
+        ("Wed, 21 Oct 2026 07:28:07 GMT", "today", 0.0),
+        ("Wed, 99 Oct 2026 07:28:07 GMT", NOW, 0.0),
+        ("Wed, 21 Oct 2026 07:28:07", NOW, 0.0),
+        ("soon", NOW, 0.0),
+    ],
+)
+def test_retry_after_may_be_a_date_counted_from_that_of_the_response(header, date, seconds):
+    error = outcome(429, envelope(429), retry_after=header, date=date)
+    assert error.retry_after_seconds == seconds
+
+
+def test_a_word_about_the_clock_is_a_clock_error():
+    assert (
+        type(outcome(401, envelope(1002, "Timestamp too far off"), changes=True))
+        is errors.ClockError
+    )
+    assert type(outcome(401, envelope(999, "check your clock"), changes=False)) is errors.ClockError
+
+
 def test_success_is_the_absence_of_an_error():
     assert outcome(200, '{"id":"x","error":null}') == {"id": "x", "error": None}
     assert outcome(200, "[]") == []

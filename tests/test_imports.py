@@ -1,0 +1,52 @@
+"""What loads when: counted in modules, because a count does not depend on the machine."""
+
+import subprocess
+import sys
+
+import pytest
+
+#: Each takes from 5 to 100 ms, or pulls in what does.
+HEAVY = {
+    "aiohttp",
+    "asyncio",
+    "click",
+    "email",
+    "http",
+    "logging",
+    "msgspec",
+    "numpy",
+    "orjson",
+    "picows",
+    "rich",
+    "sqlite3",
+    "ssl",
+    "urllib3",
+    "uvloop",
+}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    command = [sys.executable, "-P", "-c", code]
+    return set(subprocess.check_output(command, text=True).split())
+
+
+def test_the_package_itself_is_light() -> None:
+    loaded = loaded_by("import nkfast")
+    assert not {name.split(".")[0] for name in loaded} & HEAVY
+    # 29 when this was written: `typing` and `importlib`, and what they need.
+    assert len(loaded) < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "unused"),
+    [
+        ("RestClient", {"aiohttp", "asyncio", "picows", "numpy", "rich", "sqlite3", "uvloop"}),
+        ("AsyncRestClient", {"urllib3", "picows", "numpy", "rich", "sqlite3", "uvloop"}),
+        ("WebSocketClient", {"aiohttp", "urllib3", "rich", "sqlite3"}),
+        ("Strategy", {"aiohttp", "urllib3", "picows", "rich", "sqlite3"}),
+    ],
+)
+def test_a_name_loads_only_what_it_uses(name: str, unused: set[str]) -> None:
+    loaded = {module.split(".")[0] for module in loaded_by(f"from nkfast import {name}")}
+    assert not loaded & unused
