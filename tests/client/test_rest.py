@@ -697,3 +697,35 @@ async def test_threads_share_one_client(until):
             await asyncio.gather(*(asyncio.to_thread(rest.get_tickers) for _ in range(40)))
             assert len(rest._connections._idle) <= 2
     assert len(there.requests) == 40
+
+
+async def test_a_connection_that_was_closed_while_idle_is_not_used(client):
+    async with venue(Cut(answer([])), answer(ORDER)) as there, client(there, KEY) as rest:
+        await rest.get_balances()
+        await there.writers[0].wait_closed()
+        await asyncio.sleep(0)  # the loop, which the async client shares, has seen the end
+        assert (await rest.create_order(REQUEST)).order_id == "o1"
+    assert there.connections == 2
+
+
+@pytest.mark.parametrize("last", [answer([], Connection="close"), answer([]) + answer([])])
+async def test_a_connection_after_which_nothing_may_come_is_not_used(client, last):
+    async with venue(last, answer(ORDER)) as there, client(there, KEY) as rest:
+        await rest.get_balances()
+        assert (await rest.create_order(REQUEST)).order_id == "o1"
+    assert there.connections == 2
+
+
+async def test_a_connection_in_use_while_another_answered_uncertainly_is_used_no_more(
+    client, until
+):
+    async with venue() as there, client(there, KEY) as rest:
+        there.script = [STALL_UNTIL_TOLD, answer(b"<html>", 502), answer([])]
+        slow = asyncio.ensure_future(rest.get_balances())
+        await until(lambda: there.requests)
+        with pytest.raises(errors.OutcomeUnknownError):
+            await rest.create_order(REQUEST)
+        there.writers[0].write(answer([]))
+        assert await slow == []
+        await rest.get_balances()
+    assert there.connections == 3
