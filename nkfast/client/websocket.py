@@ -644,8 +644,11 @@ class WebSocketClient:
         is_change = conversation.changes(method)
         obstacle = self._obstacle(is_change)
         if not obstacle:
-            number = self._session.request(method, params)
-            self._flush()
+            session, transport = self._session, self._transport
+            assert transport is not None
+            number, frame = session.address(method, params)
+            transport.send(_TEXT, frame)
+            session.expect(number, method)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if obstacle:

@@ -318,6 +318,18 @@ class ClientSession:
         """Queue a request and return its id, which an `Answer` or a `Refusal` will carry."""
         return self._send(method, params, "request")
 
+    def address(self, method: str, params: Mapping[str, object]) -> tuple[int, bytes]:
+        """Return an id and the frame of a request, to be sent at once, before `take_outgoing`.
+
+        Half of `request`, for those in a hurry: `expect` does the rest when the frame is sent.
+        """
+        self._last_id += 1
+        return self._last_id, codec.encode_request(method, params, self._last_id)
+
+    def expect(self, request_id: int, method: str) -> None:
+        """Take note that a request made by `address` was sent."""
+        self._pending[request_id] = _Pending(method, "request")
+
     def forget(self, request_id: int) -> Subscription | None:
         """Give an unanswered request up; a late answer to it becomes a `LateAnswer`.
 

@@ -403,7 +403,7 @@ def encode_request(
     request: dict[str, object] = {"method": method, "params": params}
     if request_id is not None:
         request["id"] = request_id
-    return encode_json(request)
+    return orjson.dumps(request, default=_plain_digits)
 
 
 def decode_frame(buffer: bytes | bytearray | memoryview) -> Frame:

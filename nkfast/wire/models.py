@@ -28,7 +28,7 @@ from nkfast.wire.fields import (
     require_money,
     require_text,
 )
-from nkfast.wire.symbols import TradingPair
+from nkfast.wire.symbols import TradingPair, canonical
 
 __all__ = [
     "AccountTrade",
@@ -122,7 +122,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     def to_payload(self) -> dict[str, Any]:
         """Return the fields as the venue wants them, decimals in plain digits."""
         payload: dict[str, Any] = {
-            "symbol": TradingPair.parse(self.symbol).symbol,
+            "symbol": canonical(self.symbol),
             "side": self.side,
             "type": self.order_type,
             "quantity": _digits(self.quantity),

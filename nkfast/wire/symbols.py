@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 from nkfast.errors import ConfigError
 
-__all__ = ["Separator", "TradingPair"]
+__all__ = ["Separator", "TradingPair", "canonical"]
 
 #: "/" in request bodies, on the WebSocket and in replies; "_" in paths and queries, where a slash
 #: would have to be percent-encoded and the encoding is part of what is signed.
@@ -40,6 +40,12 @@ class TradingPair(NamedTuple):
 
     def __str__(self) -> str:
         return self.symbol
+
+
+@lru_cache(maxsize=4096)
+def canonical(symbol: str) -> str:
+    """Return a symbol of any spelling as ``BASE/QUOTE``; `TradingPair.parse` says what it takes."""
+    return TradingPair.parse(symbol).symbol
 
 
 @lru_cache(maxsize=4096)
