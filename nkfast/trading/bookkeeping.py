@@ -1,0 +1,152 @@
+"""From news to knowledge: durable first, then true, then told.
+
+Every change of an order, of the ledger and of what the strategy knows of fills is made here, after
+the journal has it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nkfast.errors import JournalError
+from nkfast.trading.orders import IdSource, News, Order, OrderState, OrderStore, Outcome
+from nkfast.trading.strategy_host import StrategyHost, fill_of
+from nkfast.venue.port import Holding
+
+if TYPE_CHECKING:
+    from nkfast.trading.journal import Journal
+    from nkfast.trading.ledger import Ledger
+    from nkfast.trading.strategy import Fill
+    from nkfast.venue.clock import Clock
+
+__all__ = ["Bookkeeper"]
+
+
+class Bookkeeper:
+    """Keeps the journal, the orders, the ledger and the strategy's knowledge of fills in step.
+
+    Parameters
+    ----------
+    clock, journal, orders, ledger, host
+        What is kept in step.
+    ids : IdSource
+        Says which client ids are ours.
+    on_learned : callable
+        Is told of each order that news changed, with its state before and when the news came
+        (monotonic nanoseconds; 0 for news that answers no event).
+    recent_fills : deque of Fill
+        Takes the newest fills.
+
+    Attributes
+    ----------
+    can_record : bool
+        False once the journal failed: nothing is learned any more.
+    fill_count, rejection_count, intent_count : int
+        Of this run.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: "Clock",
+        journal: "Journal",
+        orders: OrderStore,
+        ledger: "Ledger",
+        host: StrategyHost,
+        ids: IdSource,
+        on_learned: Callable[[Order, OrderState, int], None],
+        recent_fills: "deque[Fill]",
+    ) -> None:
+        self.can_record = True
+        self.fill_count = self.rejection_count = self.intent_count = 0
+        self._clock = clock
+        self._journal = journal
+        self._orders = orders
+        self._ledger = ledger
+        self._host = host
+        self._ids = ids
+        self._on_learned = on_learned
+        self._recent_fills = recent_fills
+
+    def adopt(self, order: Order) -> None:
+        """Take up an order of an earlier run. What was being sent then has an unknown outcome."""
+        order.sent_ns = self._clock.monotonic_ns()
+        if order.state is OrderState.SENDING:
+            news = order.hear_outcome(Outcome.UNKNOWN, "the process that sent it ended")
+            assert news is not None
+            self._journal.record([news])
+            order.apply(news)
+        self._orders.adopt(order)
+        self._ledger.reserve(order)
+
+    def find(self, client_id: str | None, order_id: str) -> Order | None:
+        """Return an order of ours, from the journal when it was forgotten."""
+        order = self._orders.find(client_id, order_id)
+        if order is None and client_id is not None and self._ids.owns(client_id) is not None:
+            order = self._journal.find_order(client_id)
+            if order is not None:
+                order.sent_ns = self._clock.monotonic_ns()
+                self._orders.adopt(order)
+        return order
+
+    def intend(self, order: Order, *, stores_state: bool) -> None:
+        """Make an intent durable and reserve what it needs. Only then may it be sent."""
+        state = self._host.unstored_state() if stores_state else None
+        self._journal.intend(order, state)
+        if state is not None:
+            self._host.note_stored(state)
+        self._orders.add(order)
+        self._ledger.reserve(order)
+        self.intent_count += 1
+
+    def wish_cancelled(self, order: Order) -> None:
+        """Make the wish to cancel durable, once."""
+        news = order.hear_cancel_wish()
+        if news is not None and self.can_record:
+            self._journal.record([news])
+            self._orders.apply(news)
+
+    def learn(self, news: News | None, received_ns: int = 0) -> None:
+        """Make news durable, then true; tell the strategy of a fill in the same transaction."""
+        if news is None or not self.can_record:
+            return
+        order, host = news.order, self._host
+        if news.fill is not None and not host.can_tell:
+            # The strategy is broken: the fill stays untold, and the next start reads it again.
+            news = replace(news, fill=None)
+        profit = state = None
+        if news.fill is not None:
+            profit = self._ledger.profit.after_fill(news.fill)
+            state = host.tell(order, news.fill)
+        elif news.fee is not None:
+            key = (news.fee.trade_id, news.fee.order_id)
+            profit = self._ledger.profit.after_fee(order.fills[key], news.fee)
+        self._journal.record([news], profit=profit, strategy_state=state)
+        before = order.state
+        self._orders.apply(news)
+        self._ledger.reserve(order)
+        if profit is not None:
+            self._ledger.apply(profit)
+        if state is not None:
+            host.note_stored(state)
+        if news.fill is not None:
+            self.fill_count += 1
+            self._recent_fills.append(fill_of(order, news.fill))
+        if order.state is OrderState.REJECTED and before is not OrderState.REJECTED:
+            self.rejection_count += 1
+        self._on_learned(order, before, received_ns)
+
+    def set_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
+        """Take the venue's word on balances; ``is_quiet``: all, while none of our orders moved."""
+        self._ledger.set_holdings(holdings, is_complete=is_quiet)
+
+    def note_compared(self, cursor_ms: int) -> None:
+        """Make durable up to when the venue's executions are known."""
+        if self.can_record and self._host.can_tell:
+            self._journal.set_cursor(cursor_ms)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Record nothing more once the journal failed."""
+        if isinstance(error, JournalError):
+            self.can_record = False

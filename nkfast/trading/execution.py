@@ -1,0 +1,177 @@
+"""From wish to orders: the difference between what is desired and what is live, nothing else.
+
+To replace an order is to cancel it, to wait for its end, and to place the new one at the next
+decision: one slot never has two live orders.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nkfast.errors import RiskError
+from nkfast.trading.exact import plain, subtract
+from nkfast.trading.gate import Intent, OrderGate
+from nkfast.trading.orders import Order, OrderStore
+from nkfast.trading.strategy import Desired, Quote
+
+if TYPE_CHECKING:
+    from nkfast.trading.ledger import Ledger
+    from nkfast.trading.reasons import Reasons
+    from nkfast.venue.clock import Clock
+
+__all__ = ["Executor"]
+
+_NS = 1_000_000_000
+#: A slot whose order our own limits refused is tried again after this long, or when orders or
+#: balances have changed.
+_REFUSAL_PAUSE_S = 1.0
+#: A slot whose order the venue rejected waits twice as long each time.
+_REJECTION_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+
+
+class Executor:
+    """Makes the orders of one market be as the strategy desires.
+
+    Parameters
+    ----------
+    gate : OrderGate
+        The way out.
+    clock, loop, orders, ledger, reasons
+        What it works with.
+    symbol : str
+        The market.
+    sends : bool
+        False in monitor mode: what would be sent is counted and said.
+    decide_afresh : callable
+        Is called when a slot that had to wait may be tried again.
+
+    Attributes
+    ----------
+    desired : Desired or None
+        The newest wish.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: OrderGate,
+        clock: "Clock",
+        loop: asyncio.AbstractEventLoop,
+        orders: OrderStore,
+        ledger: "Ledger",
+        reasons: "Reasons",
+        symbol: str,
+        sends: bool,
+        decide_afresh: Callable[[], None],
+    ) -> None:
+        self.desired: Desired | None = None
+        self._gate = gate
+        self._clock = clock
+        self._loop = loop
+        self._orders = orders
+        self._ledger = ledger
+        self._reasons = reasons
+        self._symbol = symbol
+        self._sends = sends
+        self._decide_afresh = decide_afresh
+        self._refused_until: dict[str, int] = {}
+        self._rejected_until: dict[str, tuple[int, int]] = {}  # until, how often
+        self._made_so: tuple[Desired | None, int, int] = (None, -1, -1)
+        self._wake_timer: asyncio.TimerHandle | None = None
+
+    def make_so(self, desired: Desired, event_ns: int = 0) -> None:
+        """Send the difference between what is desired and what is live, cancels first."""
+        made_so = (desired, self._orders.version, self._ledger.version)
+        if desired is self._made_so[0] and made_so == self._made_so:
+            return
+        is_new = desired is not self.desired
+        if is_new:
+            self.desired = desired
+            for skip in desired.skips:
+                self._reasons.count(skip.code, skip.detail)
+        quotes = desired.quotes
+        for slot, order in list(self._orders.open_by_slot.items()):
+            quote = quotes.get(slot)
+            if quote is None or not _is_as_desired(order, quote):
+                self._gate.cancel(order)
+        for zombie in self._orders.zombies:
+            self._gate.cancel(zombie)
+        now_ns = self._clock.monotonic_ns()
+        wake_ns = 0
+        for slot, quote in quotes.items():
+            if not self._gate.is_open:
+                return
+            if self._orders.at_slot(slot) is not None:
+                continue
+            until_ns = self._waits_until_ns(slot)
+            if until_ns <= now_ns:
+                until_ns = self._place(slot, quote, event_ns, is_new=is_new)
+            if until_ns and (not wake_ns or until_ns < wake_ns):
+                wake_ns = until_ns
+        self._made_so = (desired, self._orders.version, self._ledger.version)
+        if wake_ns:
+            self._wake_at(wake_ns, now_ns)
+
+    def forget_refusals(self) -> None:
+        """Try what our own limits refused again: something has changed."""
+        self._refused_until.clear()
+
+    def forget_comparison(self) -> None:
+        """Compare with what is live at the next wish even if neither has changed."""
+        self._made_so = (None, -1, -1)
+
+    def note_accepted(self, slot: str) -> None:
+        """End the doubling of a slot's pauses."""
+        self._rejected_until.pop(slot, None)
+
+    def note_rejected(self, slot: str) -> None:
+        """Let a slot wait, longer each time."""
+        _, times = self._rejected_until.get(slot, (0, 0))
+        pause_s = _REJECTION_PAUSES_S[min(times, len(_REJECTION_PAUSES_S) - 1)]
+        until_ns = self._clock.monotonic_ns() + int(pause_s * _NS)
+        self._rejected_until[slot] = (until_ns, times + 1)
+
+    def stop(self) -> None:
+        """Wake up no more."""
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+            self._wake_timer = None
+
+    def _waits_until_ns(self, slot: str) -> int:
+        until, _ = self._rejected_until.get(slot, (0, 0))
+        return max(until, self._refused_until.get(slot, 0), self._gate.waits_until_ns)
+
+    def _place(self, slot: str, quote: Quote, event_ns: int, *, is_new: bool) -> int:
+        """Send one order; return 0, or until when the slot has to wait."""
+        intent = Intent(slot, self._symbol, quote.side, quote.quantity, quote.price)
+        try:
+            if self._sends:
+                self._gate.send(intent, event_ns, stores_state=is_new)
+                return 0
+            self._gate.check(intent)
+        except RiskError as refusal:
+            self._reasons.count(refusal.code, f"{slot}: {refusal.value} against {refusal.limit}")
+            until_ns = self._clock.monotonic_ns() + int(_REFUSAL_PAUSE_S * _NS)
+            self._refused_until[slot] = until_ns
+            return until_ns
+        if is_new:
+            price, quantity = plain(quote.price), plain(quote.quantity)
+            self._reasons.count("MONITOR", f"{slot}: would {quote.side} {quantity} at {price}")
+        return 0
+
+    def _wake_at(self, wake_ns: int, now_ns: int) -> None:
+        self.stop()
+        self._wake_timer = self._loop.call_later((wake_ns - now_ns) / _NS, self._on_wake)
+
+    def _on_wake(self) -> None:
+        self._wake_timer = None
+        self._decide_afresh()
+
+
+def _is_as_desired(order: Order, quote: Quote) -> bool:
+    # Against what the strategy was told: between a report and its fill the two must not differ.
+    return (
+        order.side == quote.side
+        and order.price == quote.price
+        and subtract(order.quantity, order.filled) == quote.quantity
+    )

@@ -1,0 +1,143 @@
+"""The engine's side of a strategy: what it is shown, what it is told, what it wants kept."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from nkfast.trading.exact import ZERO
+from nkfast.trading.orders import Order, OrderState, OrderStore
+from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Strategy
+from nkfast.venue.port import Execution
+
+if TYPE_CHECKING:
+    from nkfast.core.book import OrderBook
+    from nkfast.core.market import Market
+    from nkfast.trading.ledger import Ledger
+    from nkfast.venue.clock import Clock
+
+__all__ = ["StrategyHost", "fill_of"]
+
+_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def fill_of(order: Order, execution: Execution) -> Fill:
+    """Return an execution as a strategy sees it."""
+    return Fill(
+        order.slot,
+        order.symbol,
+        order.side,
+        execution.price,
+        execution.quantity,
+        execution.fee,
+        execution.fee_asset,
+        execution.trade_id,
+        execution.time_ms,
+    )
+
+
+class StrategyHost:
+    """Shows a strategy the market, tells it of fills, and knows which of its state is stored.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        The guest.
+    market, book
+        What it trades.
+    orders, ledger
+        What it is shown of them.
+
+    Attributes
+    ----------
+    can_tell : bool
+        False once the strategy failed to take a fill: its state is in doubt from then on.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        clock: "Clock",
+        market: "Market",
+        book: "OrderBook",
+        orders: OrderStore,
+        ledger: "Ledger",
+    ) -> None:
+        self.strategy = strategy
+        self.can_tell = True
+        self._clock = clock
+        self._market = market
+        self._book = book
+        self._orders = orders
+        self._ledger = ledger
+        self._stored_state: str | None = None
+        self._told_state: dict[str, Any] | None = None
+        self._view_orders: tuple[int, Mapping[str, LiveOrder]] = (-1, {})
+        self._view_funds: tuple[int, Mapping[str, Decimal], Mapping[str, Decimal]] = (-1, {}, {})
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Give the strategy back what an earlier run stored."""
+        self.strategy.restore(stored["state"])
+        self._stored_state = _encode_json(stored)
+
+    def decide(self) -> Desired:
+        """Ask what should be resting now."""
+        return self.strategy.decide(self._view())
+
+    def tell(self, order: Order, execution: Execution) -> str:
+        """Tell of one fill; return the state to be stored with it."""
+        try:
+            self.strategy.on_fill(fill_of(order, execution))
+            return self._state()
+        except Exception:
+            self.can_tell = False
+            raise
+
+    def unstored_state(self) -> str | None:
+        """Return the strategy's state if the journal does not have it yet."""
+        if self._told_state is not None and self.strategy.state() is self._told_state:
+            return None
+        state = self._state()
+        return None if state == self._stored_state else state
+
+    def note_stored(self, state: str) -> None:
+        """Take note that the journal has a state."""
+        self._stored_state = state
+
+    def _state(self) -> str:
+        self._told_state = state = self.strategy.state()
+        return _encode_json(
+            {"strategy": self.strategy.name, "symbol": self._market.symbol, "state": state}
+        )
+
+    def _view(self) -> MarketView:
+        if self._view_orders[0] != self._orders.version:
+            live = {
+                slot: LiveOrder(
+                    slot,
+                    order.client_id,
+                    order.side,
+                    order.price if order.price is not None else ZERO,
+                    order.quantity,
+                    order.filled,
+                    order.state is OrderState.UNKNOWN,
+                )
+                for slot, order in self._orders.open_by_slot.items()
+            }
+            self._view_orders = (self._orders.version, live)
+        if self._view_funds[0] != self._ledger.version:
+            assets = (self._market.base, self._market.quote)
+            self._view_funds = (
+                self._ledger.version,
+                {asset: self._ledger.available(asset) for asset in assets},
+                {asset: self._ledger.total(asset) for asset in assets},
+            )
+        return MarketView(
+            self._market,
+            self._book,
+            self._view_orders[1],
+            self._view_funds[1],
+            self._view_funds[2],
+            self._clock.time_ns() // 1_000_000,
+        )
