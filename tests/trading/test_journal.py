@@ -1,6 +1,7 @@
 """The journal: durable before it counts, one holder, and a tampered row does not go unseen."""
 
 import os
+import random
 import sqlite3
 import stat
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from nkfast.errors import JournalCorruptError, JournalError, JournalLockedError
-from nkfast.trading.journal import Journal, verify
+from nkfast.trading import journal as journal_module
+from nkfast.trading.journal import Journal, Life, verify
+from nkfast.trading.journal_file import MIGRATIONS, SCHEMA_VERSION
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
 from nkfast.venue.port import Execution, OrderUpdate, VenueStatus
@@ -275,6 +278,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "j.db").write_text("these are the notes of somebody else" * 100)
+    (tmp_path / "j.db").chmod(0o600)
     with pytest.raises(JournalCorruptError):
         Journal.open(tmp_path / "j.db", instance="nk01")
     with pytest.raises(JournalCorruptError):
@@ -287,3 +291,216 @@ def test_boots_are_counted_before_anything_else(tmp_path: Path) -> None:
     for boot in (1, 2, 3):
         with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
             assert journal.boot == boot
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of this kind")
+def test_a_file_that_others_may_use_is_refused(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+    (tmp_path / "j.db").chmod(0o640)
+    with pytest.raises(JournalError, match="mode 0640"):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+    (tmp_path / "j.db").chmod(0o600)
+    (tmp_path / "link.db").symlink_to(tmp_path / "j.db")
+    with pytest.raises(JournalError, match="is a link"):
+        Journal.open(tmp_path / "link.db", instance="nk01")
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(JournalError, match="is no file"):
+        Journal.open(tmp_path / "folder.db", instance="nk01")
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+
+
+def make_old(path: Path, version: int) -> None:
+    """Turn a journal of today into one of an earlier version, with all that it holds."""
+    assert version == 1
+    store = sqlite3.connect(path, isolation_level=None)
+    store.execute("DROP TABLE reason_log")
+    store.execute("PRAGMA user_version = 1")
+    store.close()
+
+
+def columns(path: Path) -> set[tuple[str, ...]]:
+    store = sqlite3.connect(path)
+    tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE sql > ''")]
+    found = {
+        (table, *map(str, row))
+        for table in tables
+        for row in store.execute(f"PRAGMA table_info({table})")
+    }
+    store.close()
+    return found
+
+
+@pytest.mark.parametrize("version", MIGRATIONS)
+def test_an_old_journal_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    profit = live_a_little(tmp_path / "j.db")
+    of_today = columns(tmp_path / "j.db")
+    make_old(tmp_path / "j.db", version)
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        assert journal.recover(now_ms=0).profit == profit
+        journal.log_reasons([(1, "A", "b")])
+    assert verify(tmp_path / "j.db").ok
+    assert columns(tmp_path / "j.db") == of_today
+    copy = sqlite3.connect(tmp_path / f"j.db.v{version}")
+    assert copy.execute("PRAGMA user_version").fetchone() == (version,)
+    assert copy.execute("SELECT count(*) FROM fill").fetchone() == (2,)
+    copy.close()
+
+
+@pytest.mark.parametrize("version", MIGRATIONS)
+def test_an_upgrade_that_is_interrupted_changes_nothing(
+    tmp_path: Path, monkeypatch, version
+) -> None:
+    live_a_little(tmp_path / "j.db")
+    make_old(tmp_path / "j.db", version)
+    before = columns(tmp_path / "j.db")
+    broken = {version: MIGRATIONS[version] + "; CREATE TABLE meta (again TEXT)"}
+    monkeypatch.setattr("nkfast.trading.journal_file.MIGRATIONS", broken)
+    with pytest.raises(JournalCorruptError, match="already exists"):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+    assert columns(tmp_path / "j.db") == before
+    monkeypatch.undo()
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+    assert verify(tmp_path / "j.db").ok
+
+
+def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "j.db", instance="nk01").close()
+    store = sqlite3.connect(tmp_path / "j.db")
+    store.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    store.close()
+    with pytest.raises(JournalCorruptError, match=f"version {SCHEMA_VERSION + 1}"):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+
+
+def test_a_batch_becomes_durable_as_one(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        ids = IdSource("nk01", journal.boot)
+        journal.hold()
+        journal.hold()
+        orders = [an_order(ids.next(), f"level-{n}") for n in range(3)]
+        for order in orders:
+            journal.intend(order)
+        journal.record([orders[0].hear_outcome(Outcome.UNKNOWN, "timeout")])
+        assert verify(tmp_path / "j.db").orders == 0, "it is visible before it is durable"
+        journal.commit()
+        journal.commit()
+        report = verify(tmp_path / "j.db")
+        assert (report.ok, report.orders) == (True, 3)
+        journal.intend(an_order(ids.next()))
+        assert verify(tmp_path / "j.db").orders == 4
+
+
+def test_a_batch_that_fails_is_lost_whole(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        journal.intend(an_order("c1"))
+        journal.hold()
+        journal.intend(an_order("c2"))
+        with pytest.raises(JournalError, match="UNIQUE"):
+            journal.intend(an_order("c1"))
+        with pytest.raises(JournalError, match="failed before"):
+            journal.intend(an_order("c3"))
+        with pytest.raises(JournalError, match="failed before"):
+            journal.hold()
+        journal.commit()
+    report = verify(tmp_path / "j.db")
+    assert (report.ok, report.orders) == (True, 1)
+
+
+def test_a_full_disk_stops_it(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        ids = IdSource("nk01", journal.boot)
+        pages = journal._execute("PRAGMA page_count").fetchone()[0]
+        journal._execute(f"PRAGMA max_page_count = {pages + 4}")
+        written = 0
+        with pytest.raises(JournalError, match="full"):
+            for _ in range(200):
+                journal.intend(an_order(ids.next()))
+                written += 1
+        assert written
+        with pytest.raises(JournalError, match="failed before"):
+            journal.note_halt("full")
+    report = verify(tmp_path / "j.db")
+    assert (report.ok, report.orders) == (True, written)
+
+
+def test_what_is_kept_survives(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        assert journal.kept("day") is None
+        assert journal.life() is None
+        journal.keep("day", {"baseline": "100.5"})
+        journal.keep("day", {"baseline": "101.5"})
+        journal.note_life("running", "started", 5)
+        journal.note_life("halted", "daily loss 5 above 4", 6)
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        assert journal.kept("day") == {"baseline": "101.5"}
+        assert journal.kept("night") is None
+        assert journal.life() == Life("halted", "daily loss 5 above 4", 6)
+    assert verify(tmp_path / "j.db").ok
+
+
+def test_orders_sent_since_a_time(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        ids = IdSource("nk01", journal.boot)
+        for sent_ms in (10, 20, 30):
+            order = an_order(ids.next())
+            order.sent_ms = sent_ms
+            journal.intend(order)
+        assert [order.sent_ms for order in journal.sent_since(20)] == [20, 30]
+        assert journal.sent_since(31) == []
+
+
+def test_the_newest_reasons_are_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(journal_module, "REASONS_KEPT", 3)
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        journal.log_reasons([(n, "EVEN" if n % 2 == 0 else "ODD", f"{n} of 5") for n in range(5)])
+        assert journal.newest_reasons(10) == [
+            (4, "EVEN", "4 of 5"),
+            (3, "ODD", "3 of 5"),
+            (2, "EVEN", "2 of 5"),
+        ]
+        assert journal.newest_reasons(1, "ODD") == [(3, "ODD", "3 of 5")]
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite", b"\0" * 50])
+def test_an_empty_file_is_no_new_journal(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "j.db").write_bytes(content)
+    (tmp_path / "j.db").chmod(0o600)
+    with pytest.raises(JournalCorruptError):
+        Journal.open(tmp_path / "j.db", instance="nk01")
+
+
+def test_no_damaged_file_is_taken(tmp_path: Path) -> None:
+    """Whatever is done to the file: it is refused, or everything it says is as it was."""
+    live_a_little(tmp_path / "j.db")
+    whole = (tmp_path / "j.db").read_bytes()
+    store = sqlite3.connect(tmp_path / "j.db")
+    said = [
+        store.execute(f"SELECT * FROM {table}").fetchall() for table in ("orders", "fill", "event")
+    ]
+    store.close()
+    generator = random.Random(7)
+    refused = 0
+    for number in range(300):
+        path = tmp_path / f"damaged-{number}.db"
+        damaged = bytearray(whole)
+        kind = number % 3
+        if kind == 0:
+            damaged = damaged[: generator.randrange(1, len(damaged))]
+        elif kind == 1:
+            damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
+        else:
+            at = generator.randrange(len(damaged))
+            damaged[at : at + 64] = generator.randbytes(64)[: len(damaged) - at]
+        path.write_bytes(damaged)
+        path.chmod(0o600)
+        try:
+            journal = Journal.open(path, instance="nk01")
+        except JournalError:
+            refused += 1
+            continue
+        with journal:
+            tables = [
+                journal._rows(f"SELECT * FROM {name}") for name in ("orders", "fill", "event")
+            ]
+            assert [tables[0], tables[1], tables[2][:-1]] == said, f"damage {number} went unseen"
+    assert refused > 150
