@@ -80,8 +80,8 @@ class Connection:
         self.socket.settimeout(TIMEOUT_SECONDS)
         self.sequence = FIRST_SEQUENCE
 
-    def converse(self) -> None:
-        """Answer the handshake, the login and the subscription, and give the book."""
+    def shake_hands(self) -> None:
+        """Answer the handshake of the WebSocket."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.socket.recv(4096)
@@ -95,6 +95,10 @@ class Connection:
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
         )
+
+    def converse(self) -> None:
+        """Answer the handshake, the login and the subscription, and give the book."""
+        self.shake_hands()
         while True:
             request = json.loads(self.read_frame())
             answer = {"jsonrpc": "2.0", "result": True, "id": request["id"]}
@@ -171,7 +175,9 @@ def processor_time(connection: Connection) -> Callable[[], list[float]]:
     return run
 
 
-def round_trips(connection: Connection, library: ctypes.CDLL) -> Callable[[], list[float]]:
+def round_trips(
+    connection: Connection, library: ctypes.CDLL, pause_us: int = PAUSE_US
+) -> Callable[[], list[float]]:
     """Each call returns the times of some ticks to their orders, taken in C."""
     fd = connection.socket.fileno()
     connection.socket.setblocking(True)
@@ -187,7 +193,7 @@ def round_trips(connection: Connection, library: ctypes.CDLL) -> Callable[[], li
             fd,
             buffer,
             len(template),
-            *(digits_at, DIGITS, ctypes.c_longlong(first), ROUND_TRIPS, PAUSE_US, elapsed),
+            *(digits_at, DIGITS, ctypes.c_longlong(first), ROUND_TRIPS, pause_us, elapsed),
         )
         assert not failed, "the client has left"
         return list(elapsed)

@@ -25,6 +25,9 @@ int nk_tick_round_trips(
     int pause_us,
     long long *elapsed_ns);
 
+long long
+nk_tick_round_trip(int fd, const char *tick, int tick_bytes, unsigned char *order);
+
 static long long
 now_ns(void)
 {
@@ -138,4 +141,16 @@ nk_tick_round_trips(
         usleep((unsigned)pause_us); /* the client takes the answer and goes back to sleep */
     }
     return 0;
+}
+
+/* Send one tick and read the order that follows; `order` takes FRAME_BYTES_MAX bytes, with a zero at
+ * the end. Returns the nanoseconds between, or -1. */
+long long
+nk_tick_round_trip(int fd, const char *tick, int tick_bytes, unsigned char *order)
+{
+    long long start = now_ns();
+    if (send(fd, tick, (size_t)tick_bytes, MSG_NOSIGNAL) != tick_bytes || read_text(fd, order) < 0) {
+        return -1;
+    }
+    return now_ns() - start;
 }
