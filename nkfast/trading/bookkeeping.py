@@ -1,7 +1,8 @@
-"""From news to knowledge: durable first, then true, then told.
+"""From news to knowledge: written, true, told; durable before anything leaves that builds on it.
 
 Every change of an order, of the ledger and of what the strategy knows of fills is made here, after
-the journal has it.
+the journal took it. What one turn of the loop brings becomes durable as one transaction, by
+`Bookkeeper.flush`; when that fails, trading has ended before anybody outside could know.
 """
 
 from collections import deque
@@ -90,9 +91,20 @@ class Bookkeeper:
                 self._orders.adopt(order)
         return order
 
+    def flush(self) -> None:
+        """Make durable what was written since the last time.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            All of it is lost. Nothing that was written may be acted upon.
+        """
+        self._journal.commit()
+
     def intend(self, order: Order, *, stores_state: bool) -> None:
-        """Make an intent durable and reserve what it needs. Only then may it be sent."""
+        """Write an intent and reserve what it needs. It may be sent after the next `flush`."""
         state = self._host.unstored_state() if stores_state else None
+        self._journal.hold()
         self._journal.intend(order, state)
         if state is not None:
             self._host.note_stored(state)
@@ -100,15 +112,23 @@ class Bookkeeper:
         self._ledger.reserve(order)
         self.intent_count += 1
 
+    def forget(self, order: Order) -> None:
+        """Take back an intent that could not be made durable: it is never sent."""
+        news = order.hear_outcome(Outcome.REJECTED, "never sent: its intent is not durable")
+        assert news is not None
+        self._orders.apply(news)
+        self._ledger.reserve(order)
+
     def wish_cancelled(self, order: Order) -> None:
-        """Make the wish to cancel durable, once."""
+        """Write the wish to cancel, once."""
         news = order.hear_cancel_wish()
         if news is not None and self.can_record:
+            self._journal.hold()
             self._journal.record([news])
             self._orders.apply(news)
 
     def learn(self, news: News | None, received_ns: int = 0) -> None:
-        """Make news durable, then true; tell the strategy of a fill in the same transaction."""
+        """Write news, make it true; tell the strategy of a fill in the same transaction."""
         if news is None or not self.can_record:
             return
         order, host = news.order, self._host
@@ -122,6 +142,7 @@ class Bookkeeper:
         elif news.fee is not None:
             key = (news.fee.trade_id, news.fee.order_id)
             profit = self._ledger.profit.after_fee(order.fills[key], news.fee)
+        self._journal.hold()
         self._journal.record([news], profit=profit, strategy_state=state)
         before = order.state
         self._orders.apply(news)

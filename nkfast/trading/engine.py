@@ -282,6 +282,7 @@ class Engine:
                 self._task = None
             await self._venue.close()
             if self._early_news is None and self._bookkeeper.can_record:
+                self._bookkeeper.flush()
                 self._write_reasons()
 
     def summary(self) -> EngineSummary:
@@ -608,6 +609,8 @@ class Engine:
         self._is_decision_due = False
         event_ns, self._event_ns = self._event_ns, 0
         self._decide(event_ns)
+        if self._early_news is None:
+            self._guarded(self._bookkeeper.flush)  # what this turn of the loop told us
 
     @property
     def may_decide(self) -> bool:

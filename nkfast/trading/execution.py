@@ -89,6 +89,14 @@ class Executor:
             self.desired = desired
             for skip in desired.skips:
                 self._reasons.count(skip.code, skip.detail)
+        self._gate.gather()
+        try:
+            self._send_difference(desired, event_ns, is_new=is_new)
+        finally:
+            self._gate.release()
+        self._made_so = (desired, self._orders.version, self._ledger.version)
+
+    def _send_difference(self, desired: Desired, event_ns: int, *, is_new: bool) -> None:
         quotes = desired.quotes
         for slot, order in list(self._orders.open_by_slot.items()):
             quote = quotes.get(slot)
@@ -108,7 +116,6 @@ class Executor:
                 until_ns = self._place(slot, quote, event_ns, is_new=is_new)
             if until_ns and (not wake_ns or until_ns < wake_ns):
                 wake_ns = until_ns
-        self._made_so = (desired, self._orders.version, self._ledger.version)
         if wake_ns:
             self._wake_at(wake_ns, now_ns)
 

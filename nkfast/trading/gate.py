@@ -122,6 +122,8 @@ class OrderGate:
         self._halt = halt
         self._auth_failures = 0
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCIES_KEPT)
+        self._gathered: list[tuple[Order, int]] | None = None
+        self._gathered_cancels: list[Order] = []
 
     @property
     def is_open(self) -> bool:
@@ -145,8 +147,37 @@ class OrderGate:
             raise RiskError("GATE_CLOSED", self._closed_by, "an open gate")
         self._guard.check(intent, self._book, self._clock.monotonic_ns(), self.book_ns)
 
+    def gather(self) -> None:
+        """Keep back what is sent and cancelled from now on, until `release`."""
+        self._gathered = []
+
+    def release(self) -> None:
+        """Make every intent durable that was gathered, as one; then let them out, cancels first.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            The intents are not durable: no order was sent. The cancels were.
+        """
+        gathered, self._gathered = self._gathered or [], None
+        cancels, self._gathered_cancels = self._gathered_cancels, []
+        if not gathered and not cancels:
+            return
+        try:
+            self._bookkeeper.flush()
+        except JournalError:
+            for order, _ in gathered:
+                self._bookkeeper.forget(order)
+            gathered = []
+            raise
+        finally:
+            for order in cancels:
+                self._submit_cancel(order)
+            for order, event_ns in gathered:
+                self._submit(order, event_ns)
+
     def send(self, intent: Intent, event_ns: int = 0, *, stores_state: bool = False) -> Order:
-        """Send one order.
+        """Send one order, now or when what is gathered is released.
 
         Parameters
         ----------
@@ -185,22 +216,49 @@ class OrderGate:
         )
         self._bookkeeper.intend(order, stores_state=stores_state)
         self._guard.note_sent(now_ns)
-        answer = self._venue.submit(NewOrder(order.client_id, symbol, side, quantity, price, kind))
+        if self._gathered is not None:
+            self._gathered.append((order, event_ns))
+            return order
+        try:
+            self._bookkeeper.flush()
+        except JournalError:
+            self._bookkeeper.forget(order)
+            raise
+        self._submit(order, event_ns)
+        return order
+
+    def _submit(self, order: Order, event_ns: int) -> None:
+        answer = self._venue.submit(
+            NewOrder(
+                order.client_id,
+                order.symbol,
+                order.side,
+                order.quantity,
+                order.price,
+                order.type,
+            )
+        )
         if event_ns:
             self._latencies_ns.append(self._clock.monotonic_ns() - event_ns)
         timer = self._loop.call_later(self._request_timeout_s, self._on_submit_timeout, order)
         answer.add_done_callback(partial(self._on_submitted, order, timer))
-        return order
 
     def cancel(self, order: Order) -> None:
         """Ask for the end of a resting order, unless that is under way. No gate is in its way."""
         if order.state is not OrderState.LIVE or order.cancel_in_flight:
             return
+        order.cancel_in_flight = True
         try:
             self._bookkeeper.wish_cancelled(order)
+            if self._gathered is not None:
+                self._gathered_cancels.append(order)
+                return
+            self._bookkeeper.flush()
         except JournalError as error:
             self._halt(error)  # the way out stays open without a journal
-        order.cancel_in_flight = True
+        self._submit_cancel(order)
+
+    def _submit_cancel(self, order: Order) -> None:
         answer = self._venue.cancel(order.symbol, order.client_id, order.order_id)
         timer = self._loop.call_later(self._request_timeout_s, self._on_cancel_timeout, order)
         answer.add_done_callback(partial(self._on_cancelled, order, timer))

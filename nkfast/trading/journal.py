@@ -105,7 +105,7 @@ class Journal:
         self._store = store
         self._lock = lock
         self._execute = store.execute
-        self._is_failed = False
+        self._failed_by = ""  # why it takes nothing more
         self._is_closed = False
         self._is_held = False
         self._next_event = 1
@@ -187,7 +187,14 @@ class Journal:
             self._is_held = True
 
     def commit(self) -> None:
-        """Make durable what was gathered; without a batch it does nothing."""
+        """Make durable what was gathered; without a batch it does nothing.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            It could not be written, or a part of it could not: all of it is lost.
+        """
+        self._check_open()
         if not self._is_held:
             return
         self._is_held = False
@@ -374,10 +381,13 @@ class Journal:
 
     # Transactions ------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        if self._is_failed or self._is_closed:
-            state = "failed before" if self._is_failed else "is closed"
+    def _check_open(self) -> None:
+        if self._failed_by or self._is_closed:
+            state = f"failed before ({self._failed_by})" if self._failed_by else "is closed"
             raise JournalError(str(self.path), f"{state} and takes nothing more")
+
+    def _begin(self) -> None:
+        self._check_open()
         try:
             self._execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -388,8 +398,8 @@ class Journal:
         is_own = not self._is_held
         if is_own:
             self._begin()
-        elif self._is_failed or self._is_closed:
-            raise JournalError(str(self.path), "failed before and takes nothing more")
+        else:
+            self._check_open()
         try:
             yield
             if is_own:
@@ -402,7 +412,7 @@ class Journal:
             raise
 
     def _failure(self, error: BaseException) -> JournalError:
-        self._is_failed = True
+        self._failed_by = str(error) or type(error).__name__
         self._is_held = False
         with contextlib.suppress(sqlite3.Error):
             if self._store.in_transaction:

@@ -237,10 +237,10 @@ async def test_a_store_error_halts_and_orders_are_still_cancelled(desk) -> None:
     with pytest.raises(JournalError):
         async with desk.trading(verifies=False, exit_timeout_s=0.2) as engine:
             await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
-            engine._journal._is_failed = True
+            engine._journal._failed_by = "disk full"
             desk.strategy.want(low=BUY, high=SELL)
             desk.venue.tell_book()
-            assert "failed before" in engine.halted
+            assert "failed before (disk full)" in engine.halted
             assert len(desk.venue.wire) == 1
             await engine.run(asyncio.Event())
     assert desk.venue.open_own() == []

@@ -401,7 +401,8 @@ def test_a_batch_that_fails_is_lost_whole(tmp_path: Path) -> None:
             journal.intend(an_order("c3"))
         with pytest.raises(JournalError, match="failed before"):
             journal.hold()
-        journal.commit()
+        with pytest.raises(JournalError, match="failed before"):
+            journal.commit()
     report = verify(tmp_path / "j.db")
     assert (report.ok, report.orders) == (True, 1)
 

@@ -1,0 +1,80 @@
+"""The order gate: what is sent together is durable together, and nothing leaves before it is."""
+
+import pytest
+
+from nkfast.errors import JournalError
+from nkfast.trading.journal import verify
+from nkfast.trading.orders import OrderState
+
+
+def ladder(count: int) -> dict[str, tuple[str, str, str]]:
+    return {f"level_{n}": ("buy", f"{99 - n}.00", "1") for n in range(count)}
+
+
+def commits_of(engine) -> list[str]:
+    found: list[str] = []
+    engine._journal._store.set_trace_callback(
+        lambda statement: found.append(statement) if statement == "COMMIT" else None
+    )
+    return found
+
+
+async def test_a_ladder_is_durable_before_its_first_order_leaves(desk) -> None:
+    async with desk.trading() as engine:
+        await desk.until(lambda: engine.may_decide)
+        submit, durable = desk.venue.submit, []
+
+        def watching_submit(order):
+            durable.append(verify(desk.path).orders)
+            return submit(order)
+
+        desk.venue.submit = watching_submit
+        commits = commits_of(engine)
+        desk.strategy.want(**ladder(5))
+        desk.venue.tell_book()
+        assert durable == [5] * 5
+        assert len(commits) == 1
+        engine._journal._store.set_trace_callback(None)
+
+
+async def test_a_fill_and_the_order_that_answers_it_are_one_transaction(desk) -> None:
+    desk.strategy.want(low=("buy", "99.00", "1"))
+    async with desk.trading() as engine:
+        await desk.until(lambda: engine.orders.open_count and engine.orders.open_orders)
+        (order,) = engine.orders.open_orders
+        await desk.until(lambda: order.state is OrderState.LIVE)
+        commits = commits_of(engine)
+        on_fill = desk.strategy.on_fill
+
+        def wanting_more(fill) -> None:
+            on_fill(fill)
+            desk.strategy.want(next=("sell", "101.00", "1"))
+
+        desk.strategy.on_fill = wanting_more
+        submit, before_it_left = desk.venue.submit, []
+
+        def watching_submit(order):
+            before_it_left.extend(commits)
+            return submit(order)
+
+        desk.venue.submit = watching_submit
+        desk.venue.fill(desk.venue.at_price("buy", "99"), "1")
+        await desk.until(lambda: len(desk.venue.wire) == 2)
+        assert before_it_left == ["COMMIT"]
+        engine._journal._store.set_trace_callback(None)
+
+
+async def test_a_store_that_fills_up_lets_no_order_of_the_batch_out(desk) -> None:
+    with pytest.raises(JournalError, match="full"):
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.may_decide)
+            pages = engine._journal._execute("PRAGMA page_count").fetchone()[0]
+            engine._journal._execute(f"PRAGMA max_page_count = {pages + 1}")
+            desk.strategy.want(**ladder(40))
+            desk.venue.tell_book()
+            assert desk.venue.wire == []
+            assert engine.orders.open_count == 0
+            assert engine.halted is not None and "full" in engine.halted
+            assert all(order.state is OrderState.REJECTED for order in engine.orders)
+            raise engine._error
+    assert verify(desk.path).orders == 0
