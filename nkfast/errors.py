@@ -34,6 +34,8 @@
     + UnreachableError
     + OutcomeUnknownError          sent, unanswered: reconcile, never resend
   - OrderError                     our own books: a transition that cannot be
+  - LifeError                      the caller: the engine is in another state
+  - HaltedError                    a person: trading was halted, the cause has to be cleared
   - RiskError                      our own limits
   - JournalError                   our own store: trading stops
     + JournalLockedError
@@ -58,11 +60,13 @@ __all__ = [
     "ExponentError",
     "FixedPointError",
     "FrameError",
+    "HaltedError",
     "InsufficientFundsError",
     "InvalidOrderError",
     "JournalCorruptError",
     "JournalError",
     "JournalLockedError",
+    "LifeError",
     "MarketPausedError",
     "ModeError",
     "NkfastError",
@@ -391,6 +395,40 @@ class OrderError(NkfastError):
 
     def __str__(self) -> str:
         return f"order {self.client_id} is {self.state} and cannot take {self.event}"
+
+
+class LifeError(NkfastError):
+    """A transition that the life of an engine does not have."""
+
+    def __init__(self, state: str, wanted: str, reason: str) -> None:
+        super().__init__(state, wanted, reason)
+        self.state = state
+        self.wanted = wanted
+        self.reason = reason
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"the engine is {self.state}{why} and cannot become {self.wanted}"
+
+
+class HaltedError(NkfastError):
+    """Trading is halted, and stays so over restarts until the cause is cleared by its name.
+
+    Parameters
+    ----------
+    cause : str
+        Stable code, upper case with underscores: ``KILL_SWITCH``.
+    detail : str
+        What happened.
+    """
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(cause, detail)
+        self.cause = cause
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"halted by {self.cause}: {self.detail}; it has to be cleared by that name"
 
 
 class RiskError(NkfastError):

@@ -299,6 +299,22 @@ def journal_verify(file: Path, as_json: bool) -> ExitCode:
     return ExitCode.OK if report.ok else ExitCode.UNRECONCILED
 
 
+@journal.command("clear")
+@click.argument("file", type=FILE)
+@click.argument("cause")
+@click.option("--name", required=True, help="Name of the instance that the journal belongs to.")
+def journal_clear(file: Path, cause: str, name: str) -> None:
+    """Let an instance trade again that was halted; CAUSE is the code that the halt named."""
+    _check_exists(file)
+    from nkfast.trading.journal import Journal
+    from nkfast.trading.life import clear_halt
+    from nkfast.venue.clock import RealClock
+
+    with Journal.open(file, instance=name) as journal:
+        clear_halt(journal, cause, RealClock().time_ns() // 1_000_000)
+    click.echo(f"cleared {cause}: {name} may be started")
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
 def version(as_json: bool) -> None:

@@ -52,6 +52,9 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.RateLimitError, ExitCode.UNREACHABLE),
     (errors.UnreachableError, ExitCode.UNREACHABLE),
     (errors.OutcomeUnknownError, ExitCode.UNRECONCILED),
+    (errors.OrderError, ExitCode.UNRECONCILED),
+    (errors.LifeError, ExitCode.WRONG_STATE),
+    (errors.HaltedError, ExitCode.RISK_HALT),
     (errors.JournalLockedError, ExitCode.WRONG_STATE),
     (errors.JournalCorruptError, ExitCode.UNRECONCILED),
     (errors.RiskError, ExitCode.RISK_HALT),
@@ -61,11 +64,19 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (click.Abort, ExitCode.SIGINT),
     (KeyboardInterrupt, ExitCode.SIGINT),
 )
+#: A halt that was caused by something with an exit code of its own.
+_HALTS = {
+    "UNRECONCILED": ExitCode.UNRECONCILED,
+    "UNKNOWN_ORDERS": ExitCode.UNRECONCILED,
+    "KEY_REFUSED": ExitCode.AUTH,
+}
 
 
 def describe(error: BaseException) -> Failure:
     """Return the exit code and the one line for an error that ends a command."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.ERROR)
+    if isinstance(error, errors.HaltedError):
+        code = _HALTS.get(error.cause, code)
     if code is ExitCode.SIGINT:
         return Failure(code, "", "interrupted")
     if isinstance(error, click.UsageError):

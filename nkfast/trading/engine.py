@@ -15,12 +15,21 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from nkfast.errors import ConfigError, JournalError, OrderError
+from nkfast.errors import ConfigError, HaltedError, JournalError, OrderError
 from nkfast.trading.bookkeeping import Bookkeeper
 from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.execution import Executor
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.ledger import Ledger
+from nkfast.trading.life import (
+    ErrorBudget,
+    LeftOrder,
+    Lifecycle,
+    LifeState,
+    OnExit,
+    StopReport,
+    halt_cause,
+)
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, Outcome, instance_code
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, ReconcileSettings
@@ -40,6 +49,7 @@ __all__ = ["Engine", "EngineSettings", "EngineSummary", "Mode"]
 Mode = Literal["monitor", "paper", "live"]
 
 _NS = 1_000_000_000
+_DECIDING = frozenset({LifeState.RUNNING, LifeState.DRAINING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,14 @@ class EngineSettings:
         A create or cancel without an answer for this long is in doubt.
     exit_timeout_s : float
         How long `Engine.stop` waits for cancels to end.
+    on_halt : {"cancel", "keep"}
+        What becomes of resting orders when trading is halted.
+    slow_callback_ms : float
+        A call of the strategy that takes longer is counted and named.
+    error_budget : int
+        So many rejected orders and misplaced answers are put up with in ``error_window_s``.
+    error_window_s : float
+        Seconds.
     recent_fills : int
         Fills kept for the screens.
     """
@@ -67,10 +85,21 @@ class EngineSettings:
     round_gap_s: float = 5.0
     request_timeout_s: float = 10.0
     exit_timeout_s: float = 10.0
+    on_halt: OnExit = "cancel"
+    slow_callback_ms: float = 5.0
+    error_budget: int = 30
+    error_window_s: float = 60.0
     recent_fills: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("request_timeout_s", "exit_timeout_s", "recent_fills"):
+        for name in (
+            "request_timeout_s",
+            "exit_timeout_s",
+            "slow_callback_ms",
+            "error_budget",
+            "error_window_s",
+            "recent_fills",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive", name)
         self.reconcile()
@@ -110,6 +139,10 @@ class EngineSummary:
         as the first ones of a start, are not measured.
     reasons : mapping of str to int
         How often each action was not taken, by reason code.
+    life : LifeState
+        Where the engine is in its life.
+    halted : str or None
+        Why nothing new is sent any more.
     """
 
     orders: int
@@ -125,6 +158,7 @@ class EngineSummary:
     unknown_orders: int
     tick_to_order_us: Mapping[str, float | None]
     reasons: Mapping[str, int]
+    life: LifeState
     halted: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -198,12 +232,16 @@ class Engine:
         self._limits = limits
         self._ids = IdSource(journal.instance, journal.boot)
         self._reasons = Reasons()
+        self._life = Lifecycle(self._note_life)
+        self._budget = ErrorBudget(settings.error_budget, int(settings.error_window_s * _NS))
+        self._may_cancel = True  # False when nothing at the venue may be touched
         self._error: BaseException | None = None
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         # News that comes before `start` has a ledger to put it in; None from then on.
         self._early_news: list[Callable[[], None]] | None = []
+        self._recovered_open: list[Order] = []
         # What must all hold for a decision, beside a live book and an open gate.
         self._is_connected = False
         self._is_compared = False
@@ -215,6 +253,16 @@ class Engine:
     def reasons(self) -> Counter[str]:
         """Actions considered and not taken, by code."""
         return self._reasons.counts
+
+    @property
+    def life(self) -> LifeState:
+        """Where the engine is in its life; see `nkfast.trading.life`."""
+        return self._life.state
+
+    @property
+    def life_reason(self) -> str:
+        """Why it is there."""
+        return self._life.reason
 
     @property
     def desired(self) -> Desired | None:
@@ -232,10 +280,17 @@ class Engine:
             The venue cannot be reached or read.
         nkfast.errors.ConfigError
             The journal belongs to another strategy or market.
+        nkfast.errors.HaltedError
+            Trading was halted, and nobody has cleared the cause.
         """
         self._loop = asyncio.get_running_loop()
         now_ms = self._clock.time_ns() // 1_000_000
+        before = self._journal.life()
+        if before is not None and before.state == LifeState.HALTED and self.mode != "monitor":
+            cause, _, detail = before.cause.partition(": ")
+            raise HaltedError(cause, detail)
         recovered = self._journal.recover(now_ms)
+        self._recovered_open = [order for order in recovered.orders if order.state.is_open]
         self._check_owner(recovered.strategy_state)
         await self._venue.start([self.symbol], self)
         self._assemble(recovered, now_ms)
@@ -249,10 +304,20 @@ class Engine:
             await self._compare_at_start()
         if self._error is not None:
             raise self._error
-        self._decide_soon()
+        # What was paused or draining when its process died goes on so.
+        if before is not None and before.state in (LifeState.PAUSED, LifeState.DRAINING):
+            self._enter(LifeState(before.state), before.cause)
+        else:
+            self._enter(LifeState.RUNNING, "started")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Trade until ``stop`` is set, or raise what halted trading."""
+        """Trade until ``stop`` is set or nothing is left to drain, or raise what halted trading.
+
+        Raises
+        ------
+        nkfast.errors.HaltedError
+            A person, the strategy or a budget halted trading.
+        """
         waiters = [asyncio.ensure_future(event.wait()) for event in (stop, self._ended)]
         try:
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
@@ -263,18 +328,49 @@ class Engine:
         if self._error is not None:
             raise self._error
 
-    async def stop(self, on_exit: Literal["cancel", "keep"] = "cancel") -> None:
+    def pause(self, reason: str) -> None:
+        """Decide no more until `resume`; what rests goes on resting."""
+        self._enter(LifeState.PAUSED, reason)
+
+    def resume(self) -> None:
+        """End a pause, or take new things up again while draining."""
+        self._enter(LifeState.RUNNING, "resumed")
+
+    def drain(self, reason: str) -> None:
+        """Take nothing new; `run` ends when nothing is left that reduces the position."""
+        self._enter(LifeState.DRAINING, reason)
+
+    def halt(self, cause: str, detail: str) -> None:
+        """Cancel everything and stay halted, also over a restart, until somebody clears the cause.
+
+        Parameters
+        ----------
+        cause : str
+            Stable code: ``KILL_SWITCH``.
+        detail : str
+            What happened.
+        """
+        self._halt(HaltedError(cause, detail))
+
+    async def stop(self, on_exit: OnExit = "cancel") -> StopReport:
         """Send nothing new, cancel what rests (or keep it), wait for the ends, disconnect.
 
         The journal stays open. Orders whose end is not known at the deadline are in the journal
         and are looked up by the next start.
+
+        Returns
+        -------
+        StopReport
+            What is left at the venue.
         """
         if self._early_news is None:
             self._gate.close("the engine stops")
             self._executor.stop()
+        if self._life.may_become(LifeState.STOPPING):
+            self._life.become(LifeState.STOPPING, on_exit)
         try:
             if self._task is not None:
-                await self._wind_down(cancels=on_exit == "cancel")
+                await self._wind_down(cancels=on_exit == "cancel" and self._may_cancel)
         finally:
             if self._task is not None:
                 self._task.cancel()
@@ -284,6 +380,9 @@ class Engine:
             if self._early_news is None and self._bookkeeper.can_record:
                 self._bookkeeper.flush()
                 self._write_reasons()
+        if self._life.may_become(LifeState.STOPPED):
+            self._life.become(LifeState.STOPPED, on_exit)
+        return self._stop_report(on_exit)
 
     def summary(self) -> EngineSummary:
         """Return what this run did so far."""
@@ -305,8 +404,30 @@ class Engine:
             unknown_orders=self.orders.unknown_count,
             tick_to_order_us=self._gate.tick_to_order_us(),
             reasons=dict(self.reasons),
+            life=self._life.state,
             halted=self.halted,
         )
+
+    def _stop_report(self, on_exit: OnExit) -> StopReport:
+        is_assembled = self._early_news is None
+        kept: list[LeftOrder] = []
+        left: list[LeftOrder] = []
+        for order in self.orders.open_orders if is_assembled else self._recovered_open:
+            if order.state is OrderState.CLOSING:
+                continue  # nothing of it rests
+            row = LeftOrder(
+                order.client_id,
+                order.order_id,
+                order.slot,
+                order.symbol,
+                order.side,
+                "" if order.price is None else plain(order.price),
+                plain(order.remaining),
+                order.state,
+            )
+            is_kept = order.state is OrderState.LIVE and (on_exit == "keep" or not is_assembled)
+            (kept if is_kept else left).append(row)
+        return StopReport(tuple(kept), tuple(left))
 
     def _check_owner(self, stored: Mapping[str, Any] | None) -> None:
         if stored is None or (stored["strategy"], stored["symbol"]) == (
@@ -333,6 +454,8 @@ class Engine:
             book=self._book,
             orders=self.orders,
             ledger=self.ledger,
+            reasons=self._reasons,
+            slow_callback_ms=self._settings.slow_callback_ms,
         )
         if recovered.strategy_state is not None:
             self._host.restore(recovered.strategy_state)
@@ -371,6 +494,7 @@ class Engine:
             request_timeout_s=self._settings.request_timeout_s,
             guarded=self._guarded,
             halt=self._halt,
+            on_anomaly=self._spend,
         )
         self._executor = Executor(
             gate=self._gate,
@@ -424,8 +548,24 @@ class Engine:
             finally:
                 timer.cancel()
 
-    def _halt(self, error: BaseException) -> None:
-        """Send nothing new from here on; `run` raises the error."""
+    def _enter(self, state: LifeState, reason: str) -> None:
+        """Move to a state in which the engine goes on living, and act by it."""
+        try:
+            self._life.become(state, reason)
+        except JournalError as error:
+            self._halt(error)
+            return
+        self._executor.set_draining(state is LifeState.DRAINING)
+        self._decide_soon()
+
+    def _note_life(self, state: LifeState, reason: str) -> None:
+        # A halt is the journal's last word until somebody clears it. Who only looks says nothing.
+        is_told = self.mode != "monitor" and (self.halted is None or state is LifeState.HALTED)
+        if is_told and self._early_news is None and self._bookkeeper.can_record:
+            self._journal.note_life(state, reason, self._clock.time_ns() // 1_000_000)
+
+    def _halt(self, error: BaseException, cause: str | None = None) -> None:
+        """Send nothing new from here on, and cancel what rests; `run` raises the error."""
         self._bookkeeper.note_failure(error)
         if self._error is not None:
             return
@@ -433,11 +573,22 @@ class Engine:
         self.halted = f"{type(error).__name__}: {error}"
         self._gate.close(self.halted)
         self._ended.set()
-        if self._bookkeeper.can_record:
-            try:
-                self._journal.note_halt(self.halted)
-            except JournalError as failure:
-                self._bookkeeper.note_failure(failure)
+        detail = error.detail if isinstance(error, HaltedError) else self.halted
+        reason = f"{cause or halt_cause(error)}: {detail}"
+        try:
+            if self._life.may_become(LifeState.HALTED):
+                self._life.become(LifeState.HALTED, reason)
+            else:  # it stops already, and will have been halted all the same
+                self._note_life(LifeState.HALTED, reason)
+        except JournalError as failure:
+            self._bookkeeper.note_failure(failure)
+        self._decide_soon()
+
+    def _spend(self, code: str, detail: str) -> None:
+        """Take note of one error that is put up with, unless there are too many."""
+        if not self._budget.spend(self._clock.monotonic_ns()):
+            budget = f"{self._settings.error_budget} in {self._settings.error_window_s:g} s"
+            self.halt("ERROR_BUDGET", f"more than {budget}, the last one {code}: {detail}")
 
     # What the venue tells (VenueListener) ------------------------------------------------------
 
@@ -494,7 +645,7 @@ class Engine:
         try:
             tell()
         except Exception as error:
-            self._halt(error)
+            self._halt(error, None if self._host.can_tell else "STRATEGY_ERROR")
 
     def _take_update(self, update: OrderUpdate, received_ns: int) -> None:
         order = self._bookkeeper.find(update.client_id, update.order_id)
@@ -516,6 +667,7 @@ class Engine:
                 self.count("FOREIGN_ORDER", f"{update.side} order {update.order_id}")
             return
         if made_by.boot > self._ids.boot:
+            self._may_cancel = False
             raise OrderError(
                 update.client_id,
                 update.status,
@@ -586,6 +738,7 @@ class Engine:
             elif order.state is OrderState.REJECTED:
                 self._executor.note_rejected(order.slot)
         self._executor.forget_refusals()
+        self._take_wish()
         self._changed.set()
         self._decide_soon(received_ns)
 
@@ -618,18 +771,48 @@ class Engine:
         return (
             self._is_compared
             and self._is_connected
-            and self._early_news is None
+            and self._life.state in _DECIDING
             and self._gate.is_open
             and self._book.state == "live"
         )
 
     def _decide(self, event_ns: int) -> None:
         if not self.may_decide:
+            if self._life.state is LifeState.HALTED and self._may_cancel:
+                self._cancel_all()
             return
         self._is_deciding = True
         try:
-            self._executor.make_so(self._host.decide(), event_ns)
+            desired = self._host.decide()
+        except Exception as error:
+            self._halt(error, "STRATEGY_ERROR")
+            return
+        finally:
+            self._is_deciding = False
+        self._take_wish()
+        if not self.may_decide:
+            return
+        self._is_deciding = True
+        try:
+            self._executor.make_so(desired, event_ns)
         except Exception as error:
             self._halt(error)
         finally:
             self._is_deciding = False
+        if self._executor.is_draining and self._executor.is_idle:
+            self._ended.set()
+
+    def _take_wish(self) -> None:
+        """Do what the strategy asked of the engine's life."""
+        wish = self._host.take_wish()
+        if wish is None:
+            return
+        if wish.state is LifeState.HALTED:
+            self.halt("STRATEGY", wish.reason)
+        elif self._life.state is not wish.state and self._life.may_become(wish.state):
+            self._enter(wish.state, wish.reason)
+
+    def _cancel_all(self) -> None:
+        if self._settings.on_halt == "cancel":
+            for order in list(self.orders.open_orders):
+                self._gate.cancel(order)

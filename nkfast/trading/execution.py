@@ -5,7 +5,7 @@ decision: one slot never has two live orders.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from nkfast.errors import RiskError
@@ -49,6 +49,10 @@ class Executor:
     ----------
     desired : Desired or None
         The newest wish.
+    is_draining : bool
+        Whether only what reduces the position is placed. Change it by `set_draining`.
+    is_idle : bool
+        Whether the last comparison left nothing resting and nothing that could be placed.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Executor:
         decide_afresh: Callable[[], None],
     ) -> None:
         self.desired: Desired | None = None
+        self.is_draining = False
+        self.is_idle = False
         self._gate = gate
         self._clock = clock
         self._loop = loop
@@ -75,6 +81,7 @@ class Executor:
         self._sends = sends
         self._decide_afresh = decide_afresh
         self._refused_until: dict[str, int] = {}
+        self._too_small: set[str] = set()  # slots refused for what no time changes: dust
         self._rejected_until: dict[str, tuple[int, int]] = {}  # until, how often
         self._made_so: tuple[Desired | None, int, int] = (None, -1, -1)
         self._wake_timer: asyncio.TimerHandle | None = None
@@ -97,7 +104,7 @@ class Executor:
         self._made_so = (desired, self._orders.version, self._ledger.version)
 
     def _send_difference(self, desired: Desired, event_ns: int, *, is_new: bool) -> None:
-        quotes = desired.quotes
+        quotes = self._reducing(desired.quotes) if self.is_draining else desired.quotes
         for slot, order in list(self._orders.open_by_slot.items()):
             quote = quotes.get(slot)
             if quote is None or not _is_as_desired(order, quote):
@@ -105,7 +112,7 @@ class Executor:
         for zombie in self._orders.zombies:
             self._gate.cancel(zombie)
         now_ns = self._clock.monotonic_ns()
-        wake_ns = 0
+        wake_ns = too_small = 0
         for slot, quote in quotes.items():
             if not self._gate.is_open:
                 return
@@ -114,8 +121,11 @@ class Executor:
             until_ns = self._waits_until_ns(slot)
             if until_ns <= now_ns:
                 until_ns = self._place(slot, quote, event_ns, is_new=is_new)
+            if slot in self._too_small:
+                too_small += 1
             if until_ns and (not wake_ns or until_ns < wake_ns):
                 wake_ns = until_ns
+        self.is_idle = not self._orders.open_count and too_small == len(quotes)
         if wake_ns:
             self._wake_at(wake_ns, now_ns)
 
@@ -126,6 +136,12 @@ class Executor:
     def forget_comparison(self) -> None:
         """Compare with what is live at the next wish even if neither has changed."""
         self._made_so = (None, -1, -1)
+
+    def set_draining(self, is_draining: bool) -> None:
+        """Begin or end to place only what reduces the position."""
+        self.is_draining = is_draining
+        self.is_idle = False
+        self.forget_comparison()
 
     def note_accepted(self, slot: str) -> None:
         """End the doubling of a slot's pauses."""
@@ -144,6 +160,17 @@ class Executor:
             self._wake_timer.cancel()
             self._wake_timer = None
 
+    def _reducing(self, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
+        """Return the quotes that bring the position nearer to zero, and no further."""
+        position = self._ledger.profit.position
+        side, left = ("sell", position) if position > 0 else ("buy", position.copy_negate())
+        kept = {}
+        for slot, quote in quotes.items():
+            if quote.side == side and quote.quantity <= left:
+                kept[slot] = quote
+                left = subtract(left, quote.quantity)
+        return kept
+
     def _waits_until_ns(self, slot: str) -> int:
         until, _ = self._rejected_until.get(slot, (0, 0))
         return max(until, self._refused_until.get(slot, 0), self._gate.waits_until_ns)
@@ -151,6 +178,7 @@ class Executor:
     def _place(self, slot: str, quote: Quote, event_ns: int, *, is_new: bool) -> int:
         """Send one order; return 0, or until when the slot has to wait."""
         intent = Intent(slot, self._symbol, quote.side, quote.quantity, quote.price)
+        self._too_small.discard(slot)
         try:
             if self._sends:
                 self._gate.send(intent, event_ns, stores_state=is_new)
@@ -160,6 +188,8 @@ class Executor:
             self._reasons.count(refusal.code, f"{slot}: {refusal.value} against {refusal.limit}")
             until_ns = self._clock.monotonic_ns() + int(_REFUSAL_PAUSE_S * _NS)
             self._refused_until[slot] = until_ns
+            if refusal.code == "BELOW_MINIMUM":
+                self._too_small.add(slot)
             return until_ns
         if is_new:
             price, quantity = plain(quote.price), plain(quote.quantity)

@@ -80,6 +80,8 @@ class OrderGate:
         Runs what an answer causes; an error in it halts trading.
     halt : callable
         Halts trading.
+    on_anomaly : callable
+        Is told the code and the detail of each answer that spends the error budget.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ class OrderGate:
         request_timeout_s: float,
         guarded: Callable[[Callable[[], None]], None],
         halt: Callable[[BaseException], None],
+        on_anomaly: Callable[[str, str], None],
     ) -> None:
         self.waits_until_ns = 0
         self.book_ns: int | None = None
@@ -120,6 +123,7 @@ class OrderGate:
         self._request_timeout_s = request_timeout_s
         self._guarded = guarded
         self._halt = halt
+        self._on_anomaly = on_anomaly
         self._auth_failures = 0
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCIES_KEPT)
         self._gathered: list[tuple[Order, int]] | None = None
@@ -306,6 +310,7 @@ class OrderGate:
             except OrderError as mismatch:  # the answer to another request on this connection
                 self._reasons.count("ANSWER_MISMATCH", str(mismatch))
                 self._doubt_create(order, "the answer was another order's")
+                self._on_anomaly("ANSWER_MISMATCH", str(mismatch))
             else:
                 self._bookkeeper.learn(news)
             return
@@ -331,6 +336,8 @@ class OrderGate:
         if isinstance(error, RateLimitError):
             wait_ns = int(error.retry_after_seconds * _NS)
             self.waits_until_ns = self._clock.monotonic_ns() + wait_ns
+        elif error.sent != "no":
+            self._on_anomaly(_reject_code(error), str(error))
         if isinstance(error, InsufficientFundsError):
             self._reconciler.compare_soon()  # our idea of the balances is wrong
         if isinstance(error, AuthenticationError | PermissionDeniedError):

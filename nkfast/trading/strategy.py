@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nkfast.venue.port import Side
 
@@ -104,6 +104,23 @@ class MarketView:
         return self.book.mid
 
 
+class StrategyContext(Protocol):
+    """What a strategy may ask of the engine that runs it, beside what it wants to rest.
+
+    A wish is taken up when the call that it was made in (`Strategy.decide`, `Strategy.on_fill`)
+    has returned.
+    """
+
+    def pause(self, reason: str) -> None:
+        """Decide no more, until a person resumes; what rests goes on resting."""
+
+    def drain(self, reason: str) -> None:
+        """Take nothing new; end when nothing is left that reduces the position."""
+
+    def halt(self, reason: str) -> None:
+        """Cancel everything and stay halted, also over a restart, until a person clears it."""
+
+
 class Strategy(ABC):
     """What a strategy must offer. One object trades one market.
 
@@ -114,6 +131,8 @@ class Strategy(ABC):
 
     #: Short name of the kind: ``"grid"``.
     name: str
+    #: Set by the engine before the first call.
+    ctx: StrategyContext
 
     @abstractmethod
     def decide(self, view: MarketView) -> Desired:

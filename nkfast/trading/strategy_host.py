@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nkfast.trading.exact import ZERO
+from nkfast.trading.life import LifeState
 from nkfast.trading.orders import Order, OrderState, OrderStore
 from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Strategy
 from nkfast.venue.port import Execution
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
     from nkfast.core.market import Market
     from nkfast.trading.ledger import Ledger
+    from nkfast.trading.reasons import Reasons
     from nkfast.venue.clock import Clock
 
-__all__ = ["StrategyHost", "fill_of"]
+__all__ = ["LifeWish", "StrategyHost", "fill_of"]
+
+_NS_PER_MS = 1_000_000
 
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -36,8 +40,18 @@ def fill_of(order: Order, execution: Execution) -> Fill:
     )
 
 
+class LifeWish(NamedTuple):
+    """What a strategy asked of the engine's life through its context."""
+
+    state: LifeState
+    reason: str
+
+
 class StrategyHost:
     """Shows a strategy the market, tells it of fills, and knows which of its state is stored.
+
+    It is the strategy's context too, and watches how long the strategy takes: nothing else happens
+    meanwhile.
 
     Parameters
     ----------
@@ -47,6 +61,10 @@ class StrategyHost:
         What it trades.
     orders, ledger
         What it is shown of them.
+    reasons : Reasons
+        Counts slow calls, SLOW_CALLBACK, by name and time.
+    slow_callback_ms : float
+        A call that takes longer is slow.
 
     Attributes
     ----------
@@ -63,14 +81,20 @@ class StrategyHost:
         book: "OrderBook",
         orders: OrderStore,
         ledger: "Ledger",
+        reasons: "Reasons",
+        slow_callback_ms: float,
     ) -> None:
         self.strategy = strategy
+        strategy.ctx = self
         self.can_tell = True
         self._clock = clock
         self._market = market
         self._book = book
         self._orders = orders
         self._ledger = ledger
+        self._reasons = reasons
+        self._slow_ns = int(slow_callback_ms * _NS_PER_MS)
+        self._wish: LifeWish | None = None
         self._stored_state: str | None = None
         self._told_state: dict[str, Any] | None = None
         self._view_orders: tuple[int, Mapping[str, LiveOrder]] = (-1, {})
@@ -83,16 +107,57 @@ class StrategyHost:
 
     def decide(self) -> Desired:
         """Ask what should be resting now."""
-        return self.strategy.decide(self._view())
+        view = self._view()
+        started_ns = self._clock.monotonic_ns()
+        try:
+            return self.strategy.decide(view)
+        finally:
+            self._check_time("decide", started_ns)
 
     def tell(self, order: Order, execution: Execution) -> str:
         """Tell of one fill; return the state to be stored with it."""
+        started_ns = self._clock.monotonic_ns()
         try:
             self.strategy.on_fill(fill_of(order, execution))
             return self._state()
         except Exception:
             self.can_tell = False
             raise
+        finally:
+            self._check_time("on_fill", started_ns)
+
+    # The strategy's context (StrategyContext) --------------------------------------------------
+
+    def pause(self, reason: str) -> None:
+        """Note the wish to pause."""
+        self._note_wish(LifeState.PAUSED, reason)
+
+    def drain(self, reason: str) -> None:
+        """Note the wish to drain."""
+        self._note_wish(LifeState.DRAINING, reason)
+
+    def halt(self, reason: str) -> None:
+        """Note the wish to halt."""
+        self._note_wish(LifeState.HALTED, reason)
+
+    def take_wish(self) -> LifeWish | None:
+        """Return what the strategy asked for since the last call; a halt outweighs the rest."""
+        wish, self._wish = self._wish, None
+        return wish
+
+    def _note_wish(self, state: LifeState, reason: str) -> None:
+        if self._wish is None or self._wish.state is not LifeState.HALTED:
+            self._wish = LifeWish(state, reason)
+
+    def _check_time(self, call: str, started_ns: int) -> None:
+        taken_ns = self._clock.monotonic_ns() - started_ns
+        if taken_ns > self._slow_ns:
+            took, limit = taken_ns / _NS_PER_MS, self._slow_ns / _NS_PER_MS
+            self._reasons.count(
+                "SLOW_CALLBACK", f"{self.strategy.name}.{call} took {took:.1f} ms, limit {limit:g}"
+            )
+
+    # What is stored ----------------------------------------------------------------------------
 
     def unstored_state(self) -> str | None:
         """Return the strategy's state if the journal does not have it yet."""

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from nkfast import __version__
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
+from nkfast.trading.journal import Journal
 
 
 def run(*words: str) -> Result:
@@ -91,6 +92,22 @@ def test_misspelt_file_suggests_its_neighbour(tmp_path: Path) -> None:
     result = run("journal", "verify", str(tmp_path / "gird.db"))
     assert result.exit_code == ExitCode.CONFIG
     assert result.stderr.endswith(f"no such file; did you mean {tmp_path / 'grid.db'}?\n")
+
+
+def test_a_halt_is_cleared_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "grid.db"
+    words = ("journal", "clear", str(path), "KILL_SWITCH", "--name")
+    assert run(*words, "grid").stderr == f"error[CONFIG] {path}: no such file\n"
+    with Journal.open(path, instance="grid") as journal:
+        journal.note_life("halted", "MAX_DAILY_LOSS: 12 against the limit 10", 1)
+    refused = run(*words, "grid")
+    assert refused.exit_code == ExitCode.RISK_HALT
+    assert "halted by MAX_DAILY_LOSS: 12 against the limit 10" in refused.stderr
+    cleared = run("journal", "clear", str(path), "MAX_DAILY_LOSS", "--name", "grid")
+    assert cleared.exit_code == ExitCode.OK
+    assert cleared.stdout == "cleared MAX_DAILY_LOSS: grid may be started\n"
+    again = run("journal", "clear", str(path), "MAX_DAILY_LOSS", "--name", "grid")
+    assert again.exit_code == ExitCode.WRONG_STATE
 
 
 def test_setting_without_a_value_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from nkfast.core.market import Market
 from nkfast.errors import ConfigError
 from nkfast.trading.engine import EngineSummary
 from nkfast.trading.ledger import Ledger, Profit
+from nkfast.trading.life import LifeState
 from nkfast.venue.port import Execution, Holding
 
 MARKET = Market("BTC/USDT", 2, 6)
@@ -45,6 +46,7 @@ ENGINE = EngineSummary(
     unknown_orders=0,
     tick_to_order_us={"p50": 40.5, "p99": None},
     reasons={},
+    life=LifeState.STOPPED,
     halted=None,
 )
 SUMMARY = DemoSummary(

@@ -44,6 +44,24 @@ from nkfast.app.exits import ExitCode, Failure, describe
             "error[UNRECONCILED] journal j.db: two fills with one id",
         ),
         (
+            errors.OrderError("nk7", "live", "proof that it is gone"),
+            "error[UNRECONCILED] order nk7 is live and cannot take proof that it is gone",
+        ),
+        (
+            errors.LifeError("halted", "running", "KILL_SWITCH: by hand"),
+            "error[WRONG_STATE] the engine is halted (KILL_SWITCH: by hand) and cannot become"
+            " running",
+        ),
+        (
+            errors.HaltedError("KILL_SWITCH", "by hand"),
+            "error[RISK_HALT] halted by KILL_SWITCH: by hand; it has to be cleared by that name",
+        ),
+        (
+            errors.HaltedError("UNKNOWN_ORDERS", "nk7 for 300 s"),
+            "error[UNRECONCILED] halted by UNKNOWN_ORDERS: nk7 for 300 s; it has to be cleared"
+            " by that name",
+        ),
+        (
             errors.RiskError("MAX_NOTIONAL", "12", "10"),
             "error[RISK_HALT] MAX_NOTIONAL: 12 against the limit 10",
         ),

@@ -13,6 +13,7 @@ from trading.scripted_venue import ScriptedVenue
 from nkfast.core.market import Market
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
+from nkfast.trading.life import StopReport, clear_halt
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
 from nkfast.venue.clock import RealClock, run_virtual
@@ -74,6 +75,7 @@ class Desk:
         self.venue = ScriptedVenue(self.market, clock, {"BTC": "100", "USDT": "100000"})
         self.strategy = Wanting()
         self.show = ("100.00", "100.10")
+        self.stopped: StopReport | None = None
 
     @asynccontextmanager
     async def trading(
@@ -103,12 +105,17 @@ class Desk:
                 await engine.start()
                 yield engine
             finally:
-                await engine.stop(on_exit)
+                self.stopped = await engine.stop(on_exit)
         assert self.venue.is_closed
         assert failures == []
         if verifies:
             report = verify(self.path)
             assert report.ok, report.differences
+
+    def clear_halt(self, cause: str) -> None:
+        """Clear what halted trading, as a person does."""
+        with Journal.open(self.path, instance="nk01") as journal:
+            clear_halt(journal, cause, self.clock.time_ns() // 1_000_000)
 
     async def until(self, condition: Callable[[], object], within_s: float = 10.0) -> None:
         """Wait for an effect, with a deadline."""

@@ -226,6 +226,7 @@ async def test_a_fill_that_the_strategy_could_not_take_is_told_after_the_restart
     assert desk.venue.open_own() == []
     desk.strategy.raises_on_fill = None
     desk.strategy.want()
+    desk.clear_halt("STRATEGY_ERROR")
     async with desk.trading() as engine:
         await desk.until(lambda: desk.strategy.told)
         assert [fill.quantity for fill in desk.strategy.told] == [Decimal("0.4"), Decimal("0.1")]

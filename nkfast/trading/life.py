@@ -1,0 +1,205 @@
+"""The life of an engine: its states, and which may follow which.
+
+    starting --> running <--> paused
+       |            |  ^         |
+       |            v  |         |       a halt is possible from every one of these;
+       |         draining <------+       out of halted leads only a stop, and then a start
+       v            |                    after somebody has cleared the cause by its name
+     halted <-------+
+       |
+       +--> stopping --> stopped
+
+RUNNING does what the strategy wants. PAUSED leaves everything as it is: nothing is decided, what
+rests goes on resting, fills are taken. DRAINING finishes what is open and takes nothing new: only
+orders that reduce the position are placed, and when none is left the engine ends. HALTED sends
+nothing but cancels.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from nkfast.errors import (
+    AuthenticationError,
+    HaltedError,
+    JournalError,
+    LifeError,
+    OrderError,
+    PermissionDeniedError,
+    RiskError,
+)
+from nkfast.venue.port import Side
+
+if TYPE_CHECKING:
+    from nkfast.trading.journal import Journal
+
+__all__ = [
+    "ErrorBudget",
+    "LeftOrder",
+    "LifeState",
+    "Lifecycle",
+    "OnExit",
+    "StopReport",
+    "clear_halt",
+    "halt_cause",
+]
+
+OnExit = Literal["cancel", "keep"]
+
+
+class LifeState(StrEnum):
+    """Where an engine is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    HALTED = "halted"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+_ENDING = {LifeState.HALTED, LifeState.STOPPING}
+_NEXT: dict[LifeState, set[LifeState]] = {
+    LifeState.STARTING: {LifeState.RUNNING, LifeState.PAUSED, LifeState.DRAINING, *_ENDING},
+    LifeState.RUNNING: {LifeState.PAUSED, LifeState.DRAINING, *_ENDING},
+    LifeState.PAUSED: {LifeState.RUNNING, LifeState.DRAINING, *_ENDING},
+    LifeState.DRAINING: {LifeState.RUNNING, LifeState.PAUSED, *_ENDING},
+    LifeState.HALTED: {LifeState.STOPPING},
+    LifeState.STOPPING: {LifeState.STOPPED},
+    LifeState.STOPPED: set(),
+}
+
+
+class Lifecycle:
+    """The state of one engine's life. It moves only along the arrows.
+
+    Parameters
+    ----------
+    note : callable
+        Is told every new state and its reason before `state` changes.
+    """
+
+    def __init__(self, note: Callable[[LifeState, str], None]) -> None:
+        self.state = LifeState.STARTING
+        self.reason = ""
+        self._note = note
+
+    def may_become(self, state: LifeState) -> bool:
+        """Whether an arrow leads there."""
+        return state in _NEXT[self.state]
+
+    def become(self, state: LifeState, reason: str) -> None:
+        """Move to another state.
+
+        Raises
+        ------
+        nkfast.errors.LifeError
+            No arrow leads there.
+        """
+        if not self.may_become(state):
+            raise LifeError(self.state, state, self.reason)
+        self._note(state, reason)
+        self.state, self.reason = state, reason
+
+
+class LeftOrder(NamedTuple):
+    """An order that a stop left behind. ``state``: sending, unknown or live."""
+
+    client_id: str
+    order_id: str
+    slot: str
+    symbol: str
+    side: Side
+    price: str  # plain digits; empty for a market order
+    remaining: str
+    state: str
+
+
+class StopReport(NamedTuple):
+    """What a stop left at the venue.
+
+    Attributes
+    ----------
+    kept : tuple of LeftOrder
+        Orders that rest because they were to be kept.
+    left : tuple of LeftOrder
+        Orders that may still rest although they should not, or whose fate is not known.
+    """
+
+    kept: tuple[LeftOrder, ...] = ()
+    left: tuple[LeftOrder, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is at the venue that should not be."""
+        return not self.left
+
+
+def halt_cause(error: BaseException) -> str:
+    """Return the stable code of what halts trading; it is what has to be named to clear a halt."""
+    if isinstance(error, HaltedError):
+        return error.cause
+    if isinstance(error, RiskError):
+        return error.code
+    if isinstance(error, JournalError):
+        return "JOURNAL"
+    if isinstance(error, OrderError):
+        return "UNRECONCILED"
+    if isinstance(error, AuthenticationError | PermissionDeniedError):
+        return "KEY_REFUSED"
+    return "ENGINE_ERROR"
+
+
+def clear_halt(journal: "Journal", cause: str, now_ms: int) -> None:
+    """Let an instance start again whose trading was halted.
+
+    Parameters
+    ----------
+    journal : Journal
+        Of the halted instance.
+    cause : str
+        The code of what halted it: who clears a halt has read it.
+    now_ms : int
+        Unix milliseconds.
+
+    Raises
+    ------
+    nkfast.errors.LifeError
+        It is not halted.
+    nkfast.errors.HaltedError
+        Something else halted it.
+    """
+    life = journal.life()
+    if life is None or life.state != LifeState.HALTED:
+        raise LifeError("not halted" if life is None else life.state, "cleared", "")
+    was, _, detail = life.cause.partition(": ")
+    if was != cause:
+        raise HaltedError(was, detail)
+    journal.note_life(LifeState.STOPPED, f"cleared {was}", now_ms)
+
+
+class ErrorBudget:
+    """So many errors may happen within a time; one more is too many.
+
+    Parameters
+    ----------
+    errors_max : int
+        How many are put up with.
+    window_ns : int
+        Within how many nanoseconds.
+    """
+
+    def __init__(self, errors_max: int, window_ns: int) -> None:
+        self.errors_max = errors_max
+        self.window_ns = window_ns
+        self._spent_ns: deque[int] = deque()
+
+    def spend(self, now_ns: int) -> bool:
+        """Count one error; return whether the budget still holds."""
+        spent = self._spent_ns
+        spent.append(now_ns)
+        while spent[0] <= now_ns - self.window_ns:
+            spent.popleft()
+        return len(spent) <= self.errors_max
