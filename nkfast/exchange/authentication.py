@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -23,6 +24,8 @@ _NONCE_LENGTH_MAX: Final = 32
 #: Microseconds of one unit, by the digits of a nonce that is a time: clients with milliseconds,
 #: tenths of them and microseconds share keys.
 _UNITS_US: Final = {13: 1000, 14: 100, 16: 1}
+#: In JSON: a string, whose spaces count, or spaces between tokens.
+_STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 
 
 class _Key:
@@ -87,6 +90,11 @@ class Authenticator:
         ------
         AuthenticationError
             "Not Authorized", or "Bad Nonce".
+
+        Notes
+        -----
+        A body may be signed as it was sent, or as the same JSON without spaces: the exchange's
+        own Hummingbot connector signs the latter and sends the former.
         """
         authorization = headers.get("Authorization", "")
         if authorization.startswith("Basic "):
@@ -96,13 +104,16 @@ class Authenticator:
         if key is None or not (nonce.isascii() and nonce.isdigit()):
             raise self._unauthorized()
         signature = _received(headers.get("X-API-SIGN", ""))
-        suffix = body + nonce.encode()
-        # Every base is tried, so that the time taken says nothing about which one fits.
+        # Everything is tried, so that the time taken says nothing about what fits.
         fits = [
             hmac.compare_digest(
-                key.signer.sign(_received(key.signer.api_key + url) + suffix).encode(), signature
+                key.signer.sign(
+                    _received(key.signer.api_key + url) + written + nonce.encode()
+                ).encode(),
+                signature,
             )
             for url in urls
+            for written in _spellings(body)
         ]
         if not any(fits):
             raise self._unauthorized()
@@ -169,3 +180,8 @@ class Authenticator:
 def _received(text: str) -> bytes:
     # Bytes that are no UTF-8 reach us as surrogates; they are hashed as they came.
     return text.encode("utf-8", "surrogateescape")
+
+
+def _spellings(body: bytes) -> tuple[bytes, ...]:
+    compact = _STRING_OR_SPACE.sub(rb"\1", body)
+    return (body,) if compact == body else (body, compact)

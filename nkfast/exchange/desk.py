@@ -93,8 +93,8 @@ class ExchangeDesk:
         symbol = self._listing(params).symbol
         if kind != "candles":
             return Channel(kind, symbol)
-        period = params.get("period")
-        if period not in RESOLUTIONS or isinstance(period, bool):
+        period = _integer(params, "period", 0)
+        if period not in RESOLUTIONS:
             raise refusal(10001, f"period must be one of {RESOLUTIONS}")
         return Channel(kind, symbol, period)
 

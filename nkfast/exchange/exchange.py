@@ -186,14 +186,15 @@ class Exchange:
     # Markets.
 
     def listing(self, symbol: str) -> Listing:
-        """Return the market of a symbol, ``BASE/QUOTE`` or ``BASE_QUOTE``.
+        """Return the market of a symbol, ``BASE/QUOTE`` or ``BASE_QUOTE``, in any case.
 
         Raises
         ------
         SymbolNotFoundError
             There is none; also for hyphens, which the exchange does not take.
         """
-        found = self.listings.get(symbol) or self.listings.get(symbol.replace("_", "/", 1))
+        # Mining pools write BASE_btc.
+        found = self.listings.get(symbol) or self.listings.get(symbol.replace("_", "/", 1).upper())
         if found is None:
             raise refusal(2001, "Symbol not found")
         return found

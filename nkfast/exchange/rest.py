@@ -187,7 +187,7 @@ class RestApi:
             "/account/orders": self._orders,
             "/getorders": self._orders,
             "/account/trades": self._account_trades,
-            "/gettrades": self._account_trades,
+            "/gettrades": self._dated_trades,
             "/gettradessince": self._trades_oldest_first,
             "/gettradesince": self._trades_oldest_first,
             "/getpooltrades": lambda call: [],
@@ -331,10 +331,10 @@ class RestApi:
         return shapes.book_c(self._listing_by_id(call.query.get("market", "")), call.now_ms)
 
     def _candles(self, call: _Call) -> Any:
-        symbol = call.query.get("symbol", "").replace("_", "/")
-        listing = self._exchange.listings.get(symbol)
-        if listing is None:
-            raise refusal(2001, "Market not found")
+        try:
+            listing = self._exchange.listing(call.query.get("symbol", ""))
+        except VenueError:
+            raise refusal(2001, "Market not found") from None
         resolution = _count(call.query, "resolution")
         if resolution not in RESOLUTIONS:
             raise refusal(10001, f"resolution must be one of {RESOLUTIONS}")
@@ -488,6 +488,10 @@ class RestApi:
     def _account_trades(self, call: _Call) -> Any:
         fills = [*reversed(_account(call).trades)]
         return [shapes.account_trade(fill) for fill in self._page(call, fills)]
+
+    def _dated_trades(self, call: _Call) -> Any:
+        fills = [*reversed(_account(call).trades)]
+        return [shapes.dated_account_trade(fill) for fill in self._page(call, fills)]
 
     def _trades_oldest_first(self, call: _Call) -> Any:
         fills = [*_account(call).trades]

@@ -36,6 +36,11 @@ def refusal(code: int, description: str) -> VenueError:
     return ERROR_CODES[code].error(description, code=code)
 
 
+def _word(value: Any) -> Any:
+    # The exchange's own Hummingbot connector writes LIMIT and MARKET, others write BUY.
+    return value.lower() if isinstance(value, str) else value
+
+
 def _invalid(description: str) -> VenueError:
     return refusal(10001, description)
 
@@ -64,10 +69,10 @@ class OrderForm:
         symbol = fields.get("symbol")
         if not isinstance(symbol, str) or not symbol:
             raise _invalid("Missing required input: symbol")
-        side = fields.get("side")
+        side: Any = _word(fields.get("side"))
         if side not in ("buy", "sell"):
             raise _invalid("side must be buy or sell")
-        kind: Any = fields.get("type")
+        kind: Any = _word(fields.get("type"))
         if kind is None:
             kind = "limit"
         if kind not in ("limit", "market"):

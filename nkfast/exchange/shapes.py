@@ -27,6 +27,7 @@ __all__ = [
     "book_changes",
     "book_levels",
     "candle",
+    "dated_account_trade",
     "deposit_address",
     "historical_trade",
     "iso_time",
@@ -188,9 +189,15 @@ def account_trade(fill: AccountTrade) -> Object:
 
 def older_account_trade(fill: AccountTrade) -> Object:
     """Return a row of ``gettradessince``: the older shape."""
-    row = account_trade(fill)
-    time_ms = row.pop("timestamp")
-    return {**row, "side": fill.side, "createdAt": time_ms, "updatedAt": time_ms}
+    row = dated_account_trade(fill)
+    del row["timestamp"]
+    return {**row, "side": fill.side}
+
+
+def dated_account_trade(fill: AccountTrade) -> Object:
+    """Return a row of ``gettrades``: with the times that clients of the older shape read."""
+    time_ms = fill.trade.time_ms
+    return {**account_trade(fill), "createdAt": time_ms, "updatedAt": time_ms}
 
 
 def historical_trade(trade: Trade) -> Object:
@@ -552,7 +559,7 @@ def asset(exchange: Exchange, ticker: str) -> Object:
         "tokenOf": None,
         "tokenDetails": {},
         "usdValue": f"{exchange.usd_value(ticker):.8f}",
-        "depositActive": False,
+        "depositActive": True,
         "depositPayid": False,
         "withdrawalActive": False,
         "withdrawalPayid": False,

@@ -153,7 +153,7 @@ def test_cancel_all_heeds_the_side(bench: Any) -> None:
     [
         ({"symbol": "ETH-USDT"}, SymbolNotFoundError, 2001),
         ({"symbol": None}, InvalidOrderError, 10001),
-        ({"side": "Buy"}, InvalidOrderError, 10001),
+        ({"side": "hold"}, InvalidOrderError, 10001),
         ({"type": "stop"}, InvalidOrderError, 10001),
         ({"price": None}, InvalidOrderError, 10001),
         ({"price": "0.001"}, InvalidOrderError, 10001),
