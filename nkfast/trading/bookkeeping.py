@@ -137,11 +137,11 @@ class Bookkeeper:
             news = replace(news, fill=None)
         profit = state = None
         if news.fill is not None:
-            profit = self._ledger.profit.after_fill(news.fill)
+            profit = self._ledger.profits[order.symbol].after_fill(news.fill)
             state = host.tell(order, news.fill)
         elif news.fee is not None:
             key = (news.fee.trade_id, news.fee.order_id)
-            profit = self._ledger.profit.after_fee(order.fills[key], news.fee)
+            profit = self._ledger.profits[order.symbol].after_fee(order.fills[key], news.fee)
         self._journal.hold()
         self._journal.record([news], profit=profit, strategy_state=state)
         before = order.state

@@ -1,9 +1,9 @@
 """The engine's life: start, trade, stop; what the venue tells and who takes it.
 
-One engine trades one market with one strategy. It decides only while the book is live, the venue
-is connected and our books have been compared with the venue's. A decision's difference from what
-is live (`execution`) passes the order gate (`gate`); what comes back is made durable and true by
-the bookkeeper (`bookkeeping`), and what does not come back is found out by the reconciler
+One engine runs one strategy on one market or several. It decides only while a book is live, the
+venue is connected and our books have been compared with the venue's. A decision's difference from
+what is live (`execution`) passes the order gate (`gate`); what comes back is made durable and true
+by the bookkeeper (`bookkeeping`), and what does not come back is found out by the reconciler
 (`reconcile`).
 """
 
@@ -39,7 +39,6 @@ from nkfast.trading.strategy_host import StrategyHost
 from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade
 
 if TYPE_CHECKING:
-    from nkfast.core.book import OrderBook
     from nkfast.trading.journal import Journal, Recovered
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
@@ -127,8 +126,8 @@ class EngineSummary:
     unknown_fees : int
         Fills, over all runs, whose fee is not known yet.
     realized, unrealized, equity_change : Decimal
-        Quote units; the last two are None without a mid to value the position at. Their sum over
-        all runs agrees to the last digit.
+        Of the home market, in its quote units; the last two are None without a mid to value the
+        position at. Over all runs the first two add up to the last, to the last digit.
     position : Decimal
         Base units bought less sold, over all runs.
     open_orders, unknown_orders : int
@@ -175,14 +174,16 @@ def _as_json(value: object) -> object:
 
 
 class Engine:
-    """Trades one market with one strategy at one venue.
+    """Runs one strategy at one venue.
 
     Parameters
     ----------
     venue, clock, journal, strategy
         Where, when, into what, by whose wish.
     symbol : str
-        ``BASE/QUOTE``.
+        The home market, ``BASE/QUOTE``.
+    more_symbols : sequence of str
+        Further markets that the strategy sees and trades: those of a cycle.
     limits : RiskLimits
         Our own limits.
     mode : {"monitor", "paper", "live"}
@@ -210,6 +211,7 @@ class Engine:
         symbol: str,
         limits: RiskLimits,
         mode: Mode,
+        more_symbols: Sequence[str] = (),
         settings: EngineSettings | None = None,
     ) -> None:
         if mode not in ("monitor", "paper", "live"):
@@ -221,6 +223,7 @@ class Engine:
                 "instance",
             )
         self.symbol = symbol
+        self.symbols = tuple(dict.fromkeys((symbol, *more_symbols)))
         self.mode: Mode = mode
         self.strategy = strategy
         self.orders = OrderStore()
@@ -292,7 +295,7 @@ class Engine:
         recovered = self._journal.recover(now_ms)
         self._recovered_open = [order for order in recovered.orders if order.state.is_open]
         self._check_owner(recovered.strategy_state)
-        await self._venue.start([self.symbol], self)
+        await self._venue.start(self.symbols, self)
         self._assemble(recovered, now_ms)
         early, self._early_news = self._early_news or [], None
         for tell in early:
@@ -386,8 +389,8 @@ class Engine:
 
     def summary(self) -> EngineSummary:
         """Return what this run did so far."""
-        now, first = self.ledger.profit, self._first_profit
-        mid = self._book.mid
+        now, first = self.ledger.profit, self._first_profits[self.symbol]
+        mid = self._books[self.symbol].mid
         return EngineSummary(
             orders=self._bookkeeper.intent_count,
             fills=self._bookkeeper.fill_count,
@@ -442,16 +445,20 @@ class Engine:
         )
 
     def _assemble(self, recovered: "Recovered", now_ms: int) -> None:
-        """Put the parts together, now that the market is known, and take up what was left."""
-        market = self._venue.markets[self.symbol]
-        self._book: OrderBook = self._venue.book(self.symbol)
-        self.ledger = Ledger(market, recovered.profit)
-        self._first_profit = self.ledger.profit
+        """Put the parts together, now that the markets are known, and take up what was left."""
+        markets = {symbol: self._venue.markets[symbol] for symbol in self.symbols}
+        self._books = {symbol: self._venue.book(symbol) for symbol in self.symbols}
+        profits = recovered.profits
+        self.ledger = Ledger(markets[self.symbol], profits.get(self.symbol))
+        for symbol in self.symbols[1:]:
+            self.ledger.add_market(markets[symbol], profits.get(symbol))
+        self._first_profits = dict(self.ledger.profits)
         self._host = StrategyHost(
             self.strategy,
             clock=self._clock,
-            market=market,
-            book=self._book,
+            symbol=self.symbol,
+            markets=markets,
+            books=self._books,
             orders=self.orders,
             ledger=self.ledger,
             reasons=self._reasons,
@@ -473,7 +480,7 @@ class Engine:
             venue=self._venue,
             clock=self._clock,
             orders=self.orders,
-            symbol=self.symbol,
+            symbols=self.symbols,
             sink=self,
             cursor_ms=min(
                 [now_ms if recovered.cursor_ms is None else recovered.cursor_ms]
@@ -486,8 +493,11 @@ class Engine:
             clock=self._clock,
             loop=self._loop,
             ids=self._ids,
-            guard=RiskGuard(self._limits, market, self.ledger, self.orders),
-            book=self._book,
+            guards={
+                symbol: RiskGuard(self._limits, market, self.ledger, self.orders)
+                for symbol, market in markets.items()
+            },
+            books=self._books,
             bookkeeper=self._bookkeeper,
             reasons=self._reasons,
             reconciler=self._reconciler,
@@ -594,9 +604,9 @@ class Engine:
 
     def on_book(self, symbol: str, received_ns: int) -> None:
         """Decide on the newest book. Called by the venue, once a burst."""
-        if symbol != self.symbol or self._early_news is not None:
+        if self._early_news is not None or symbol not in self._books:
             return
-        self._gate.book_ns = received_ns
+        self._gate.book_ns[symbol] = received_ns
         if self._is_deciding:
             self._decide_soon(received_ns)
         else:
@@ -604,7 +614,7 @@ class Engine:
 
     def on_order(self, update: OrderUpdate) -> None:
         """Take news of an order, ours or foreign."""
-        if update.symbol == self.symbol:
+        if update.symbol in self.symbols:
             self._guarded(partial(self._take_update, update, self._clock.monotonic_ns()))
 
     def on_execution(self, execution: Execution) -> bool:
@@ -767,13 +777,13 @@ class Engine:
 
     @property
     def may_decide(self) -> bool:
-        """Whether orders may be sent: connected, compared, the book live, the gate open."""
+        """Whether to decide: running, connected, compared, a book live, the gate open."""
         return (
             self._is_compared
             and self._is_connected
             and self._life.state in _DECIDING
             and self._gate.is_open
-            and self._book.state == "live"
+            and any(book.state == "live" for book in self._books.values())
         )
 
     def _decide(self, event_ns: int) -> None:

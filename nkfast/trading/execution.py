@@ -30,7 +30,7 @@ _REJECTION_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
 
 class Executor:
-    """Makes the orders of one market be as the strategy desires.
+    """Makes the resting orders be as the strategy desires.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Executor:
     clock, loop, orders, ledger, reasons
         What it works with.
     symbol : str
-        The market.
+        The home market.
     sends : bool
         False in monitor mode: what would be sent is counted and said.
     decide_afresh : callable
@@ -107,7 +107,7 @@ class Executor:
         quotes = self._reducing(desired.quotes) if self.is_draining else desired.quotes
         for slot, order in list(self._orders.open_by_slot.items()):
             quote = quotes.get(slot)
-            if quote is None or not _is_as_desired(order, quote):
+            if quote is None or not self._is_as_desired(order, quote):
                 self._gate.cancel(order)
         for zombie in self._orders.zombies:
             self._gate.cancel(zombie)
@@ -162,13 +162,16 @@ class Executor:
 
     def _reducing(self, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
         """Return the quotes that bring the position nearer to zero, and no further."""
-        position = self._ledger.profit.position
-        side, left = ("sell", position) if position > 0 else ("buy", position.copy_negate())
+        left = {symbol: profit.position for symbol, profit in self._ledger.profits.items()}
         kept = {}
         for slot, quote in quotes.items():
-            if quote.side == side and quote.quantity <= left:
+            symbol = quote.symbol or self._symbol
+            position = left[symbol]
+            is_opposite = (position > 0) is (quote.side == "sell")
+            if is_opposite and quote.quantity <= position.copy_abs():
                 kept[slot] = quote
-                left = subtract(left, quote.quantity)
+                signed = quote.quantity if position > 0 else quote.quantity.copy_negate()
+                left[symbol] = subtract(position, signed)
         return kept
 
     def _waits_until_ns(self, slot: str) -> int:
@@ -177,7 +180,8 @@ class Executor:
 
     def _place(self, slot: str, quote: Quote, event_ns: int, *, is_new: bool) -> int:
         """Send one order; return 0, or until when the slot has to wait."""
-        intent = Intent(slot, self._symbol, quote.side, quote.quantity, quote.price)
+        symbol = quote.symbol or self._symbol
+        intent = Intent(slot, symbol, quote.side, quote.quantity, quote.price)
         self._too_small.discard(slot)
         try:
             if self._sends:
@@ -204,11 +208,11 @@ class Executor:
         self._wake_timer = None
         self._decide_afresh()
 
-
-def _is_as_desired(order: Order, quote: Quote) -> bool:
-    # Against what the strategy was told: between a report and its fill the two must not differ.
-    return (
-        order.side == quote.side
-        and order.price == quote.price
-        and subtract(order.quantity, order.filled) == quote.quantity
-    )
+    def _is_as_desired(self, order: Order, quote: Quote) -> bool:
+        # Against what the strategy was told: between a report and its fill the two must not differ.
+        return (
+            order.side == quote.side
+            and order.price == quote.price
+            and order.symbol == (quote.symbol or self._symbol)
+            and subtract(order.quantity, order.filled) == quote.quantity
+        )

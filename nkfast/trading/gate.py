@@ -68,10 +68,10 @@ class OrderGate:
     ----------
     venue, clock, loop
         Where to, what time it is, and who calls back.
-    guard : RiskGuard
-        May refuse before anything leaves.
-    book : OrderBook
-        The market's book.
+    guards : mapping of str to RiskGuard
+        By symbol; may refuse before anything leaves.
+    books : mapping of str to OrderBook
+        By symbol.
     bookkeeper, reasons, reconciler
         Learn what the answers say; the reconciler settles what they do not.
     request_timeout_s : float
@@ -87,8 +87,8 @@ class OrderGate:
     ----------
     waits_until_ns : int
         The venue asked for less: nothing is to be sent before this, monotonic nanoseconds.
-    book_ns : int or None
-        When the book's newest frame arrived.
+    book_ns : dict of str to int
+        When each book's newest frame arrived, by symbol.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class OrderGate:
         clock: "Clock",
         loop: asyncio.AbstractEventLoop,
         ids: IdSource,
-        guard: "RiskGuard",
-        book: "OrderBook",
+        guards: Mapping[str, "RiskGuard"],
+        books: Mapping[str, "OrderBook"],
         bookkeeper: "Bookkeeper",
         reasons: "Reasons",
         reconciler: "Reconciler",
@@ -109,14 +109,14 @@ class OrderGate:
         on_anomaly: Callable[[str, str], None],
     ) -> None:
         self.waits_until_ns = 0
-        self.book_ns: int | None = None
+        self.book_ns: dict[str, int] = {}
         self._closed_by: str | None = None
         self._venue = venue
         self._clock = clock
         self._loop = loop
         self._ids = ids
-        self._guard = guard
-        self._book = book
+        self._guards = guards
+        self._books = books
         self._bookkeeper = bookkeeper
         self._reasons = reasons
         self._reconciler = reconciler
@@ -149,7 +149,8 @@ class OrderGate:
         """
         if self._closed_by is not None:
             raise RiskError("GATE_CLOSED", self._closed_by, "an open gate")
-        self._guard.check(intent, self._book, self._clock.monotonic_ns(), self.book_ns)
+        symbol, now_ns = intent.symbol, self._clock.monotonic_ns()
+        self._guards[symbol].check(intent, self._books[symbol], now_ns, self.book_ns.get(symbol))
 
     def gather(self) -> None:
         """Keep back what is sent and cancelled from now on, until `release`."""
@@ -219,7 +220,8 @@ class OrderGate:
             now_ns,
         )
         self._bookkeeper.intend(order, stores_state=stores_state)
-        self._guard.note_sent(now_ns)
+        for guard in self._guards.values():  # a rate is the account's, not a market's
+            guard.note_sent(now_ns)
         if self._gathered is not None:
             self._gathered.append((order, event_ns))
             return order

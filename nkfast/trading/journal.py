@@ -76,11 +76,12 @@ _KEPT = "kept:"
 class Recovered:
     """What an earlier run left behind.
 
-    ``orders`` holds every open order and those that were sent in the last 24 hours, oldest first.
+    ``orders`` holds every open order and those that were sent in the last 24 hours, oldest first;
+    ``profits`` are by symbol.
     """
 
     orders: list[Order]
-    profit: Profit | None
+    profits: Mapping[str, Profit]
     strategy_state: Mapping[str, Any] | None
     cursor_ms: int | None
 
@@ -232,7 +233,8 @@ class Journal:
             for item in news:
                 self._record_one(item)
             if profit is not None:
-                self._execute(_SET_STATE, (PROFIT, encode_json(profit.as_json())))
+                row = (PROFIT + profit.symbol, encode_json(profit.as_json()))
+                self._execute(_SET_STATE, row)
             if strategy_state is not None:
                 self._execute(_SET_STATE, (_STRATEGY, strategy_state))
 
@@ -293,7 +295,11 @@ class Journal:
         cursor = self._rows("SELECT value FROM meta WHERE key = 'cursor_ms'")
         return Recovered(
             orders,
-            Profit.from_json(json.loads(state[PROFIT])) if PROFIT in state else None,
+            {
+                key.removeprefix(PROFIT): Profit.from_json(json.loads(value))
+                for key, value in state.items()
+                if key.startswith(PROFIT)
+            },
             json.loads(state[_STRATEGY]) if _STRATEGY in state else None,
             int(cursor[0][0]) if cursor else None,
         )

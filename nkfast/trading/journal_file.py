@@ -91,6 +91,9 @@ CREATE TABLE reason_log (
     code TEXT NOT NULL,
     detail TEXT NOT NULL
 );
+UPDATE state
+    SET key = 'profit:' || json_extract(value, '$.base') || '/' || json_extract(value, '$.quote')
+    WHERE key = 'profit'
 """,
 }
 

@@ -73,12 +73,12 @@ def replay(store: sqlite3.Connection) -> JournalReport:
 
 
 class _Replay:
-    """Plays the events of a journal into fresh orders and a fresh profit."""
+    """Plays the events of a journal into fresh orders and fresh profits."""
 
     def __init__(self, store: sqlite3.Connection) -> None:
         self._store = store
         self._orders: dict[str, Order] = {}
-        self._profit: Profit | None = None
+        self._profits: dict[str, Profit] = {}
         self._differences: list[str] = []
         self._play: Mapping[str, Callable[[str, str], None]] = {
             "intent": self._intent,
@@ -90,7 +90,7 @@ class _Replay:
             self._replay,
             self._compare_orders,
             self._compare_fills,
-            self._compare_profit,
+            self._compare_profits,
         ):
             try:
                 step()
@@ -123,9 +123,9 @@ class _Replay:
         if client_id in self._orders:
             raise ValueError(f"a second intent {client_id}")
         order = self._orders[client_id] = intent_of([client_id, *json.loads(body)])
-        if self._profit is None:
+        if order.symbol not in self._profits:
             base, quote = order.symbol.split("/")
-            self._profit = Profit(base, quote)
+            self._profits[order.symbol] = Profit(base, quote)
 
     def _news(self, client_id: str, body: str) -> None:
         order = self._orders[client_id]
@@ -135,14 +135,15 @@ class _Replay:
             raise ValueError(f"order {client_id} went back")
         fill = None if fill_row is None else fill_of(fill_row)
         fee = None if fee_row is None else fill_of(fee_row)
-        assert self._profit is not None
+        profit = self._profits[order.symbol]
         if fill is not None:
             if (fill.trade_id, fill.order_id) in order.fills:
                 raise ValueError(f"fill {fill.trade_id} twice")
-            self._profit = self._profit.after_fill(fill)
+            profit = profit.after_fill(fill)
         if fee is not None:
             known = order.fills[fee.trade_id, fee.order_id]
-            self._profit = self._profit.after_fee(known, fee)
+            profit = profit.after_fee(known, fee)
+        self._profits[order.symbol] = profit
         order.apply(News(order, facts, fill, fee))
 
     def _compare_orders(self) -> None:
@@ -183,9 +184,15 @@ class _Replay:
             if ours != theirs:
                 self._differ(f"fill {key[1]}: stored {theirs}, replayed {ours}")
 
-    def _compare_profit(self) -> None:
-        row = self._store.execute("SELECT value FROM state WHERE key = ?", (PROFIT,)).fetchone()
-        stored = None if row is None else Profit.from_json(json.loads(row[0]))
-        replayed = self._profit if self._profit is not None and self._profit.fills else None
-        if stored != replayed:
-            self._differ(f"profit: stored {stored}, replayed {replayed}")
+    def _compare_profits(self) -> None:
+        rows = self._store.execute(
+            "SELECT key, value FROM state WHERE key LIKE ?", (PROFIT + "%",)
+        ).fetchall()
+        stored = {
+            key.removeprefix(PROFIT): Profit.from_json(json.loads(value)) for key, value in rows
+        }
+        replayed = {symbol: profit for symbol, profit in self._profits.items() if profit.fills}
+        for symbol in stored.keys() | replayed.keys():
+            ours, theirs = replayed.get(symbol), stored.get(symbol)
+            if ours != theirs:
+                self._differ(f"profit on {symbol}: stored {theirs}, replayed {ours}")

@@ -25,8 +25,8 @@ __all__ = [
     "intent_row",
 ]
 
-#: Key of the realized profit among the states.
-PROFIT = "profit"
+#: Among the states, the profit of a market has this and the symbol for its key.
+PROFIT = "profit:"
 
 encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 

@@ -120,6 +120,11 @@ class Profit:
             "lots": [[plain(lot.base), plain(lot.quote)] for lot in self.lots],
         }
 
+    @property
+    def symbol(self) -> str:
+        """The market's symbol."""
+        return f"{self.base_asset}/{self.quote_asset}"
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Profit":
         """Take back what `as_json` returned."""
@@ -175,7 +180,7 @@ class Profit:
 
 
 class Ledger:
-    """Balances, reservations and profit of one market's two assets.
+    """Balances and reservations of every asset, and the profit of each market.
 
     The venue's word on a balance is absolute; between two words our own fills move it. What the
     venue holds beyond our own reservations is held for somebody else's orders and not ours to use.
@@ -183,21 +188,42 @@ class Ledger:
     Parameters
     ----------
     market : Market
-        Says the assets and the fee that reservations allow for.
+        The home market. Says the assets and the fee that reservations allow for.
     profit : Profit, optional
-        Where an earlier run ended.
+        Where an earlier run ended on it.
     """
 
     def __init__(self, market: "Market", profit: Profit | None = None) -> None:
         self.market = market
-        self.profit = profit if profit is not None else Profit(market.base, market.quote)
         self.version = 0
-        self._cost_factor = add(ONE, max(market.maker_fee, market.taker_fee, ZERO))
+        self._markets: dict[str, Market] = {}
+        self._profits: dict[str, Profit] = {}
+        self._cost_factors: dict[str, Decimal] = {}
         self._totals: dict[str, Decimal] = {}
         self._held: dict[str, Decimal] = {}
         self._foreign: dict[str, Decimal] = {}
-        self._reserved: dict[str, Decimal] = {market.base: ZERO, market.quote: ZERO}
+        self._reserved: dict[str, Decimal] = {}
         self._reservations: dict[str, tuple[str, Decimal]] = {}
+        self.add_market(market, profit)
+
+    def add_market(self, market: "Market", profit: Profit | None = None) -> None:
+        """Keep the reservations and the profit of one more market."""
+        symbol = market.symbol
+        self._markets[symbol] = market
+        self._profits[symbol] = profit if profit is not None else Profit(market.base, market.quote)
+        self._cost_factors[symbol] = add(ONE, max(market.maker_fee, market.taker_fee, ZERO))
+        for asset in (market.base, market.quote):
+            self._reserved.setdefault(asset, ZERO)
+
+    @property
+    def profit(self) -> Profit:
+        """What the home market's fills have done."""
+        return self._profits[self.market.symbol]
+
+    @property
+    def profits(self) -> Mapping[str, Profit]:
+        """What the fills of each market have done, by symbol."""
+        return MappingProxyType(self._profits)
 
     @property
     def knows_holdings(self) -> bool:
@@ -239,15 +265,22 @@ class Ledger:
                 beyond = subtract(holding.held, self.reserved(holding.asset))
                 self._foreign[holding.asset] = max(beyond, ZERO)
         if is_complete:
-            self._totals.setdefault(self.market.base, ZERO)
-            self._totals.setdefault(self.market.quote, ZERO)
+            for asset in self._reserved:
+                self._totals.setdefault(asset, ZERO)
         self.version += 1
 
-    def cost(self, side: Side, price: Decimal, quantity: Decimal) -> tuple[str, Decimal]:
-        """Return the asset and the exact amount that an order needs, the fee of a buy included."""
+    def cost(
+        self, side: Side, price: Decimal, quantity: Decimal, symbol: str = ""
+    ) -> tuple[str, Decimal]:
+        """Return the asset and the exact amount that an order needs, the fee of a buy included.
+
+        ``symbol`` is the home market's when it is empty.
+        """
+        market = self._markets[symbol] if symbol else self.market
         if side == "sell":
-            return self.market.base, quantity
-        return self.market.quote, multiply(multiply(price, quantity), self._cost_factor)
+            return market.base, quantity
+        factor = self._cost_factors[market.symbol]
+        return market.quote, multiply(multiply(price, quantity), factor)
 
     def reserve(self, order: "Order") -> None:
         """Set an order's reservation to what it may still need; none once it is finished."""
@@ -255,22 +288,23 @@ class Ledger:
         if asset:
             self._reserved[asset] = subtract(self._reserved[asset], amount)
         if order.state.is_open and order.facts.final is None and order.price is not None:
-            asset, amount = self.cost(order.side, order.price, order.remaining)
+            asset, amount = self.cost(order.side, order.price, order.remaining, order.symbol)
             self._reservations[order.client_id] = (asset, amount)
             self._reserved[asset] = add(self._reserved.get(asset, ZERO), amount)
         self.version += 1
 
     def apply(self, profit: Profit) -> None:
         """Take the profit after a fill, and move the balances by what it changed."""
+        before = self._profits[profit.symbol]
         moved = {
-            self.market.base: subtract(profit.position, self.profit.position),
-            self.market.quote: subtract(profit.cash, self.profit.cash),
+            profit.base_asset: subtract(profit.position, before.position),
+            profit.quote_asset: subtract(profit.cash, before.cash),
         }
         for asset, fee in profit.fees.items():
             if asset not in moved:
-                moved[asset] = subtract(self.profit.fees.get(asset, ZERO), fee)
+                moved[asset] = subtract(before.fees.get(asset, ZERO), fee)
         for asset, change in moved.items():
             if asset in self._totals:
                 self._totals[asset] = add(self._totals[asset], change)
-        self.profit = profit
+        self._profits[profit.symbol] = profit
         self.version += 1

@@ -127,8 +127,8 @@ class Reconciler:
     ----------
     venue, clock, orders
         Where to read, what time it is, what we believe.
-    symbol : str
-        The market.
+    symbols : sequence of str
+        The markets.
     sink : ReconcileSink
         Is told everything that was read.
     cursor_ms : int
@@ -141,7 +141,7 @@ class Reconciler:
         venue: "Venue",
         clock: "Clock",
         orders: OrderStore,
-        symbol: str,
+        symbols: Sequence[str],
         sink: ReconcileSink,
         cursor_ms: int,
         settings: ReconcileSettings,
@@ -149,7 +149,7 @@ class Reconciler:
         self._venue = venue
         self._clock = clock
         self._orders = orders
-        self._symbol = symbol
+        self._symbols = tuple(symbols)
         self._sink = sink
         self._cursor_ms = cursor_ms
         self._settings = settings
@@ -275,22 +275,29 @@ class Reconciler:
     async def _read_open_orders(self) -> set[str]:
         """Tell of every open order; return the client ids of ours."""
         seen = set()
-        for row in await self._venue.open_orders(self._symbol):
-            self._sink.on_order(row)
-            order = self._orders.find(row.client_id, row.order_id)
-            if order is not None:
-                seen.add(order.client_id)
+        for symbol in self._symbols:
+            for row in await self._venue.open_orders(symbol):
+                self._sink.on_order(row)
+                order = self._orders.find(row.client_id, row.order_id)
+                if order is not None:
+                    seen.add(order.client_id)
         return seen
 
     async def _read_executions(self, since_ms: int) -> list[Execution]:
         """Tell of every execution since a time less the overlap; return those of nobody known."""
         since_ms = max(since_ms - int(self._settings.overlap_s * 1000), 0)
         unknown = []
-        for execution in await self._venue.executions(self._symbol, since_ms):
+        for symbol in self._symbols:
+            unknown += await self._read_executions_of(symbol, since_ms)
+        return unknown
+
+    async def _read_executions_of(self, symbol: str, since_ms: int) -> list[Execution]:
+        unknown = []
+        for execution in await self._venue.executions(symbol, since_ms):
             if self._sink.on_execution(execution) or execution.order_id in self._strangers:
                 continue
             # A trade in the history does not say its client id: ask for its order.
-            owner = await self._venue.find_order(self._symbol, execution.order_id)
+            owner = await self._venue.find_order(symbol, execution.order_id)
             if owner is None:
                 unknown.append(execution)
                 continue
@@ -303,7 +310,7 @@ class Reconciler:
 
     async def _look_up(self, case: _Case) -> None:
         order, started_ns, epoch = case.order, self._clock.monotonic_ns(), self._epoch
-        found = await self._venue.find_order(self._symbol, order.client_id)
+        found = await self._venue.find_order(order.symbol, order.client_id)
         if found is not None:
             case.was_found = True
             case.rounds.clear()
@@ -346,7 +353,11 @@ class Reconciler:
 
 def _may_be_of(execution: Execution, order: Order) -> bool:
     """Whether an execution of an order that nobody knows could be one of this order's."""
-    if execution.side != order.side or execution.quantity > order.quantity:
+    if (
+        execution.symbol != order.symbol
+        or execution.side != order.side
+        or execution.quantity > order.quantity
+    ):
         return False
     if order.price is None:
         return True

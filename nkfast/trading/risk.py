@@ -188,9 +188,11 @@ class RiskGuard:
             raise RiskError("ORDER_RATE", f"{len(sent) + 1} in 60 s", f"{rate} in 60 s")
 
     def _check_own_book(self, order: Priced, price: Decimal) -> None:
-        side = order.side
+        side, symbol = order.side, self._market.symbol
         for other in self._orders.open_orders:
             if other.side == side or other.price is None or other.facts.final is not None:
+                continue
+            if other.symbol != symbol:
                 continue
             crosses = other.price <= price if order.side == "buy" else other.price >= price
             if crosses:
@@ -203,13 +205,14 @@ class RiskGuard:
         if limits.max_position is not None and order.side == "buy":
             position = add(ledger.total(market.base), order.quantity)
             for other in self._orders.open_orders:
-                if other.side == "buy" and other.facts.final is None:
+                is_of_market = other.symbol == market.symbol
+                if is_of_market and other.side == "buy" and other.facts.final is None:
                     position = add(position, other.remaining)
             if position > limits.max_position:
                 raise RiskError("MAX_POSITION", plain(position), plain(limits.max_position))
         if not ledger.knows_holdings:
             return
-        asset, needed = ledger.cost(order.side, price, order.quantity)
+        asset, needed = ledger.cost(order.side, price, order.quantity, market.symbol)
         available = ledger.available(asset)
         if asset == market.quote:
             available = subtract(available, limits.min_free_quote or ZERO)

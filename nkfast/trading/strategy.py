@@ -23,12 +23,14 @@ class Quote:
     """One order that should be resting.
 
     ``price`` and ``quantity`` lie on the market's grid; ``quantity`` is what should still rest,
-    so that an order which is partly filled and wanted for its rest needs no change.
+    so that an order which is partly filled and wanted for its rest needs no change. ``symbol`` is
+    the home market's when it is empty.
     """
 
     side: Side
     price: Decimal
     quantity: Decimal
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,11 @@ class LiveOrder:
 
 @dataclass(frozen=True, slots=True)
 class MarketView:
-    """What a strategy may see of one market when it decides.
+    """What a strategy may see when it decides.
 
-    ``book`` is lent until `Strategy.decide` returns. ``available`` is what is free after our own
-    reservations, ``total`` includes what our resting orders hold, both by asset.
+    ``market`` and ``book`` are the home market's; ``markets`` and ``books`` are all that the engine
+    watches, by symbol. Books are lent until `Strategy.decide` returns. ``available`` is what is
+    free after our own reservations, ``total`` includes what our resting orders hold, both by asset.
     """
 
     market: "Market"
@@ -97,6 +100,8 @@ class MarketView:
     available: Mapping[str, Decimal]
     total: Mapping[str, Decimal]
     now_ms: int
+    markets: Mapping[str, "Market"] = field(default_factory=dict)
+    books: Mapping[str, "OrderBook"] = field(default_factory=dict)
 
     @property
     def mid(self) -> Decimal | None:
@@ -122,7 +127,7 @@ class StrategyContext(Protocol):
 
 
 class Strategy(ABC):
-    """What a strategy must offer. One object trades one market.
+    """What a strategy must offer. One object trades one account on the markets it was given.
 
     The engine calls `restore` once if the journal holds a state, then `decide` whenever the book,
     an order or a balance changed, and `on_fill` for each fill, exactly once over all restarts;

@@ -57,8 +57,10 @@ class StrategyHost:
     ----------
     strategy : Strategy
         The guest.
-    market, book
-        What it trades.
+    symbol : str
+        The home market.
+    markets, books
+        What it trades, by symbol.
     orders, ledger
         What it is shown of them.
     reasons : Reasons
@@ -77,8 +79,9 @@ class StrategyHost:
         strategy: Strategy,
         *,
         clock: "Clock",
-        market: "Market",
-        book: "OrderBook",
+        symbol: str,
+        markets: Mapping[str, "Market"],
+        books: Mapping[str, "OrderBook"],
         orders: OrderStore,
         ledger: "Ledger",
         reasons: "Reasons",
@@ -88,8 +91,11 @@ class StrategyHost:
         strategy.ctx = self
         self.can_tell = True
         self._clock = clock
-        self._market = market
-        self._book = book
+        self._market = markets[symbol]
+        self._book = books[symbol]
+        self._markets = markets
+        self._books = books
+        self._assets = sorted({a for m in markets.values() for a in (m.base, m.quote)})
         self._orders = orders
         self._ledger = ledger
         self._reasons = reasons
@@ -192,11 +198,10 @@ class StrategyHost:
             }
             self._view_orders = (self._orders.version, live)
         if self._view_funds[0] != self._ledger.version:
-            assets = (self._market.base, self._market.quote)
             self._view_funds = (
                 self._ledger.version,
-                {asset: self._ledger.available(asset) for asset in assets},
-                {asset: self._ledger.total(asset) for asset in assets},
+                {asset: self._ledger.available(asset) for asset in self._assets},
+                {asset: self._ledger.total(asset) for asset in self._assets},
             )
         return MarketView(
             self._market,
@@ -205,4 +210,6 @@ class StrategyHost:
             self._view_funds[1],
             self._view_funds[2],
             self._clock.time_ns() // 1_000_000,
+            self._markets,
+            self._books,
         )

@@ -109,7 +109,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert partly.fills["t2", partly.order_id].fee == Decimal("0.00005")
     assert partly.price == Decimal("0.00001230")
     assert found.orders[2].facts.reason == "20001"
-    assert found.profit == profit
+    assert found.profits == {"BTC/USDT": profit}
     assert found.strategy_state == {"anchor": "1"}
     assert found.cursor_ms == 1234
 
@@ -157,7 +157,7 @@ def test_verify_reads_while_the_journal_is_held(tmp_path: Path) -> None:
         "DELETE FROM fill WHERE trade_id = 't2'",
         "DELETE FROM orders WHERE state = 'rejected'",
         "UPDATE state SET value = replace(value, '\"fills\":2', '\"fills\":3')",
-        "DELETE FROM state WHERE key = 'profit'",
+        "DELETE FROM state WHERE key LIKE 'profit%'",
         "DELETE FROM event WHERE n = 3",
         "UPDATE event SET body = replace(body, '1.5', '1.6') WHERE kind = 'intent'",
         "UPDATE event SET client_id = 'x' WHERE n = 9",
@@ -314,6 +314,7 @@ def make_old(path: Path, version: int) -> None:
     assert version == 1
     store = sqlite3.connect(path, isolation_level=None)
     store.execute("DROP TABLE reason_log")
+    store.execute("UPDATE state SET key = 'profit' WHERE key LIKE 'profit:%'")
     store.execute("PRAGMA user_version = 1")
     store.close()
 
@@ -336,7 +337,7 @@ def test_an_old_journal_is_brought_up_to_date(tmp_path: Path, version: int) -> N
     of_today = columns(tmp_path / "j.db")
     make_old(tmp_path / "j.db", version)
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        assert journal.recover(now_ms=0).profit == profit
+        assert journal.recover(now_ms=0).profits == {"BTC/USDT": profit}
         journal.log_reasons([(1, "A", "b")])
     assert verify(tmp_path / "j.db").ok
     assert columns(tmp_path / "j.db") == of_today
