@@ -4,7 +4,7 @@ Every candidate sends the same GET to the same server, a process of its own, and
 over: nkfast's clients checked, typed and as `Decimal`, the peers as whatever `json` makes of it.
 Timed is each request by itself; the clients on asyncio run on uvloop, as `nkfast` does.
 
-Run:  python -P benchmarks/bench_rest.py
+Run:  python -P benchmarks/results.py --only rest
 """
 
 import asyncio
@@ -159,15 +159,15 @@ def request(title: str, there: Candidates) -> Comparison:
     return rounds(
         title,
         {
-            "nkfast.RestClient": each(there.sync),
             "nkfast.AsyncRestClient": each_on(there.loop, there.asynchronous),
+            "nkfast.RestClient": each(there.sync),
             "aiohttp, json": each_on(there.loop, there.aiohttp),
             peer: each(there.urllib),
         },
         goals={"aiohttp, json": 1 / 1.2} | ({peer: 8} if there.context else {}),
         unit="request",
-        note="AsyncRestClient sends through aiohttp: its row less aiohttp's is what signing, "
-        "checking and typing add.",
+        note="A request that does nothing but go to this server and back takes most of the time of "
+        "all but the last row.",
     )
 
 

@@ -38,11 +38,14 @@ def test_the_package_itself_is_light() -> None:
     assert len(loaded) < 60
 
 
+NOT_FOR_REST = {"aiohttp", "numpy", "picows", "python_socks", "rich", "sqlite3", "uvloop"}
+
+
 @pytest.mark.parametrize(
     ("name", "unused"),
     [
-        ("RestClient", {"aiohttp", "asyncio", "picows", "numpy", "rich", "sqlite3", "uvloop"}),
-        ("AsyncRestClient", {"urllib3", "picows", "numpy", "rich", "sqlite3", "uvloop"}),
+        ("RestClient", {"asyncio", *NOT_FOR_REST}),
+        ("AsyncRestClient", {"urllib3", *NOT_FOR_REST}),
         ("WebSocketClient", {"aiohttp", "urllib3", "rich", "sqlite3"}),
         ("Strategy", {"aiohttp", "urllib3", "picows", "rich", "sqlite3"}),
     ],

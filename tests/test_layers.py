@@ -27,7 +27,8 @@ MAY_IMPORT = {
 #: Libraries with one home.
 HOMES = {
     "picows": {"client", "exchange"},
-    "aiohttp": {"client", "exchange"},
+    "aiohappyeyeballs": {"client"},
+    "aiohttp": {"exchange"},
     "python_socks": {"client"},
     "urllib3": {"client"},
     "orjson": {"wire"},

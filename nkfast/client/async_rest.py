@@ -6,30 +6,25 @@ becomes `OutcomeUnknownError`: look the order up, never send it again.
 """
 
 import asyncio
-import contextvars
 import logging
 import ssl
-import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import aiohttp
-from yarl import URL
-
-from nkfast.client import calls, rest_session
+from nkfast.client import calls
+from nkfast.client.async_connections import AsyncConnections
 from nkfast.client.calls import Call
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.rest_session import (
     BASE_URL,
     Answer,
     Lost,
-    Request,
     RestSession,
     Steps,
     Wait,
 )
-from nkfast.client.roads import USER_AGENT
+from nkfast.client.roads import USER_AGENT, Request, Road
 from nkfast.client.throttle import Throttle
 from nkfast.client.time_sync import TimeSync
 from nkfast.errors import VenueError, WireError
@@ -85,7 +80,8 @@ class AsyncRestClient:
         None takes the system's authorities. Verification cannot be switched off: a context that
         does not verify certificate and host name is refused.
     proxy : str or None
-        ``http://`` or ``https://``, with user and password if it needs them.
+        ``http://``, ``https://``, ``socks4://`` or ``socks5://``, with user and password if it
+        needs them.
     trust_environment : bool
         Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
     connections : int
@@ -97,6 +93,10 @@ class AsyncRestClient:
     Arguments and results of the methods are described in `nkfast.client.calls`; `RestClient` is
     the same for programs without asyncio. Every `VenueError` says in ``sent`` whether the request
     reached the venue.
+
+    A read can be cancelled. A change can be before it is sent; later, whoever cancels it gets
+    `OutcomeUnknownError` in place of `asyncio.CancelledError`, also out of `asyncio.timeout`, for
+    the order may exist. The request itself goes on, and how it ended is logged.
     """
 
     def __init__(
@@ -118,12 +118,16 @@ class AsyncRestClient:
         connections: int = 20,
         user_agent: str = USER_AGENT,
     ) -> None:
+        road = Road(
+            base_url,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            trust_environment=trust_environment,
+            user_agent=user_agent,
+        )
         self._session = RestSession(
             credentials,
             base_url=base_url,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            user_agent=user_agent,
             allow_changes=allow_changes,
             allow_withdrawals=allow_withdrawals,
             basic_auth=basic_auth,
@@ -132,14 +136,10 @@ class AsyncRestClient:
             nonces=nonces,
             time_sync=time_sync,
         )
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        self._ssl_context = ssl_context
-        self._proxy = proxy
-        self._trust_environment = trust_environment
-        self._user_agent = user_agent
+        self._connections = AsyncConnections(
+            road, timeout_seconds=timeout_seconds, idle_max=connections
+        )
         self._read_slots = asyncio.Semaphore(connections)
-        self._pool: _Pool | None = None
-        self._retired: set[_Pool] = set()
         self._time_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -159,10 +159,7 @@ class AsyncRestClient:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await self._retire()
-        for pool in tuple(self._retired):
-            await pool.session.close()
-        self._retired.clear()
+        await self._connections.close()
 
     @property
     def skew_ms(self) -> float | None:
@@ -251,11 +248,15 @@ class AsyncRestClient:
                 return value
             result = None
             if isinstance(step, Request):
-                result = await self._send(step)
+                if step.method == "GET":
+                    async with self._read_slots:
+                        result = await self._connections.send(step)
+                else:
+                    result = await self._connections.send(step)
             elif isinstance(step, Wait):
                 await asyncio.sleep(step.seconds)
             else:
-                await self._retire()
+                self._connections.retire()
 
     async def _keep_time(self, time_sync: TimeSync) -> None:
         now = asyncio.get_running_loop().time
@@ -265,116 +266,3 @@ class AsyncRestClient:
             except (VenueError, WireError) as error:
                 _log.warning("the venue's time is not known: %s", error)
             await asyncio.sleep(time_sync.pause_seconds)
-
-    async def _send(self, request: Request) -> Answer | Lost:
-        if request.method == "GET":
-            async with self._read_slots:
-                return await self._send_now(request)
-        return await self._send_now(request)
-
-    async def _send_now(self, request: Request) -> Answer | Lost:
-        progress = _Progress()
-        _progress.set(progress)
-        pool = self._open_pool()
-        pool.in_flight += 1
-        sent_ns = time.perf_counter_ns()
-        try:
-            async with pool.session.request(
-                request.method,
-                # encoded: yarl must not touch what was signed.
-                URL(request.url, encoded=True),
-                data=request.body or None,
-                headers=request.headers,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                content = await _read_bounded(response)
-            return Answer(
-                response.status,
-                content,
-                response.headers.get("Retry-After", ""),
-                response.headers.get("Date", ""),
-                sent_ns,
-                time.perf_counter_ns(),
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Lost(f"{type(error).__name__}: {error}", progress.is_connected)
-        finally:
-            pool.in_flight -= 1
-            if pool in self._retired and not pool.in_flight:
-                self._retired.discard(pool)
-                await pool.session.close()
-
-    async def _retire(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        if pool.in_flight:
-            self._retired.add(pool)
-        else:
-            await pool.session.close()
-
-    def _open_pool(self) -> "_Pool":
-        if self._pool is None:
-            session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, ssl=self._ssl_context or True),
-                timeout=self._timeout,
-                trust_env=self._trust_environment,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # A compressed body could unfold to any size.
-                auto_decompress=False,
-                headers={
-                    "User-Agent": self._user_agent,
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",
-                },
-            )
-            # aiohttp would send a GET again on its own when a kept connection turns out to be
-            # dead, with the nonce that is already used. It has no public switch for that.
-            session._retry_connection = False
-            self._pool = _Pool(session)
-        return self._pool
-
-
-class _Pool:
-    """Connections that are kept alive and reused, and how many calls are under way on them."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
-        self.in_flight = 0
-
-
-class _Progress:
-    """How far a request has come."""
-
-    __slots__ = ("is_connected",)
-
-    def __init__(self) -> None:
-        self.is_connected = False
-
-
-_progress: contextvars.ContextVar[_Progress] = contextvars.ContextVar("nkfast.client.progress")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Notes when a request has its connection: until then nothing of it can have been sent.
-
-    aiohttp's tracing tells it too, and makes every request slower by some microseconds.
-    """
-
-    async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        connection = await super().connect(*args, **kwargs)
-        _progress.get().is_connected = True
-        return connection
-
-
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > rest_session.BODY_BYTES_MAX:
-            response.close()
-            raise aiohttp.ClientPayloadError(
-                f"reply is longer than {rest_session.BODY_BYTES_MAX} bytes"
-            )
-    return bytes(content)

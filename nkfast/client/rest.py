@@ -1,7 +1,7 @@
 """The venue's REST interface without asyncio: the same methods as `AsyncRestClient`.
 
-Connections are urllib3's, kept alive and used again; its retries, redirects and rewriting of URLs
-are not used. May be shared by threads.
+Connections are opened by urllib3, kept alive and used again; its retries, redirects and rewriting
+of URLs are not used. May be shared by threads.
 """
 
 import logging
@@ -20,12 +20,11 @@ from nkfast.client.rest_session import (
     BASE_URL,
     Answer,
     Lost,
-    Request,
     RestSession,
     Steps,
     Wait,
 )
-from nkfast.client.roads import USER_AGENT
+from nkfast.client.roads import USER_AGENT, Request, Road
 from nkfast.client.throttle import Throttle
 from nkfast.client.time_sync import TimeSync
 from nkfast.errors import VenueError, WireError
@@ -79,7 +78,8 @@ class RestClient:
         None takes the system's authorities. Verification cannot be switched off: a context that
         does not verify certificate and host name is refused.
     proxy : str or None
-        ``http://`` or ``https://``, with user and password if it needs them.
+        ``http://``, ``https://``, ``socks4://`` or ``socks5://``, with user and password if it
+        needs them.
     trust_environment : bool
         Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
     connections : int
@@ -111,12 +111,16 @@ class RestClient:
         connections: int = 20,
         user_agent: str = USER_AGENT,
     ) -> None:
+        road = Road(
+            base_url,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            trust_environment=trust_environment,
+            user_agent=user_agent,
+        )
         self._session = RestSession(
             credentials,
             base_url=base_url,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            user_agent=user_agent,
             allow_changes=allow_changes,
             allow_withdrawals=allow_withdrawals,
             basic_auth=basic_auth,
@@ -125,15 +129,7 @@ class RestClient:
             nonces=nonces,
             time_sync=time_sync,
         )
-        self._connections = Connections(
-            base_url,
-            timeout_seconds=timeout_seconds,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            trust_environment=trust_environment,
-            idle_max=connections,
-            user_agent=user_agent,
-        )
+        self._connections = Connections(road, timeout_seconds=timeout_seconds, idle_max=connections)
         self._time_lock = threading.Lock()
         self._time_stop: threading.Event | None = None
 

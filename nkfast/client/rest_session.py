@@ -7,15 +7,14 @@ says. It neither waits nor sends.
 
 import base64
 import random
-import ssl
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from nkfast.client import calls
 from nkfast.client.calls import Call
 from nkfast.client.nonces import KeyNonces
-from nkfast.client.roads import refuse_unverified
+from nkfast.client.roads import Request
 from nkfast.client.throttle import Throttle
 from nkfast.client.time_sync import TimeSync
 from nkfast.core.signing import Signer
@@ -31,8 +30,9 @@ from nkfast.errors import (
 )
 from nkfast.wire import codec
 from nkfast.wire.models import ApiCredentials
+from nkfast.wire.response import ResponseReader
 
-__all__ = ["BASE_URL", "Answer", "Lost", "Request", "RestSession", "Retire", "Steps", "Wait"]
+__all__ = ["BASE_URL", "Answer", "Lost", "RestSession", "Retire", "Steps", "Wait"]
 
 BASE_URL = "https://api.nonkyc.io/api/v2"
 #: A reply that is longer is refused; the longest seen is the market list with more than 1 MB.
@@ -44,16 +44,6 @@ BACKOFF_SECONDS_MAX = 5.0
 NONCE_PAUSE_SECONDS = 2.0
 
 T = TypeVar("T")
-
-
-class Request(NamedTuple):
-    """Do: send this, once, exactly so, and give back an `Answer` or what was `Lost`."""
-
-    method: str
-    url: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
 
 
 class Wait(NamedTuple):
@@ -80,14 +70,28 @@ class Answer(NamedTuple):
     sent_ns: int
     received_ns: int
 
+    @classmethod
+    def of(cls, reader: ResponseReader, sent_ns: int, received_ns: int) -> Self:
+        """Return what a reader has read to its end."""
+        find = reader.headers.get
+        return cls(
+            reader.status,
+            bytes(reader.body),
+            find("retry-after", ""),
+            find("date", ""),
+            sent_ns,
+            received_ns,
+        )
+
 
 class Lost(NamedTuple):
-    """No whole response came; ``is_connected`` says that something may have been sent."""
+    """No whole response came; ``is_sent`` says that the request may have reached the venue."""
 
     reason: str
-    is_connected: bool
+    is_sent: bool
 
 
+#: A `Request` is to be sent, once, exactly so; give back an `Answer` or what was `Lost`.
 Step = Request | Wait | Retire
 Steps = Generator[Step, Answer | Lost | None, T]
 
@@ -100,9 +104,6 @@ class RestSession:
         credentials: ApiCredentials | None,
         *,
         base_url: str,
-        ssl_context: ssl.SSLContext | None,
-        proxy: str | None,
-        user_agent: str,
         allow_changes: bool,
         allow_withdrawals: bool,
         basic_auth: bool,
@@ -113,18 +114,8 @@ class RestSession:
     ) -> None:
         if attempts < 1:
             raise ConfigError(f"attempts must be at least 1, was {attempts}")
-        scheme, _, rest = base_url.partition("://")
-        host, slash, path = rest.partition("/")
-        if scheme not in ("http", "https") or not host or base_url.endswith("/"):
-            raise ConfigError(f"base_url must be http(s)://host/path without '/', was {base_url!r}")
-        if ssl_context is not None:
-            refuse_unverified(ssl_context)
-        if proxy is not None and not proxy.startswith(("http://", "https://")):
-            raise ConfigError("proxy must begin with http:// or https://")
-        if not user_agent.isascii() or not user_agent.isprintable():
-            raise ConfigError(f"user_agent must be one line of ASCII, was {user_agent!r}")
         self._base_url = base_url
-        self._base_path = slash + path
+        self._base_path = urlsplit(base_url).path
         self._allow_changes = allow_changes
         self._allow_withdrawals = allow_withdrawals
         self._attempts = attempts
@@ -256,7 +247,7 @@ def _decode(call: Call[Any], answer: Answer) -> Any:
 
 
 def _lost(call: Call[Any], lost: Lost) -> VenueError:
-    if not lost.is_connected:
+    if not lost.is_sent:
         return UnreachableError(lost.reason, endpoint=call.endpoint, sent="no")
     kind = OutcomeUnknownError if call.changes else UnreachableError
     return kind(lost.reason, endpoint=call.endpoint, sent="maybe")

@@ -1,13 +1,20 @@
-"""What every way to the venue has in common: who we say we are, and TLS that is verified."""
+"""The way to a server: who we say we are, TLS that is verified, and the proxy between, if any."""
 
+import base64
 import ssl
+from functools import cached_property
+from typing import NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from nkfast.errors import ConfigError
 
-__all__ = ["USER_AGENT", "refuse_unverified"]
+__all__ = ["PROXY_SCHEMES", "USER_AGENT", "Request", "Road", "Tunnel", "refuse_unverified"]
 
 #: The venue's front refuses the stock agents of HTTP libraries.
 USER_AGENT = "nkfast (trading client)"
+PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
+_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks5": 1080}
 
 
 def refuse_unverified(context: ssl.SSLContext) -> None:
@@ -17,3 +24,137 @@ def refuse_unverified(context: ssl.SSLContext) -> None:
             "ssl_context must verify certificate and host name: for an authority of your own use "
             "ssl.create_default_context(cafile=...)"
         )
+
+
+class Request(NamedTuple):
+    """One HTTP request; ``target`` and ``body`` go over the wire exactly so."""
+
+    method: str
+    url: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Tunnel(NamedTuple):
+    """A proxy that connects on to the server; ``kind`` is http, socks4 or socks5."""
+
+    kind: str
+    host: str
+    port: int
+    is_tls: bool
+    username: str | None
+    password: str | None
+
+
+class Road:
+    """How the server of a base URL is reached, and what a request to it looks like on the wire.
+
+    Parameters
+    ----------
+    base_url : str
+        ``http(s)://host[:port]/path`` without a slash at the end.
+    ssl_context : ssl.SSLContext or None
+        For the server and for a proxy that speaks TLS; None takes the system's authorities.
+    proxy : str or None
+        ``http://``, ``https://``, ``socks4://`` or ``socks5://``, perhaps with user and password.
+    trust_environment : bool
+        Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
+    user_agent : str
+
+    Attributes
+    ----------
+    host, port : str, int
+        What to connect to; with a ``tunnel``, what to ask it to connect to.
+    is_tls : bool
+        Whether TLS is spoken with ``host``.
+    tunnel : Tunnel or None
+        None where there is no proxy, and for one that is sent the request itself because it is
+        not encrypted: that one is the ``host``.
+
+    Raises
+    ------
+    ConfigError
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        proxy: str | None,
+        trust_environment: bool,
+        user_agent: str,
+    ) -> None:
+        if ssl_context is not None:
+            refuse_unverified(ssl_context)
+        if not user_agent.isascii() or not user_agent.isprintable():
+            raise ConfigError(f"user_agent must be one line of ASCII, was {user_agent!r}")
+        server = _split(base_url, ("http", "https"), "base_url")
+        if base_url.endswith("/") or server.username or server.query or server.fragment:
+            raise ConfigError(
+                f"base_url must be http(s)://host/path without '/' at its end, was {base_url!r}"
+            )
+        if proxy is None and trust_environment and not proxy_bypass(server.netloc):
+            proxy = getproxies().get(server.scheme)
+        between = None if proxy is None else _split(proxy, PROXY_SCHEMES, "proxy")
+        self.host, self.port, self.is_tls = _address(server)
+        self.tunnel: Tunnel | None = None
+        self._given_context = ssl_context
+        self._sends_url = False
+        self._head = (
+            f" HTTP/1.1\r\nHost: {server.netloc}\r\nUser-Agent: {user_agent}\r\n"
+            "Accept: application/json\r\nAccept-Encoding: identity\r\n"
+        )
+        if between is None:
+            return
+        if between.scheme.startswith("socks") or self.is_tls:
+            self.tunnel = _tunnel(between)
+            return
+        self.host, self.port, self.is_tls = _address(between)
+        self._sends_url = True
+        if between.username is not None:
+            self._head += f"Proxy-Authorization: {_basic(between)}\r\n"
+
+    @cached_property
+    def ssl_context(self) -> ssl.SSLContext:
+        """What verifies certificates; made when first needed, which takes milliseconds."""
+        return self._given_context or ssl.create_default_context()
+
+    def packet(self, request: Request) -> bytes:
+        """Return a request as it is written, head and body in one piece."""
+        place = request.url if self._sends_url else request.target
+        lines = [request.method, " ", place, self._head]
+        for name, value in request.headers.items():
+            lines += (name, ": ", value, "\r\n")
+        if request.method == "POST":
+            lines.append(f"Content-Length: {len(request.body)}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("ascii") + request.body
+
+
+def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
+    # The text may hold a password: the error does not repeat it.
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in schemes and parts.hostname and (parts.port or 1):
+            return parts
+    except ValueError:
+        pass
+    raise ConfigError(f"{name} must be one of {', '.join(schemes)}, then ://host or ://host:port")
+
+
+def _address(parts: SplitResult) -> tuple[str, int, bool]:
+    assert parts.hostname is not None
+    return parts.hostname, parts.port or _PORTS[parts.scheme], parts.scheme == "https"
+
+
+def _tunnel(parts: SplitResult) -> Tunnel:
+    username = None if parts.username is None else unquote(parts.username)
+    password = None if username is None else unquote(parts.password or "")
+    return Tunnel(parts.scheme.replace("https", "http"), *_address(parts), username, password)
+
+
+def _basic(parts: SplitResult) -> str:
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+    return "Basic " + base64.b64encode(pair).decode()

@@ -1,6 +1,9 @@
 import asyncio
 
 import pytest
+from client.rest_clients import make_async, make_sync
+
+from nkfast.client import rest_session
 
 
 @pytest.fixture
@@ -15,3 +18,10 @@ def until():
         return result
 
     return wait
+
+
+@pytest.fixture(params=[make_async, make_sync], ids=["async", "sync"])
+def client(request, monkeypatch):
+    """Make one of the REST clients, which does not wait long before it tries again."""
+    monkeypatch.setattr(rest_session, "BACKOFF_SECONDS_FIRST", 0.001)
+    return request.param

@@ -1,9 +1,10 @@
 """An HTTP server on a loopback socket that answers with the bytes a test gives."""
 
 import asyncio
+import base64
 import json
+import struct
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 STALL, STALL_UNTIL_TOLD, RESET, CLOSE = "stall", "stall until told", "reset", "close"
 
@@ -94,36 +95,92 @@ async def venue(*script, tls=None):
         await server.wait_closed()
 
 
-@asynccontextmanager
-async def tunnel():
-    """Serve as an HTTP proxy that connects through (CONNECT), and note where to."""
-    noted = SimpleNamespace(asked=[])
-    writers, tasks = [], []
+class Tunnel:
+    """A proxy that connects on, of a kind: http, https, socks4 or socks5.
 
-    async def copy(reader, writer):
+    Attributes
+    ----------
+    asked : list of str
+        Where it was asked to connect to, ``host:port``, and the user who asked, if one did.
+    refuses : bool
+    """
+
+    def __init__(self, kind):
+        self._hear = getattr(self, "_" + kind.replace("https", "http"))
+        self.asked = []
+        self.users = []
+        self.refuses = False
+        self._writers, self._tasks = [], []
+
+    async def serve(self, reader, writer):
+        self._writers.append(writer)
+        host, port, yes, no = await self._hear(reader, writer)
+        self.asked.append(f"{host}:{port}")
+        writer.write(no if self.refuses else yes)
+        if self.refuses:
+            writer.close()
+            return
+        there_reader, there_writer = await asyncio.open_connection(host, port)
+        self._writers.append(there_writer)
+        for ends in ((reader, there_writer), (there_reader, writer)):
+            self._tasks.append(asyncio.ensure_future(self._copy(*ends)))
+
+    async def _copy(self, reader, writer):
         while data := await reader.read(65536):
             writer.write(data)
         writer.close()
 
-    async def serve(reader, writer):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        method, address, _ = head.split(maxsplit=2)
+    async def _http(self, reader, writer):
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, address, _ = first.split(maxsplit=2)
         assert method == "CONNECT"
-        noted.asked.append(address)
+        for line in lines:
+            if line.lower().startswith("proxy-authorization: basic "):
+                self.users.append(base64.b64decode(line.split()[2]).decode())
         host, _, port = address.partition(":")
-        there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        writers.extend((writer, there_writer))
-        writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        tasks.append(asyncio.ensure_future(copy(reader, there_writer)))
-        tasks.append(asyncio.ensure_future(copy(there_reader, writer)))
+        return host, int(port), b"HTTP/1.1 200 Connected\r\n\r\n", b"HTTP/1.1 407 No\r\n\r\n"
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    noted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def _socks4(self, reader, writer):
+        port, *host = struct.unpack(">xxHBBBB", await reader.readexactly(8))
+        if user := (await reader.readuntil(b"\0"))[:-1]:
+            self.users.append(user.decode())
+        rest = bytes(6)
+        return ".".join(map(str, host)), port, b"\0\x5a" + rest, b"\0\x5b" + rest
+
+    async def _socks5(self, reader, writer):
+        _, count = await reader.readexactly(2)
+        method = max(await reader.readexactly(count))
+        writer.write(bytes([5, method]))
+        if method == 2:
+            words = []
+            await reader.readexactly(1)
+            for _ in range(2):
+                words.append(await reader.readexactly((await reader.readexactly(1))[0]))
+            self.users.append(b":".join(words).decode())
+            writer.write(b"\1\0")
+        *_, kind = await reader.readexactly(4)
+        if kind == 1:
+            host = ".".join(map(str, await reader.readexactly(4)))
+        else:
+            host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
+        (port,) = struct.unpack(">H", await reader.readexactly(2))
+        rest = bytes([0, 1]) + bytes(6)
+        return host, port, b"\5\0" + rest, b"\5\5" + rest
+
+    async def close(self):
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def tunnel(kind="http", tls=None):
+    proxy = Tunnel(kind)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
+    proxy.url = f"{kind}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield noted
+        yield proxy
     finally:
         server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await proxy.close()
         await server.wait_closed()

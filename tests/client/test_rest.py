@@ -1,19 +1,16 @@
 import asyncio
 import base64
-import datetime
 import gzip
 import hashlib
 import hmac
 import inspect
 import json
 import re
-import ssl
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import trustme
+from client.rest_clients import KEY, ORDER, REQUEST, make_async
 from client.scripted_http import (
     CLOSE,
     RESET,
@@ -22,7 +19,6 @@ from client.scripted_http import (
     Cut,
     Slowly,
     answer,
-    tunnel,
     venue,
 )
 
@@ -30,72 +26,9 @@ from nkfast import errors
 from nkfast.client import rest_session
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.rest import RestClient
-from nkfast.client.throttle import Throttle
+from nkfast.client.throttle import Rate, Throttle
 from nkfast.wire.endpoints import ENDPOINTS
-from nkfast.wire.models import ApiCredentials, OrderRequest, OrderState
-
-KEY = ApiCredentials("the-key", "the-secret")
-ORDER = {
-    "id": "o1",
-    "userProvidedId": "nk-1",
-    "symbol": "AAA/USDT",
-    "side": "buy",
-    "type": "limit",
-    "price": "1.25",
-    "quantity": "40",
-    "executedQuantity": "0",
-    "status": "New",
-}
-REQUEST = OrderRequest(
-    symbol="AAA/USDT",
-    side="buy",
-    quantity=Decimal(40),
-    price=Decimal("1.25"),
-    user_provided_id="nk-1",
-)
-
-
-class InThread:
-    """A sync client whose methods are awaited, so that one test drives both clients."""
-
-    def __init__(self, rest):
-        self.rest = rest
-
-    def __getattr__(self, name):
-        value = getattr(self.rest, name)
-        if not callable(value):
-            return value
-
-        async def method(*args, **kwargs):
-            return await asyncio.to_thread(value, *args, **kwargs)
-
-        return method
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        self.rest.close()
-
-
-def make_async(scripted, credentials=None, **options):
-    options = {"allow_changes": True, "allow_withdrawals": True, "timeout_seconds": 5.0} | options
-    return AsyncRestClient(credentials, base_url=scripted.url, **options)
-
-
-def make_sync(scripted, credentials=None, **options):
-    options = {"allow_changes": True, "allow_withdrawals": True, "timeout_seconds": 5.0} | options
-    return InThread(RestClient(credentials, base_url=scripted.url, **options))
-
-
-@pytest.fixture(params=[make_async, make_sync], ids=["async", "sync"])
-def client(request):
-    return request.param
-
-
-@pytest.fixture(autouse=True)
-def quick_retries(monkeypatch):
-    monkeypatch.setattr(rest_session, "BACKOFF_SECONDS_FIRST", 0.001)
+from nkfast.wire.models import OrderState
 
 
 async def test_public_read(client):
@@ -282,27 +215,6 @@ async def test_reads_are_repeated_until_they_succeed(client):
     assert len(set(nonces)) == 4
 
 
-async def test_an_uncertain_answer_ends_its_connection(client):
-    script = [answer(b"<html>", 502), answer(ORDER)]
-    async with venue(*script) as there, client(there, KEY) as rest:
-        with pytest.raises(errors.OutcomeUnknownError):
-            await rest.create_order(REQUEST)
-        await rest.create_order(REQUEST)
-    assert there.connections == 2
-
-
-async def test_calls_in_flight_survive_an_uncertain_answer_to_another(until):
-    async with venue() as there, make_async(there, KEY) as rest:
-        there.script = [STALL_UNTIL_TOLD, answer(b"<html>", 502)]
-        slow = asyncio.ensure_future(rest.get_balances())
-        await until(lambda: there.requests)
-        with pytest.raises(errors.OutcomeUnknownError):
-            await rest.create_order(REQUEST)
-        there.writers[0].write(answer([]))
-        assert await slow == []
-        assert rest._retired == set()
-
-
 async def test_what_retry_after_asks_for_is_waited(client):
     script = [answer(b"", 429, Retry_After="0.05"), answer([])]
     async with venue(*script) as there, client(there, KEY) as rest:
@@ -370,75 +282,53 @@ async def test_private_calls_need_credentials(client):
             await rest.get_balances()
 
 
-async def test_proxies_of_the_environment_are_ignored(client, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    async with venue(answer({"serverTime": 1})) as there:
-        async with client(there) as rest:
-            assert (await rest.get_time()).time_ms == 1
-        async with client(there, trust_environment=True, attempts=1) as rest:
-            with pytest.raises(errors.UnreachableError):
-                await rest.get_time()
-
-
-def trusting(authority):
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def serving(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-async def test_a_certificate_of_a_known_authority_is_taken(client, authority):
-    tls = serving(authority.issue_cert("127.0.0.1"))
-    async with venue(*[answer({"serverTime": 1})] * 2, tls=tls) as there:
-        async with client(there, ssl_context=trusting(authority)) as rest:
-            assert (await rest.get_time()).time_ms == 1
-            assert (await rest.get_time()).time_ms == 1
-        assert there.connections == 1
-
-
-@pytest.mark.parametrize("kind", ["wrong host", "unknown authority", "expired"])
-async def test_a_bad_certificate_is_refused_before_anything_is_said(client, authority, kind):
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    certificate = {
-        "wrong host": lambda: authority.issue_cert("127.0.0.2"),
-        "unknown authority": lambda: trustme.CA().issue_cert("127.0.0.1"),
-        "expired": lambda: authority.issue_cert("127.0.0.1", not_after=yesterday),
-    }[kind]()
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    async with venue(answer({}), tls=serving(certificate)) as there:
-        async with client(there, KEY, ssl_context=trusting(authority)) as rest:
-            with pytest.raises(
-                errors.UnreachableError, match=r"(?i)certificate.verify.failed"
-            ) as caught:
-                await rest.create_order(REQUEST)
-        assert caught.value.sent == "no" and not there.requests
-
-
-def test_verification_cannot_be_switched_off(client):
-    unverified = ssl.create_default_context()
-    unverified.check_hostname = False
-    with pytest.raises(errors.ConfigError, match="must verify"):
-        client(SimpleNamespace(url="https://x"), ssl_context=unverified)
-
-
 async def test_waiting_reads_can_be_cancelled(until):
-    async with venue(STALL) as there, make_async(there) as rest:
-        task = asyncio.ensure_future(rest.get_time())
+    async with venue(STALL_UNTIL_TOLD, answer([])) as there, make_async(there) as rest:
+        task = asyncio.ensure_future(rest.get_tickers())
         await until(lambda: there.requests)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        # What still comes on that connection is nobody's answer.
+        assert await rest.get_tickers() == []
+        assert there.connections == 2
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_whose_caller_is_cancelled_is_unknown_and_goes_on(until, caplog, name):
+    async with venue(STALL_UNTIL_TOLD, answer([])) as there, make_async(there, KEY) as rest:
+        task = asyncio.ensure_future(CHANGES[name](rest))
+        await until(lambda: there.requests)
+        task.cancel()
+        with pytest.raises(errors.OutcomeUnknownError, match="cancelled") as caught:
+            await task
+        assert (caught.value.sent, len(there.requests)) == ("maybe", 1)
+        there.writers[0].write(answer({}))
+        await until(lambda: "cancelled and ended with: HTTP 200" in caplog.text)
+        # Its connection is as good as any.
+        await rest.get_balances()
+        assert there.connections == 1
+
+
+async def test_a_time_limit_around_a_change_does_not_hide_that_it_was_sent():
+    async with venue(STALL) as there, make_async(there, KEY) as rest:
+        with pytest.raises(errors.OutcomeUnknownError):
+            async with asyncio.timeout(0.1):
+                await rest.create_order(REQUEST)
+        with pytest.raises(errors.OutcomeUnknownError):
+            there.script = [STALL]
+            await asyncio.wait_for(rest.create_order(REQUEST), 0.1)
+    assert len(there.requests) == 2
+
+
+async def test_a_change_that_is_cancelled_before_it_is_sent_is_not_sent():
+    held = Throttle({"orders": Rate(0.001, 1)})
+    async with venue(answer(ORDER)) as there, make_async(there, KEY, throttle=held) as rest:
+        await rest.create_order(REQUEST)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await rest.create_order(REQUEST)
+    assert len(there.requests) == 1
 
 
 @pytest.mark.parametrize("name", [*ENDPOINTS, "raw"])
@@ -509,7 +399,12 @@ def test_basic_settings_are_checked(kind):
         {"base_url": "ftp://x"},
         {"base_url": "https://x/"},
         {"base_url": "https://"},
-        {"proxy": "socks5://127.0.0.1:1"},
+        {"base_url": "https://user@x"},
+        {"base_url": "https://x?a=1"},
+        {"base_url": "https://x:port"},
+        {"proxy": "ftp://127.0.0.1:1"},
+        {"proxy": "socks5://"},
+        {"proxy": "127.0.0.1:1"},
     ):
         with pytest.raises(errors.ConfigError):
             kind(**options)
@@ -614,12 +509,6 @@ async def test_basic_authentication_is_an_option(client):
     assert not [name for name in headers if name.startswith("x-api")]
 
 
-async def test_the_user_agent_is_an_option(client):
-    async with venue(answer([])) as there, client(there, user_agent="mine/1") as rest:
-        await rest.get_tickers()
-    assert there.requests[0][2]["user-agent"] == "mine/1"
-
-
 async def test_a_cancel_does_not_wait_behind_reads(client, until):
     cancelled = answer({"success": True, "id": "o1"})
     async with venue() as there, client(there, KEY, connections=1, attempts=1) as rest:
@@ -633,41 +522,6 @@ async def test_a_cancel_does_not_wait_behind_reads(client, until):
         assert await asyncio.gather(*slow) == [[], []]
 
 
-async def test_a_plain_proxy_gets_the_whole_url(client):
-    async with venue(*[answer([])] * 2) as proxy:
-        there = SimpleNamespace(url="http://venue.invalid/api/v2")
-        address = proxy.url.removesuffix("/api/v2").replace("//", "//me:p%40ss@")
-        async with client(there, KEY, proxy=address) as rest:
-            await rest.get_balances()
-            await rest.get_balances()
-    for request in proxy.requests:
-        assert request[1] == "http://venue.invalid/api/v2/balances"
-        assert request[2]["host"] == "venue.invalid"
-        assert base64.b64decode(request[2]["proxy-authorization"].split()[1]) == b"me:p@ss"
-    assert proxy.connections == 1
-
-
-async def test_through_a_proxy_tls_goes_to_the_venue(client, authority):
-    tls = serving(authority.issue_cert("127.0.0.1"))
-    async with venue(*[answer([])] * 2, tls=tls) as there, tunnel() as proxy:
-        context = trusting(authority)
-        async with client(there, KEY, ssl_context=context, proxy=proxy.url) as rest:
-            await rest.get_balances()
-            await rest.get_balances()
-    assert proxy.asked == [there.url.removeprefix("https://").removesuffix("/api/v2")]
-    assert [request[1] for request in there.requests] == ["/api/v2/balances"] * 2
-
-
-async def test_a_proxy_that_refuses_means_that_nothing_was_sent(client, authority):
-    async with venue(tls=serving(authority.issue_cert("127.0.0.1"))) as there:
-        async with venue(answer(b"", 407)) as proxy:
-            address = proxy.url.removesuffix("/api/v2")
-            async with client(there, KEY, proxy=address) as rest:
-                with pytest.raises(errors.UnreachableError) as caught:
-                    await rest.create_order(REQUEST)
-    assert caught.value.sent == "no" and not there.requests
-
-
 @pytest.mark.parametrize("path", ["nothing", "/a b", "/a#b", "/a\r\nHost: x", "/ä"])
 async def test_a_path_that_could_not_be_sent_as_it_is_is_refused(client, path):
     async with venue() as there, client(there, KEY) as rest:
@@ -675,57 +529,3 @@ async def test_a_path_that_could_not_be_sent_as_it_is_is_refused(client, path):
             await rest.raw("GET", path)
         with pytest.raises(errors.ConfigError, match="method"):
             await rest.raw("DELETE", "/a")
-
-
-def test_a_user_agent_cannot_smuggle_a_header(client):
-    there = SimpleNamespace(url="http://127.0.0.1:1")
-    with pytest.raises(errors.ConfigError, match="user_agent"):
-        client(there, user_agent="a\r\nX: y")
-
-
-async def test_a_closed_client_can_be_used_again(client):
-    async with venue(*[answer([])] * 2) as there, client(there) as rest:
-        await rest.get_tickers()
-        await rest.close()
-        await rest.get_tickers()
-    assert there.connections == 2
-
-
-async def test_threads_share_one_client(until):
-    async with venue(*[answer([])] * 40) as there:
-        with RestClient(base_url=there.url, throttle=Throttle({}), connections=2) as rest:
-            await asyncio.gather(*(asyncio.to_thread(rest.get_tickers) for _ in range(40)))
-            assert len(rest._connections._idle) <= 2
-    assert len(there.requests) == 40
-
-
-async def test_a_connection_that_was_closed_while_idle_is_not_used(client):
-    async with venue(Cut(answer([])), answer(ORDER)) as there, client(there, KEY) as rest:
-        await rest.get_balances()
-        await there.writers[0].wait_closed()
-        await asyncio.sleep(0)  # the loop, which the async client shares, has seen the end
-        assert (await rest.create_order(REQUEST)).order_id == "o1"
-    assert there.connections == 2
-
-
-@pytest.mark.parametrize("last", [answer([], Connection="close"), answer([]) + answer([])])
-async def test_a_connection_after_which_nothing_may_come_is_not_used(client, last):
-    async with venue(last, answer(ORDER)) as there, client(there, KEY) as rest:
-        await rest.get_balances()
-        assert (await rest.create_order(REQUEST)).order_id == "o1"
-    assert there.connections == 2
-
-
-async def test_a_connection_in_use_while_another_answered_uncertainly_is_used_no_more(
-    client, until
-):
-    async with venue() as there, client(there, KEY) as rest:
-        there.script = [STALL_UNTIL_TOLD, answer(b"<html>", 502), answer([])]
-        slow = asyncio.ensure_future(rest.get_balances())
-        await until(lambda: there.requests)
-        with pytest.raises(errors.OutcomeUnknownError):
-            await rest.create_order(REQUEST)
-        there.writers[0].write(answer([]))
-        assert await slow == []
-        await rest.get_balances()
-    assert there.connections == 3

@@ -9,11 +9,11 @@ from nkfast.client.rest_session import (
     NONCE_PAUSE_SECONDS,
     Answer,
     Lost,
-    Request,
     RestSession,
     Retire,
     Wait,
 )
+from nkfast.client.roads import Request
 from nkfast.client.throttle import Rate, Throttle
 from nkfast.wire.models import ApiCredentials
 
@@ -29,8 +29,7 @@ class Pretended:
 
     def __init__(self, *answers, rates=None, **options):
         settings = {"allow_changes": True, "attempts": 4, "basic_auth": False}
-        settings |= {"allow_withdrawals": False, "ssl_context": None, "proxy": None}
-        settings |= {"user_agent": "x", "nonces": None, "time_sync": None}
+        settings |= {"allow_withdrawals": False, "nonces": None, "time_sync": None}
         settings |= {"base_url": "https://venue/api", "throttle": Throttle(rates or {})}
         self.session = RestSession(KEY, **(settings | options))
         self.answers = list(answers)
