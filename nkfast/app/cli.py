@@ -198,6 +198,9 @@ def exchange(ctx: click.Context) -> None:
 @click.option("--record", type=FILE, help="Keep all market data here, for nkfast replay.")
 @click.option("--paranoid", "is_paranoid", is_flag=True, help="Check the books after every step.")
 @click.option("--tls", metavar="PEM", help="Certificate and key in one file, or: self-signed.")
+@click.option(
+    "--set", "variants", multiple=True, metavar="NAME=VALUE", help="As others saw it: book_time=iso"
+)
 @click.option("--for", "seconds", type=Duration(), help="Stop after this time.")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON object.")
@@ -212,6 +215,7 @@ def exchange_serve(
     rate_limit: float | None,
     record: Path | None,
     tls: str | None,
+    variants: Sequence[str],
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -222,7 +226,13 @@ def exchange_serve(
     if secret_stdin:
         settings["secret"] = sys.stdin.readline().rstrip("\r\n")
     from nkfast.app.loop import run
-    from nkfast.app.serve import load_accounts, read_balances, serve, tls_context
+    from nkfast.app.serve import (
+        load_accounts,
+        read_balances,
+        read_variants,
+        serve,
+        tls_context,
+    )
     from nkfast.exchange.server import ExchangeSettings
     from nkfast.exchange.weather import preset
 
@@ -235,6 +245,7 @@ def exchange_serve(
                 weather=preset(weather),
                 rate_limit_per_s=rate_limit,
                 tls=None if tls is None else tls_context(tls),
+                **read_variants(variants),
                 **settings,
             ),
             seconds=seconds,

@@ -7,11 +7,12 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from nkfast.app.loop import stop_on_signals
 from nkfast.errors import ConfigError
@@ -19,10 +20,26 @@ from nkfast.exchange.server import AccountSettings, ExchangeSettings
 from nkfast.exchange.server import serve as serving
 from nkfast.venue.tape import TapeWriter
 
-__all__ = ["SELF_SIGNED", "load_accounts", "read_balances", "serve", "tls_context"]
+__all__ = [
+    "SELF_SIGNED",
+    "load_accounts",
+    "read_balances",
+    "read_variants",
+    "serve",
+    "tls_context",
+]
 
 #: In place of a file: a certificate for this machine alone, made on the spot.
 SELF_SIGNED = "self-signed"
+
+#: Where sources about the real exchange disagree or are silent: fields of `ExchangeSettings`.
+_VARIANTS: Final = (
+    *("book_time", "private_shape", "unknown_method_code", "unauthorized_code"),
+    *("nonce_policy", "nonce_window_ms", "public_origins"),
+    *("cancel_all_needs_side", "cancel_returns_order", "filters_trades", "shows_assets"),
+    *("self_trade", "uniqueness", "market_buys_in", "fee_decimals"),
+    *("connections_max", "subscriptions_max"),
+)
 
 
 def read_balances(text: str) -> dict[str, str]:
@@ -34,6 +51,40 @@ def read_balances(text: str) -> dict[str, str]:
             raise ConfigError(f"{part!r} is not ASSET=AMOUNT", "--balances")
         balances[asset.strip()] = amount.strip()
     return balances
+
+
+def read_variants(texts: Iterable[str]) -> dict[str, Any]:
+    """Read ``book_time=iso`` and the like, each a field of `ExchangeSettings` and its value.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        There is no such field to choose, or it cannot have the value.
+    """
+    variants = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in _VARIANTS:
+            raise ConfigError(f"{text!r} is not NAME=VALUE of {', '.join(_VARIANTS)}", "--set")
+        variants[name] = _read_value(name, value, get_type_hints(ExchangeSettings)[name])
+    return variants
+
+
+def _read_value(name: str, value: str, kind: Any) -> Any:
+    if get_origin(kind) is tuple:
+        return tuple(value.split(","))
+    kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+    if int in kinds and value.isascii() and value.isdigit():
+        return int(value)
+    words: dict[str, Any] = {"none": None} if NoneType in kinds else {}
+    if bool in kinds:
+        words |= {"true": True, "false": False}
+    for literal in kinds:
+        words |= {word: word for word in get_args(literal)}
+    if value not in words:
+        allowed = [*words, *(["a whole number"] if int in kinds else [])]
+        raise ConfigError(f"{name} must be {' or '.join(allowed)}, was {value!r}", "--set")
+    return words[value]
 
 
 def load_accounts(path: Path) -> tuple[AccountSettings, ...]:
