@@ -266,15 +266,15 @@ class LiveVenue:
 
     # -- lists --------------------------------------------------------------------------------
 
-    async def find_order(self, symbol: str, client_id: str) -> OrderUpdate | None:
-        """Look an order up by client id. None when the venue says it does not know it."""
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the venue's. None when the venue does not know it."""
         try:
-            order = await self._rest.get_order(client_id)
+            order = await self._rest.get_order(name)
         except OrderNotFoundError:
             return None
-        if order.user_provided_id != client_id or order.symbol not in ("", symbol):
+        if name not in (order.user_provided_id, order.order_id) or order.symbol not in ("", symbol):
             raise UnreachableError(
-                f"asked for order {client_id}, the answer describes "
+                f"asked for order {name}, the answer describes "
                 f"{order.user_provided_id or order.order_id} on {order.symbol}",
                 endpoint="/getorder",
                 sent="yes",

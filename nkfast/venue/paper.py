@@ -504,9 +504,9 @@ class PaperVenue:
 
     # -- what is -----------------------------------------------------------------------------
 
-    async def find_order(self, symbol: str, client_id: str) -> OrderUpdate | None:
-        """Look an order up by client id; finished ones are remembered too."""
-        order = self._orders.get(client_id)
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the venue's; finished ones are remembered by ours."""
+        order = self._orders.get(name) or self._find_by_order_id(name)
         return self._update(order) if order and order.request.symbol == symbol else None
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:

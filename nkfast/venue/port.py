@@ -177,8 +177,8 @@ class Venue(Protocol):
     def cancel(self, symbol: str, client_id: str, order_id: str) -> "Future[OrderUpdate]":
         """Ask to cancel; the future ends with the final state, or as `submit` does."""
 
-    async def find_order(self, symbol: str, client_id: str) -> OrderUpdate | None:
-        """Look an order up by client id. None when the venue says it does not know it."""
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the venue's. None when the venue does not know it."""
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         """Return every open order of this account on a market, ours and foreign."""

@@ -377,11 +377,11 @@ class SimulatedVenue:
             raise UnreachableError(f"no answer: {fate.fault}", endpoint=name, sent="yes")
         return answer
 
-    async def find_order(self, symbol: str, client_id: str) -> OrderUpdate | None:
-        """Look an order up by client id. None when the exchange says it does not know it."""
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the exchange's. None when it does not know it."""
         try:
             return await self._read(
-                "getorder", lambda: _told(self._exchange.find_order(self._account, client_id))
+                "getorder", lambda: _told(self._exchange.find_order(self._account, name))
             )
         except OrderNotFoundError:
             return None

@@ -322,13 +322,14 @@ async def test_giving_up_the_wait_cancels_nothing_else() -> None:
         assert (await s.submit("nk-2", "buy", "1", "150.00")).status is VenueStatus.OPEN
 
 
-async def test_orders_are_found_by_client_id() -> None:
+async def test_orders_are_found_by_either_id() -> None:
     async with scene() as s:
         assert await s.venue.find_order(SYMBOL, "nk-1") is None
         accepted = await s.submit("nk-1", "sell", "2", "170.00")
         found = await s.venue.find_order(SYMBOL, "nk-1")
         assert found is not None
         assert (found.order_id, found.status) == (accepted.order_id, VenueStatus.OPEN)
+        assert await s.venue.find_order(SYMBOL, accepted.order_id) == found
         with pytest.raises(errors.UnreachableError, match="describes"):
             await s.venue.find_order("BTC/USDT", "nk-1")
 
