@@ -28,8 +28,8 @@
       . InvalidOrderError
       . SymbolNotFoundError
       . OrderNotFoundError
-      . DuplicateClientIdError
       . MarketPausedError
+    + DuplicateClientIdError       an order with our id exists, perhaps from this very request
     + RateLimitError
     + UnreachableError
     + OutcomeUnknownError          sent, unanswered: reconcile, never resend
@@ -346,12 +346,17 @@ class OrderNotFoundError(RejectedError):
     """Code 20002. Not a proof of absence: the venue says it of finished orders too."""
 
 
-class DuplicateClientIdError(RejectedError):
-    """Code 20008: an order with this userProvidedId exists already."""
-
-
 class MarketPausedError(RejectedError):
     """The market, or this side of it, is paused or closed."""
+
+
+class DuplicateClientIdError(VenueError):
+    """Code 20008: an order with this userProvidedId exists already: look it up.
+
+    No `RejectedError`, because it does not say that what was asked for is not there: when
+    something on the way sends a request twice, the second answer is this one, and the order of
+    the first is alive.
+    """
 
 
 class RateLimitError(VenueError):

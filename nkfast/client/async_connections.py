@@ -66,9 +66,14 @@ class AsyncConnections:
                     connection = await self._connect(loop)
             except OSError as error:
                 return _lost(error, is_sent=False)
+        try:
+            packet = self._road.packet(request)
+        except BaseException:
+            self._idle.put(connection, generation)
+            raise
         outcome: _Outcome = loop.create_future()
         connection.exchange(
-            self._road.packet(request),
+            packet,
             outcome,
             partial(self._idle.put, connection, generation),
             loop.call_at(deadline, connection.expire),

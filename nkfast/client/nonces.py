@@ -22,6 +22,9 @@ __all__ = ["KeyNonces"]
 
 #: Another process holds the lock for microseconds; when it was stopped just then, we give up.
 LOCK_SECONDS_MAX = 1.0
+#: A machine that dies loses what was written to a file in its last half minute, when the system
+#: had not yet put it on the disk. With a clock that is right afterwards that does not matter.
+LEAP_SECONDS = 60
 #: The newest nonce as decimal digits and a line end, so that a person can read the file.
 _DIGITS = 19
 
@@ -55,8 +58,12 @@ class KeyNonces:
     Notes
     -----
     Growing order is that of `next`; requests sent at once on several connections may still
-    overtake one another. A crash of the machine may lose the file's last write; the clock is
-    then ahead of it, unless it was set back meanwhile.
+    overtake one another.
+
+    The file is not put on the disk nonce by nonce, which would take milliseconds each time. When
+    a process begins while the clock is behind the file, the file may be behind what was used, too
+    (the machine lost power, and started with a clock that does not run without): then the first
+    nonce leaps `LEAP_SECONDS` ahead, and is put on the disk.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class KeyNonces:
         self._counter = _counter(digest, multiplier)
         self._now_ns = now_ns
         self._file = None if directory is None else _LockedNumber(directory / f"{digest}.nonce")
+        self._leap = LEAP_SECONDS * multiplier
 
     def next(self) -> int:
         """Return a nonce larger than all before it.
@@ -85,7 +93,15 @@ class KeyNonces:
         now_ns = None if self._now_ns is None else self._now_ns()
         if self._file is None:
             return self._counter.next(now_ns=now_ns)
-        return self._file.replace(lambda last: self._counter.next(last, now_ns))
+
+        def choose(last: int) -> tuple[int, bool]:
+            nonce = self._counter.next(last, now_ns)
+            leap, self._leap = self._leap, 0
+            if last and leap and nonce <= last + 1:
+                return self._counter.next(last + leap, now_ns), True
+            return nonce, False
+
+        return self._file.replace(choose)
 
 
 def _counter(digest: str, multiplier: int) -> NonceSource:
@@ -115,11 +131,15 @@ class _LockedNumber:
             self._descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise ConfigError(f"the nonce file {self._path} cannot be used: {error}") from error
-        self._close = weakref.finalize(self, os.close, self._descriptor)
         self._mutex = threading.Lock()
         self._process = os.getpid()
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        if not os.fstat(self._descriptor).st_size:
+            # From now on the file has one size: it is overwritten in place, within one sector.
+            self.replace(lambda last: (last, True))
+            _sync_directory(self._path.parent)
 
-    def replace(self, choose: Callable[[int], int]) -> int:
+    def replace(self, choose: Callable[[int], tuple[int, bool]]) -> int:
         if os.getpid() != self._process:
             # A fork shares the open file, and with it the lock: that would exclude nobody.
             close_shared = self._close
@@ -129,9 +149,12 @@ class _LockedNumber:
             self._lock()
             try:
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
-                number = choose(self._parse(os.read(self._descriptor, _DIGITS + 2)))
+                last = self._parse(os.read(self._descriptor, _DIGITS + 2))
+                number, must_last = choose(last)
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
                 os.write(self._descriptor, b"%0*d\n" % (_DIGITS, number))
+                if must_last:
+                    os.fsync(self._descriptor)
             finally:
                 _unlock(self._descriptor)
         return number
@@ -165,6 +188,10 @@ if sys.platform == "win32":
     # Beyond the number, because Windows refuses to read locked bytes.
     _LOCK_PLACE = 1 << 20
 
+    def _sync_directory(path: Path) -> None:
+        # Windows opens no directories, and NTFS keeps a journal of them.
+        return
+
     def _try_lock(descriptor: int) -> bool:
         os.lseek(descriptor, _LOCK_PLACE, os.SEEK_SET)
         try:
@@ -179,6 +206,13 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+
+    def _sync_directory(path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _try_lock(descriptor: int) -> bool:
         try:

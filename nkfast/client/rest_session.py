@@ -8,6 +8,7 @@ says. It neither waits nor sends.
 import base64
 import random
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -176,25 +177,32 @@ class RestSession:
                 if isinstance(answer, Lost):
                     raise _lost(call, answer)
                 return _decode(call, answer), answer
-            except (RateLimitError, UnreachableError) as error:
+            except VenueError as error:
                 wait = random.uniform(
                     0.0, min(BACKOFF_SECONDS_FIRST * 2**attempt, BACKOFF_SECONDS_MAX)
                 )
-                if isinstance(error, RateLimitError):
-                    wait = max(wait, error.retry_after_seconds)
-                    self._throttle.pause(call.rate_class, now() + wait)
-                if attempt + 1 == attempts:
+                if isinstance(answer, Answer):
+                    wait = max(wait, self._hold_back(call, answer, error, now()))
+                    if isinstance(error, OutcomeUnknownError):
+                        yield Retire()
+                if attempt + 1 == attempts or not isinstance(
+                    error, RateLimitError | UnreachableError
+                ):
                     raise
                 yield Wait(wait)
-            except NonceError:
-                for rate_class in ("private", "orders"):
-                    self._throttle.pause(rate_class, now() + NONCE_PAUSE_SECONDS)
-                raise
-            except OutcomeUnknownError:
-                if isinstance(answer, Answer):
-                    yield Retire()
-                raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _hold_back(self, call: Call[Any], answer: Answer, error: VenueError, now: float) -> float:
+        if isinstance(error, NonceError):
+            for rate_class in ("private", "orders"):
+                self._throttle.pause(rate_class, now + NONCE_PAUSE_SECONDS)
+        # Whoever says it, and whatever it means for this call: there were too many.
+        if answer.status != 429 and not isinstance(error, RateLimitError):
+            return 0.0
+        seconds = codec.parse_retry_after(answer.retry_after, answer.date)
+        seconds = max(seconds, random.uniform(0.0, BACKOFF_SECONDS_FIRST))
+        self._throttle.pause(call.rate_class, now + seconds)
+        return seconds
 
     def _refuse(self, call: Call[Any]) -> None:
         if call.changes and not self._allow_changes:
@@ -210,10 +218,14 @@ class RestSession:
     def _request(self, call: Call[Any]) -> Request:
         # The very bytes that are signed go to the socket: "/" and "%2F" sign differently.
         url = self._base_url + call.target
+        make_headers = partial(self._headers, call, url)
+        return Request(call.method, url, self._base_path + call.target, make_headers, call.body)
+
+    def _headers(self, call: Call[Any], url: str) -> dict[str, str]:
         headers = self._sign(url, call.body) if call.is_private and self._sign else {}
         if call.changes:
             headers["Content-Type"] = "application/json"
-        return Request(call.method, url, self._base_path + call.target, headers, call.body)
+        return headers
 
 
 def _signing(

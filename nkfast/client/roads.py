@@ -2,6 +2,7 @@
 
 import base64
 import ssl
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -27,12 +28,16 @@ def refuse_unverified(context: ssl.SSLContext) -> None:
 
 
 class Request(NamedTuple):
-    """One HTTP request; ``target`` and ``body`` go over the wire exactly so."""
+    """One HTTP request; ``target`` and ``body`` go over the wire exactly so.
+
+    ``make_headers`` is called when the connection is there and it is written at once: a nonce
+    taken before would be old by then, and others sent with newer ones.
+    """
 
     method: str
     url: str
     target: str
-    headers: dict[str, str]
+    make_headers: Callable[[], dict[str, str]]
     body: bytes
 
 
@@ -122,10 +127,16 @@ class Road:
         return self._given_context or ssl.create_default_context()
 
     def packet(self, request: Request) -> bytes:
-        """Return a request as it is written, head and body in one piece."""
+        """Return a request as it must be written now, head and body in one piece.
+
+        Raises
+        ------
+        UnreachableError, ConfigError
+            There is no nonce for it.
+        """
         place = request.url if self._sends_url else request.target
         lines = [request.method, " ", place, self._head]
-        for name, value in request.headers.items():
+        for name, value in request.make_headers().items():
             lines += (name, ": ", value, "\r\n")
         if request.method == "POST":
             lines.append(f"Content-Length: {len(request.body)}\r\n")

@@ -61,7 +61,7 @@ ERROR_CODES: dict[int, ErrorCode] = {
     20005: ErrorCode(400, "Payout not found", RejectedError, True),
     20006: ErrorCode(400, "Payout already committed", RejectedError, False),
     20007: ErrorCode(400, "Payout already rolled back", RejectedError, False),
-    # Certain that this call made no order; one with the same id exists, perhaps from this intent.
+    # No second order, that is certain; the one there is may be this request's own, sent twice.
     20008: ErrorCode(400, "Duplicate clientOrderId", DuplicateClientIdError, True),
     20010: ErrorCode(400, "Address generation error", RejectedError, True),
     20011: ErrorCode(400, "Withdrawal not found", RejectedError, True),

@@ -60,10 +60,35 @@ def test_threads_get_growing_nonces(tmp_path):
 def test_a_restart_goes_on_though_the_clock_was_set_back(tmp_path, other_process):
     last = KeyNonces("a", directory=tmp_path, now_ns=lambda: T_NS).next()
     other_process()
-    assert KeyNonces("a", directory=tmp_path, now_ns=lambda: T_NS - 10**12).next() == last + 1
+    # The file may have lost what a minute wrote to it.
+    source = KeyNonces("a", directory=tmp_path, now_ns=lambda: T_NS - 10**12)
+    leap = nonces.LEAP_SECONDS * 10_000
+    assert [source.next(), source.next()] == [last + leap + 1, last + leap + 2]
     other_process()
     # A smaller unit does not go back either.
-    assert KeyNonces("a", 1_000, directory=tmp_path, now_ns=lambda: T_NS).next() == last + 2
+    last, leap = last + leap + 2, nonces.LEAP_SECONDS * 1_000
+    assert KeyNonces("a", 1_000, directory=tmp_path, now_ns=lambda: T_NS).next() == last + leap + 1
+
+
+def test_a_leap_is_on_the_disk_before_it_is_used(tmp_path, other_process, monkeypatch):
+    synced = []
+    monkeypatch.setattr(nonces.os, "fsync", lambda descriptor: synced.append(descriptor))
+    KeyNonces("a", directory=tmp_path, now_ns=lambda: T_NS).next()
+    made = len(synced)  # the file and, but for Windows, its directory
+    assert made == 1 if sys.platform == "win32" else made == 2
+    for seconds, count in ((1, 0), (-1, 1), (-2, 1)):
+        other_process()
+        source = KeyNonces("a", directory=tmp_path, now_ns=lambda s=seconds: T_NS + s * 10**9)
+        del synced[:]
+        source.next()
+        source.next()
+        assert len(synced) == count
+
+
+def test_a_new_file_holds_a_number_at_once(tmp_path):
+    KeyNonces("a", directory=tmp_path)
+    [file] = tmp_path.iterdir()
+    assert file.read_bytes() == b"0" * 19 + b"\n"
 
 
 def test_the_key_is_kept_only_as_a_digest(tmp_path):

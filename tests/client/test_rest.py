@@ -25,6 +25,7 @@ from client.scripted_http import (
 from nkfast import errors
 from nkfast.client import rest_session
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.nonces import KeyNonces
 from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Rate, Throttle
 from nkfast.wire.endpoints import ENDPOINTS
@@ -274,6 +275,20 @@ async def test_lists_are_filtered_here_because_the_venue_does_not(client):
         rows = await rest.get_orders("aaa_usdt", status="active")
         assert [row.symbol for row in rows] == ["AAA/USDT"]
     assert there.requests[1][1] == "/api/v2/account/orders?symbol=AAA_USDT&status=active"
+
+
+async def test_a_call_without_a_nonce_is_not_sent_and_costs_no_connection(client, tmp_path):
+    nonces = KeyNonces(KEY.api_key, directory=tmp_path)
+    [file] = tmp_path.iterdir()
+    good = file.read_bytes()
+    async with venue(*[answer([])] * 2) as there, client(there, KEY, nonces=nonces) as rest:
+        await rest.get_balances()
+        file.write_bytes(b"something else")
+        with pytest.raises(errors.ConfigError, match="nonce file"):
+            await rest.create_order(REQUEST)
+        file.write_bytes(good)
+        await rest.get_balances()
+    assert len(there.requests) == 2
 
 
 async def test_private_calls_need_credentials(client):

@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -15,9 +16,11 @@ from nkfast.client.rest_session import (
 )
 from nkfast.client.roads import Request
 from nkfast.client.throttle import Rate, Throttle
-from nkfast.wire.models import ApiCredentials
+from nkfast.wire.codec import RETRY_AFTER_SECONDS_MAX
+from nkfast.wire.models import ApiCredentials, OrderRequest
 
 KEY = ApiCredentials("the-key", "the-secret")
+ORDER = OrderRequest(symbol="AAA/USDT", side="buy", quantity=Decimal(1), price=Decimal(2))
 FINE = (200, b"[]", "")
 CANCELLED = (200, b'{"success":true,"id":"o1"}', "")
 TOO_MANY = (429, b'{"error":{"code":429,"message":"Too many requests"}}', "7")
@@ -66,7 +69,7 @@ def test_what_is_sent():
     assert (request.method, request.target) == ("POST", "/api/cancelorder")
     assert request.url == "https://venue/api/cancelorder"
     assert json.loads(request.body) == {"id": "o1"}
-    assert request.headers["X-API-KEY"] == "the-key"
+    assert request.make_headers()["X-API-KEY"] == "the-key"
 
 
 def test_cancels_go_though_every_other_class_is_exhausted():
@@ -97,6 +100,22 @@ def test_too_many_requests_hold_their_own_class_back():
     assert there.now == start + 7
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"", TOO_MANY[1]])
+@pytest.mark.parametrize("header", ["7", "inf", "NaN", "-7", "1e9", "999999999", ""])
+def test_too_many_requests_in_any_words_hold_orders_back(body, header):
+    there = Pretended((429, body, header), CANCELLED, FINE, (429, body, header))
+    start = there.now
+    with pytest.raises(errors.VenueError):
+        there.run(calls.create_order(ORDER))
+    there.run(calls.cancel_order("o1"))
+    there.run(calls.get_balances())
+    assert there.now == start
+    with pytest.raises(errors.VenueError):
+        there.run(calls.create_order(ORDER))
+    asked = {"7": 7, "999999999": RETRY_AFTER_SECONDS_MAX}.get(header, 0)
+    assert start + asked <= there.now <= start + max(asked, BACKOFF_SECONDS_FIRST)
+
+
 def test_lost_reads_are_repeated_with_growing_pauses_and_new_nonces():
     lost = Lost("ConnectionResetError", True)
     for _ in range(50):
@@ -106,7 +125,9 @@ def test_lost_reads_are_repeated_with_growing_pauses_and_new_nonces():
         bounds = [BACKOFF_SECONDS_FIRST * 2**n for n in range(3)]
         assert len(waits) == 3
         assert all(0 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
-    nonces = [int(step.headers["X-API-NONCE"]) for step in there.did if isinstance(step, Request)]
+    nonces = [
+        int(step.make_headers()["X-API-NONCE"]) for step in there.did if isinstance(step, Request)
+    ]
     assert nonces == sorted(set(nonces)) and len(nonces) == 4
 
 
@@ -167,3 +188,19 @@ def test_every_meaning_has_its_error():
                 "/cancelorder",
                 "yes",
             )
+
+
+def test_a_taken_client_id_is_no_rejection():
+    # The first answer was lost on the way, where something sent the request again.
+    body = b'{"error":{"code":20008,"message":"Duplicate clientOrderId"}}'
+    with pytest.raises(errors.DuplicateClientIdError) as caught:
+        Pretended((400, body, "")).run(calls.create_order(ORDER))
+    assert not isinstance(caught.value, errors.RejectedError)
+
+
+def test_nonces_are_taken_when_a_request_is_written_not_when_it_is_made():
+    there = Pretended()
+    steps = [there.session.steps(calls.get_balances(), lambda: 0.0) for _ in range(2)]
+    first, second = (step.send(None) for step in steps)
+    late, early = second.make_headers(), first.make_headers()
+    assert int(early["X-API-NONCE"]) > int(late["X-API-NONCE"])
