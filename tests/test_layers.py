@@ -37,6 +37,7 @@ HOMES = {
     "winloop": {"app"},
     "click": {"app"},
     "rich": {"app"},
+    "platformdirs": {"app"},
     "pydantic": {"app"},
     "ruamel": {"app"},
     "keyring": {"app"},

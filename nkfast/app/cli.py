@@ -327,6 +327,15 @@ def journal_clear(file: Path, cause: str, name: str) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object.")
+def paths(as_json: bool) -> None:
+    """Show the directories that nkfast keeps things in. NKFAST_HOME moves them."""
+    from nkfast.app.directories import nonce_directory, state_directory
+
+    _print_record({"state": str(state_directory()), "nonces": str(nonce_directory())}, as_json)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
 def version(as_json: bool) -> None:
     """Show the version and what this installation runs on."""

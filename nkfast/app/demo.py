@@ -202,6 +202,7 @@ class _Demo:
 
     async def _trade(self, simulator: Simulator, path: Path, tap: Tap | None) -> DemoSummary:
         credentials = ApiCredentials(simulator.api_key, simulator.api_secret)
+        # The key is new with each run: there are no nonces of it to remember or to share.
         async with AsyncRestClient(
             credentials, base_url=simulator.rest_url, allow_changes=True
         ) as rest:

@@ -73,7 +73,8 @@ class AsyncRestClient:
         None takes one with the default rates.
     nonces : KeyNonces or None
         None takes nonces that grow over all clients of the key in this process; give one with a
-        directory to have them grow over processes, too.
+        directory (``nkfast.app.directories.nonce_directory()``, or your own) to have them grow
+        over all processes and restarts, too.
     time_sync : TimeSync or None
         Given, it is fed in the background from the first call on.
     ssl_context : ssl.SSLContext or None

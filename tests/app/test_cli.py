@@ -28,7 +28,15 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize(
     "words",
-    [(), ("demo",), ("replay",), ("exchange", "serve"), ("journal", "verify"), ("version",)],
+    [
+        (),
+        ("demo",),
+        ("replay",),
+        ("exchange", "serve"),
+        ("journal", "verify"),
+        ("paths",),
+        ("version",),
+    ],
 )
 def test_every_command_explains_itself(words: tuple[str, ...], flag: str) -> None:
     result = run(*words, flag)
