@@ -47,6 +47,7 @@ class OnePerBook(Strategy):
         self._book = 0
         self._wanted = Desired()
         self._nothing = Desired()
+        self._state: dict[str, int] = {}
 
     def decide(self, view: MarketView) -> Desired:
         sequence = view.book.sequence
@@ -65,7 +66,7 @@ class OnePerBook(Strategy):
         self._answered = self._book
 
     def state(self) -> dict[str, int]:
-        return {}
+        return self._state
 
     def restore(self, state: object) -> None:
         pass

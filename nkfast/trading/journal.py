@@ -28,6 +28,7 @@ from nkfast.trading.journal_rows import (
     PROFIT,
     chain,
     encode_json,
+    encode_row,
     facts_of,
     facts_row,
     fill_of,
@@ -213,7 +214,7 @@ class Journal:
         """
         row = intent_row(order)
         with self._transaction():
-            self._append("intent", order.client_id, encode_json(row[1:]))
+            self._append("intent", order.client_id, encode_row(row[1:]))
             self._execute(_INSERT_ORDER, row)
             if strategy_state is not None:
                 self._execute(_SET_STATE, (_STRATEGY, strategy_state))
@@ -436,10 +437,10 @@ class Journal:
         facts = facts_row(news.facts)
         fill = None if news.fill is None else fill_row(news.fill, client_id)
         fee = None if news.fee is None else fill_row(news.fee, client_id)
-        self._append("news", client_id, encode_json([facts, fill, fee]))
+        self._append("news", client_id, encode_row([facts, fill, fee]))
         if fill is not None:
             self._execute(_INSERT_FILL, fill)
         if fee is not None:
             self._execute(_UPDATE_FEE, (fee[7], fee[8], *fee[:3]))
         executed = plain(max(news.facts.reported, news.filled))
-        self._execute(_UPDATE_ORDER, (news.state, executed, encode_json(facts), client_id))
+        self._execute(_UPDATE_ORDER, (news.state, executed, encode_row(facts), client_id))
