@@ -28,7 +28,7 @@ MAY_IMPORT = {
 HOMES = {
     "picows": {"client", "exchange"},
     "aiohappyeyeballs": {"client"},
-    "aiohttp": {"exchange"},
+    "aiohttp": set(),
     "python_socks": {"client"},
     "urllib3": {"client"},
     "orjson": {"wire"},

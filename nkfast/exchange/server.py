@@ -6,25 +6,22 @@ answered is decided by `nkfast.exchange.rest` and `nkfast.wire.server_session`.
 
 import asyncio
 import logging
-import socket
 import ssl
-import struct
-import sys
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from aiohttp import WSCloseCode, WSMsgType, web
-
 from nkfast.errors import ConfigError, RateLimitError, VenueError
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
+from nkfast.exchange.connection import Connection
 from nkfast.exchange.control import WeatherControl
 from nkfast.exchange.conversation import Broadcast, Conversation
 from nkfast.exchange.desk import ExchangeDesk
@@ -35,6 +32,7 @@ from nkfast.exchange.money import ATOM_DECIMALS
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import Fate, Rule, Weather
+from nkfast.wire.request import HttpRequest
 from nkfast.wire.server_session import (
     Channel,
     ChannelKind,
@@ -46,14 +44,10 @@ __all__ = ["AccountSettings", "ExchangeServer", "ExchangeSettings", "serve"]
 
 _log = logging.getLogger(__name__)
 
-#: Of one WebSocket frame from a client; aiohttp limits HTTP bodies to the same.
-_FRAME_BYTES_MAX: Final = 1 << 20
 #: The channels that a recording holds, in the order in which their snapshots are taken.
 _RECORDED: Final[tuple[ChannelKind, ...]] = ("orderbook", "trades")
 _WHOLE_BOOK: Final = 1_000_000
 _MILLISECOND_S: Final = 0.001
-#: How long a client may take to answer a close frame.
-_CLOSE_TIMEOUT_S: Final = 1.0
 #: Callers whose request rates are remembered.
 _CALLER_COUNT_MAX: Final = 10_000
 
@@ -214,88 +208,6 @@ class _Allowances:
         return RateLimitError("Too many requests", retry_after_seconds=seconds)
 
 
-class _Connection:
-    """One WebSocket: the line of its conversation, and what waits to be sent."""
-
-    def __init__(
-        self,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport | None,
-        outbound_bytes_max: int,
-    ) -> None:
-        self.socket = socket
-        self.waiting_bytes = 0
-        self._transport = transport
-        self._outbound_bytes_max = outbound_bytes_max
-        self._frames: deque[tuple[bytes, bool]] = deque()
-        self._has_frames = asyncio.Event()
-        self._is_empty = asyncio.Event()
-        self._is_empty.set()
-        self._is_cut_off = False
-
-    def put(self, frame: bytes, is_cut: bool) -> None:
-        """Send a frame when the reader is ready for it; half of it if it is cut."""
-        if self._is_cut_off:
-            return
-        self._frames.append((frame, is_cut))
-        self.waiting_bytes += len(frame)
-        self._has_frames.set()
-        self._is_empty.clear()
-        if self.waiting_bytes > self._outbound_bytes_max:
-            self.reset()
-
-    def reset(self) -> None:
-        """Break the connection off, and with it everything that was not read."""
-        # Not closed but aborted: a close frame would wait behind everything that was not read.
-        self._is_cut_off = True
-        self._frames.clear()
-        self.waiting_bytes = 0
-        _reset(self._transport)
-
-    async def hang_up(self) -> None:
-        """Close the socket when everything is sent; a reader too slow for that is cut off."""
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._is_empty.wait()
-        except TimeoutError:
-            self.reset()
-        else:
-            await self.socket.close(code=WSCloseCode.GOING_AWAY)
-
-    async def write(self) -> None:
-        """Send what was pushed, for ever."""
-        while True:
-            await self._has_frames.wait()
-            self._has_frames.clear()
-            while self._frames:
-                frame, is_cut = self._frames.popleft()
-                if is_cut:
-                    self._send_half(frame)
-                    return
-                await self.socket.send_frame(frame, WSMsgType.TEXT)
-                self.waiting_bytes -= len(frame)
-            self._is_empty.set()
-
-    def _send_half(self, frame: bytes) -> None:
-        self._is_cut_off = True
-        if self._transport is not None:
-            # A text frame in one piece, its length in 64 bits whatever it is.
-            head = struct.pack(">BBQ", 0x81, 127, len(frame))
-            self._transport.write(head + frame[: len(frame) // 2])
-            self._transport.close()
-
-
-def _reset(transport: asyncio.Transport | None) -> None:
-    if transport is None:
-        return
-    connected = transport.get_extra_info("socket")
-    if connected is not None:
-        # With a linger of zero seconds the peer gets a reset and not an orderly end.
-        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    transport.abort()
-
-
 class ExchangeServer:
     """A running exchange; made by `serve`.
 
@@ -349,7 +261,11 @@ class ExchangeServer:
             book_time=settings.book_time,
             shows_assets=settings.shows_assets,
         )
-        self.connections: dict[_Connection, Conversation] = {}
+        self.connections: dict[Connection, Conversation] = {}
+        self._everybody: dict[Connection, None] = {}
+        self._scheme = "http" if settings.tls is None else "https"
+        self._headers_s = -1
+        self._common_headers: Mapping[str, str] = {}
         self.weather = Weather(settings.weather, settings.seed)
         self.weather.attach(self.exchange)
         self._broadcast = Broadcast(
@@ -388,57 +304,102 @@ class ExchangeServer:
 
     # Sockets.
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request, or hold one WebSocket conversation."""
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._converse(request)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            return _response(error_reply(413, 400, "Request body is too large"))
-        if self.control is not None and self.control.is_for(request.path):
-            return _response(
-                self.control.handle(request.method, request.remote or "", request.headers, body)
-            )
+    def listen(self, host: str, port: int) -> None:
+        """Say where clients connect."""
+        secure = "" if self.settings.tls is None else "s"
+        self.rest_url = f"http{secure}://{host}:{port}{BASE_PATH}"
+        self.ws_url = f"ws{secure}://{host}:{port}/"
+
+    def connection(self) -> Connection:
+        """Return what takes the next client."""
+        connection = Connection(
+            self,
+            outbound_bytes_max=self.settings.outbound_bytes_max,
+            ping_interval_s=self.settings.ping_interval_s,
+        )
+        self._everybody[connection] = None
+        return connection
+
+    def on_request(self, connection: Connection, request: HttpRequest) -> None:
+        """Answer one HTTP request, or begin a WebSocket conversation."""
+        headers = request.headers
+        if headers.get("Upgrade").lower() == "websocket":
+            self._meet(connection, request)
+            return
+        path = request.target.partition("?")[0]
+        if self.control is not None and self.control.is_for(path):
+            reply = self.control.handle(request.method, connection.remote, headers, request.body)
+            self._send(connection, reply)
+            return
         refused = self._allowances.refusal(
-            request.headers.get("X-API-KEY") or request.remote or "", self._now_ms()
+            headers.get("X-API-KEY") or connection.remote, self._now_ms()
         )
         if refused is not None:
-            return _response(_refusal(refused, 429))
-        fate = self.weather.request(request.path.removeprefix(BASE_PATH + "/"))
-        if fate.inbound_s:
-            await asyncio.sleep(fate.inbound_s)
-        reply = fate.run(partial(self._answer, request, body))
-        if fate.outbound_s:
-            await asyncio.sleep(fate.outbound_s)
-        await self._outlast(request.headers.get("X-API-NONCE"))
-        return _send(request, fate, reply)
+            self._send(connection, _refusal(refused, 429))
+            return
+        fate = self.weather.request(path.removeprefix(BASE_PATH + "/"))
+        _after(fate.inbound_s, partial(self._execute, connection, request, fate))
 
-    async def _outlast(self, nonce: str | None) -> None:
-        # No network between: who counts nonces in milliseconds and asks again at once would use
-        # the same one twice. Twice, because a loop may wake a little early.
-        for _ in range(2):
-            if nonce == str(self.settings.clock_ms()):
-                await asyncio.sleep(_MILLISECOND_S)
+    def _execute(self, connection: Connection, request: HttpRequest, fate: Fate) -> None:
+        reply = fate.run(partial(self._answer, request))
+        _after(fate.outbound_s, partial(self._deliver, connection, request, fate, reply))
 
-    def _answer(self, request: web.BaseRequest, body: bytes) -> Reply:
-        origin = f"{request.scheme}://{request.host}"
+    def _deliver(
+        self, connection: Connection, request: HttpRequest, fate: Fate, reply: Reply | None
+    ) -> None:
+        if request.headers.get("X-API-NONCE") == str(self.settings.clock_ms()):
+            # No network between: who counts nonces in milliseconds and asks again at once would
+            # use the same one twice.
+            later = partial(self._deliver, connection, request, fate, reply)
+            asyncio.get_running_loop().call_later(_MILLISECOND_S, later)
+            return
+        if fate.is_lost:
+            connection.reset()
+            return
+        if fate.refusal is not None:
+            reply = _refusal(fate.refusal, fate.status or 503)
+        if fate.is_html:
+            headers = {**self._headers(), "Content-Type": "text/html; charset=utf-8"}
+            connection.respond(fate.status or 503, fate.body(b""), headers)
+            return
+        assert reply is not None
+        self._send(connection, reply._replace(body=fate.body(reply.body)), is_cut=fate.is_cut)
+
+    def _send(self, connection: Connection, reply: Reply, *, is_cut: bool = False) -> None:
+        headers = {**self._headers(), **reply.headers} if reply.headers else self._headers()
+        connection.respond(reply.status, reply.body, headers, is_cut=is_cut)
+
+    def _headers(self) -> Mapping[str, str]:
+        second = self._now_ms() // 1000
+        if second != self._headers_s:
+            self._headers_s = second
+            self._common_headers = {
+                "Content-Type": "application/json",
+                "Date": formatdate(second, usegmt=True),
+                "Server": "nkfast",
+            }
+        return self._common_headers
+
+    def on_malformed(self, connection: Connection, status: int, description: str) -> None:
+        """Refuse what is no request."""
+        self._send(connection, error_reply(status, 400, description))
+
+    def _answer(self, request: HttpRequest) -> Reply:
+        origin = f"{self._scheme}://{request.headers.get('Host')}"
         self.weather.step()
         try:
             reply = self._rest.handle(
                 Request(
                     method=request.method,
-                    target=request.raw_path,
+                    target=request.target,
                     headers=request.headers,
-                    body=body,
+                    body=request.body,
                     origins=(origin, *self.settings.public_origins),
                 ),
                 self._now_ms(),
             )
         except Exception:  # a bug of ours: the client gets an answer, the log the trace
-            _log.exception("%s %s", request.method, request.path)
+            _log.exception("%s %s", request.method, request.target)
             reply = error_reply(500, 500, "Internal Server Error")
         self._check()
         return reply
@@ -452,55 +413,47 @@ class ExchangeServer:
             if found:
                 self.broken.set_result(found)
 
-    async def _converse(self, request: web.BaseRequest) -> web.StreamResponse:
-        settings = self.settings
-        most = settings.connections_max
+    def _meet(self, connection: Connection, request: HttpRequest) -> None:
+        most = self.settings.connections_max
         if most is not None and len(self.connections) >= most:
-            return _response(error_reply(429, 429, f"At most {most} connections"))
+            self._send(connection, error_reply(429, 429, f"At most {most} connections"))
+            return
+        key = request.headers.get("Sec-WebSocket-Key")
+        if not key or request.headers.get("Sec-WebSocket-Version") != "13":
+            reply = error_reply(400, 400, "A WebSocket of version 13 needs Sec-WebSocket-Key")
+            self._send(connection, reply._replace(headers={"Sec-WebSocket-Version": "13"}))
+            return
         fate = self.weather.request("connect")
-        if fate.inbound_s:
-            await asyncio.sleep(fate.inbound_s)
+        _after(fate.inbound_s, partial(self._converse, connection, request, fate, key))
+
+    def _converse(self, connection: Connection, request: HttpRequest, fate: Fate, key: str) -> None:
         if not fate.is_readable:
-            return _send(request, fate, error_reply(503, 503, "Service Unavailable"))
-        socket = web.WebSocketResponse(
-            heartbeat=settings.ping_interval_s,
-            timeout=_CLOSE_TIMEOUT_S,
-            max_msg_size=_FRAME_BYTES_MAX,
-            compress=False,
-        )
-        await socket.prepare(request)
+            reply = error_reply(503, 503, "Service Unavailable")
+            self._deliver(connection, request, fate, reply)
+            return
         session = ServerSession(
             self._desk,
-            unknown_method_code=settings.unknown_method_code,
-            private_shape=settings.private_shape,
-            subscriptions_max=settings.subscriptions_max,
+            unknown_method_code=self.settings.unknown_method_code,
+            private_shape=self.settings.private_shape,
+            subscriptions_max=self.settings.subscriptions_max,
         )
-        connection = _Connection(socket, request.transport, settings.outbound_bytes_max)
+        connection.accept(key)
         conversation = Conversation(session, self._receive, self.weather, connection)
         self.connections[connection] = conversation
         self._broadcast.conversations[conversation] = None
-        reader = asyncio.ensure_future(self._read(connection, conversation))
-        writer = asyncio.ensure_future(connection.write())
-        try:
-            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            del self.connections[connection]
+
+    def on_frame(self, connection: Connection, frame: bytes) -> None:
+        """Take a text of a WebSocket."""
+        refused = self._allowances.refusal(connection, self._now_ms())
+        self.connections[connection].answer(frame, refused)
+
+    def on_end(self, connection: Connection) -> None:
+        """End the conversation of a client who has left."""
+        self._everybody.pop(connection, None)
+        conversation = self.connections.pop(connection, None)
+        if conversation is not None:
             del self._broadcast.conversations[conversation]
             conversation.end()
-            for task in (reader, writer):
-                task.cancel()
-            outcomes = await asyncio.gather(reader, writer, return_exceptions=True)
-        for outcome in outcomes:
-            # A reader who left in the middle of a frame is no fault of ours.
-            if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
-                _log.error("WebSocket conversation failed", exc_info=outcome)
-        return socket
-
-    async def _read(self, connection: _Connection, conversation: Conversation) -> None:
-        async for message in connection.socket:
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                refused = self._allowances.refusal(connection, self._now_ms())
-                conversation.answer(message.data, refused)
 
     def _receive(
         self, session: ServerSession, frame: str | bytes, refused: VenueError | None
@@ -523,8 +476,15 @@ class ExchangeServer:
             self._check()
 
     async def hang_up(self) -> None:
-        """Close every WebSocket."""
-        await asyncio.gather(*(connection.hang_up() for connection in self.connections))
+        """Close every connection."""
+        await asyncio.gather(*(connection.hang_up() for connection in self._everybody))
+
+
+def _after(delay_s: float, call: Callable[[], None]) -> None:
+    if delay_s > 0:
+        asyncio.get_running_loop().call_later(delay_s, call)
+    else:
+        call()
 
 
 def _refusal(error: VenueError, status: int) -> Reply:
@@ -533,36 +493,6 @@ def _refusal(error: VenueError, status: int) -> Reply:
         headers["Retry-After"] = f"{error.retry_after_seconds:.0f}"
     assert error.code is not None
     return error_reply(status, error.code, error.message)._replace(headers=headers)
-
-
-def _send(request: web.BaseRequest, fate: Fate, reply: Reply | None) -> web.Response:
-    """Make of a reply, or of none, what the weather lets through."""
-    transport = request.transport
-    if fate.is_lost:
-        _reset(transport)
-        return web.Response()
-    if fate.refusal is not None:
-        reply = _refusal(fate.refusal, fate.status or 503)
-    if fate.is_html:
-        return web.Response(
-            status=fate.status or 503, body=fate.body(b""), content_type="text/html"
-        )
-    assert reply is not None
-    if fate.is_cut and transport is not None:
-        head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(reply.body)}\r\n\r\n"
-        transport.write(head.encode() + reply.body[: len(reply.body) // 2])
-        transport.close()
-        return web.Response()
-    return _response(reply._replace(body=fate.body(reply.body)))
-
-
-def _response(reply: Reply) -> web.Response:
-    return web.Response(
-        status=reply.status,
-        body=reply.body,
-        headers={"Content-Type": "application/json", **reply.headers},
-    )
 
 
 @asynccontextmanager
@@ -578,15 +508,12 @@ async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[Excha
     """
     settings = ExchangeSettings() if settings is None else settings
     server = ExchangeServer(settings)
-    runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
-    await runner.setup()
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        server.connection, settings.host, settings.port, ssl=settings.tls
+    )
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=settings.tls)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        secure = "s" if settings.tls is not None else ""
-        server.rest_url = f"http{secure}://{host}:{port}{BASE_PATH}"
-        server.ws_url = f"ws{secure}://{host}:{port}/"
+        server.listen(*listening.sockets[0].getsockname()[:2])
         crowd = asyncio.create_task(server.live())
         try:
             yield server
@@ -594,6 +521,7 @@ async def serve(settings: ExchangeSettings | None = None) -> AsyncIterator[Excha
             crowd.cancel()
             with suppress(asyncio.CancelledError):
                 await crowd
-            await server.hang_up()
     finally:
-        await runner.cleanup()
+        listening.close()
+        await server.hang_up()
+        await listening.wait_closed()
