@@ -28,6 +28,7 @@ from nkfast.wire.fields import (
     require_money,
     require_text,
 )
+from nkfast.wire.known_fields import note_unknown, unknown_fields
 from nkfast.wire.symbols import TradingPair, canonical
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Trade",
     "TradingPair",
     "Withdrawal",
+    "unknown_fields",
 ]
 
 OrderType = Literal["limit", "market"]
@@ -147,7 +149,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_wire(cls, data: Object) -> Self:
-        """Read the decoded JSON object.
+        """Read the decoded JSON object; names that are not known are noted, see `unknown_fields`.
 
         Raises
         ------
@@ -155,6 +157,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             A field without which the message means nothing is missing, or a field is not what
             it should be.
         """
+        note_unknown(cls.__name__, data)
+        return cls._read(data)
+
+    @classmethod
+    def _read(cls, data: Object) -> Self:
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -168,7 +175,7 @@ class Document(Message, frozen=True, kw_only=True):
     """An object whose content the venue does not document; read ``raw``."""
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(raw=data)
 
 
@@ -178,7 +185,7 @@ class ServerTime(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         time_ms = read_time_ms(data, "serverTime", "unix_ms", "unixtime_ms")
         # The older endpoint counts microseconds.
         time_ms = time_ms or (read_integer(data, "unix_microsec") or 0) // 1000
@@ -197,7 +204,7 @@ class Asset(Message, frozen=True, kw_only=True):
     is_active: bool
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             asset_id=read_text(data, "id", "_id"),
             ticker=require_text(data, "ticker"),
@@ -226,7 +233,7 @@ class MarketInfo(Message, frozen=True, kw_only=True):
     volume: Decimal | None
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         price_decimals = read_integer(data, "priceDecimals")
         quantity_decimals = read_integer(data, "quantityDecimals")
         if price_decimals is None or quantity_decimals is None:
@@ -256,7 +263,7 @@ class LiquidityPool(Message, frozen=True, kw_only=True):
     is_active: bool
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             pool_id=read_text(data, "id", "_id"),
             symbol=read_symbol(data),
@@ -282,7 +289,7 @@ class MarketTicker(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             symbol=read_symbol(data),
             last_price=_price(data, "last_price", "lastPrice"),
@@ -318,7 +325,7 @@ class OrderBookSnapshot(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             symbol=read_symbol(data),
             bids=_levels(data, "bids"),
@@ -340,7 +347,7 @@ class Trade(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             trade_id=require_text(data, "trade_id", "id"),
             symbol=read_symbol(data),
@@ -374,7 +381,7 @@ class Candle(Message, frozen=True, kw_only=True):
     volume: Decimal
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         time_ms = read_time_ms(data, "time", "timestamp", "datetime")
         return cls(
             # REST gives seconds or milliseconds, no source proves which.
@@ -397,7 +404,7 @@ class Balance(Message, frozen=True, kw_only=True):
     pending: Decimal
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             asset=require_text(data, "asset", "ticker"),
             available=require_money(data, "available"),
@@ -428,7 +435,7 @@ class OrderStatus(Message, frozen=True, kw_only=True):
     updated_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(**_order_fields(data))
 
 
@@ -450,7 +457,7 @@ class OrderReport(OrderStatus, frozen=True, kw_only=True):
     trade_fee: Decimal | None
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         report_type = read_text(data, "reportType").lower()
         return cls(
             report_type="cancelled" if report_type == "canceled" else report_type,
@@ -472,7 +479,7 @@ class OrderCancelResult(Message, frozen=True, kw_only=True):
     order: OrderStatus | None
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         if data.get("success") is False:
             raise WireError("cancel answered success false without an error", str(data)[:200])
         has_order = data.get("side") is not None and data.get("quantity") is not None
@@ -489,7 +496,7 @@ class CancelAllResult(Message, frozen=True, kw_only=True):
     order_ids: tuple[str, ...]
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         ids = data.get("ids")
         if data.get("success") is False or not isinstance(ids, list):
             raise WireError("cancel of all orders without ids", str(data)[:200])
@@ -514,7 +521,7 @@ class AccountTrade(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         symbol = read_symbol(data)
         side = read_side(data, "side")
         aggressor = read_text(data, "triggeredBy").lower()
@@ -544,7 +551,7 @@ class DepositAddress(Message, frozen=True, kw_only=True):
     payment_id: str
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             ticker=read_text(data, "ticker"),
             network=read_text(data, "network"),
@@ -565,7 +572,7 @@ class Deposit(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             deposit_id=require_text(data, "id"),
             ticker=require_text(data, "ticker"),
@@ -589,7 +596,7 @@ class Withdrawal(Message, frozen=True, kw_only=True):
     time_ms: int
 
     @classmethod
-    def from_wire(cls, data: Object) -> Self:
+    def _read(cls, data: Object) -> Self:
         return cls(
             withdrawal_id=require_text(data, "id"),
             ticker=require_text(data, "ticker"),
