@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+
+import nkfast
+from nkfast import errors
 
 #: Each takes from 5 to 100 ms, or pulls in what does.
 HEAVY = {
@@ -23,6 +27,12 @@ HEAVY = {
     "urllib3",
     "uvloop",
 }
+
+
+FOUNDING = """
+ApiCredentials TradingPair Balance OrderRequest OrderResponse OrderStatus OrderCancelResult
+MarketTicker OrderBookSnapshot Trade RestClient AsyncRestClient WebSocketClient
+"""
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -53,3 +63,16 @@ NOT_FOR_REST = {"aiohttp", "numpy", "picows", "python_socks", "rich", "sqlite3",
 def test_a_name_loads_only_what_it_uses(name: str, unused: set[str]) -> None:
     loaded = {module.split(".")[0] for module in loaded_by(f"from nkfast import {name}")}
     assert not loaded & unused
+
+
+def test_every_public_name_is_there_and_is_what_its_home_says() -> None:
+    for name in nkfast.__all__:
+        value = getattr(nkfast, name)
+        if name != "__version__":
+            assert getattr(import_module(nkfast._HOMES[name]), name) is value
+    assert {*nkfast._HOMES, "__version__"} == {*nkfast.__all__}
+    assert {name for name in errors.__all__ if name != "Sent"} <= {*nkfast.__all__}
+
+
+def test_the_names_of_the_founding_document_are_public() -> None:
+    assert {*FOUNDING.split()} <= {*nkfast.__all__}
