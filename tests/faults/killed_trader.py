@@ -1,6 +1,6 @@
-"""A trader in a process of its own, made to be killed: a grid on a simulated exchange.
+"""A trader in a process of its own, made to be killed: it quotes and quotes again, never still.
 
-    python -P -m faults.killed_trader REST_URL WS_URL JOURNAL STRATEGY_SEED
+    python -P -m faults.killed_trader REST_URL WS_URL JOURNAL
 
 The secret comes on standard input. "ready" on standard output says that the first comparison with
 the exchange is done; one more line from standard input ends it, every order cancelled, and the
@@ -10,28 +10,34 @@ summary comes on standard output.
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nkfast.app.loop import run
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.errors import VenueError, WireError
-from nkfast.strategies.grid import Grid
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal
 from nkfast.trading.risk import RiskLimits
+from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
+from nkfast.venue.port import Side
 from nkfast.wire.models import ApiCredentials
 
 KEY = "kill-test"
 INSTANCE = "nk01"
 SYMBOL = "BTC/USDT"
-#: Narrow, so that orders come and go all the time.
-GRID = {"step_pct": "0.0042", "base_order_size": "0.003", "fee_buffer_pct": "0.0001"}
+#: Old quotes are replaced this often.
+QUOTE_MS = 400
+#: Distances from the middle of the book, as fractions of it: the nearest are often filled.
+DISTANCES = (Decimal("0.0001"), Decimal("0.0004"), Decimal("0.002"))
+QUANTITY = Decimal("0.0031")
 #: The storm lets an order be accepted up to 9 s late; absence is believed after more than that.
 SETTINGS = EngineSettings(
     reconcile_interval_s=2.0,
@@ -40,9 +46,48 @@ SETTINGS = EngineSettings(
     request_timeout_s=3.0,
     exit_timeout_s=60.0,
 )
-LIMITS = RiskLimits(max_order_notional=Decimal(1000), max_open_orders=60, max_unknown_orders=1000)
+SIDES: dict[Side, int] = {"buy": -1, "sell": 1}
+LIMITS = RiskLimits(
+    max_orders_per_minute=None,
+    max_order_notional=Decimal(1000),
+    max_open_orders=60,
+    max_unknown_orders=1000,
+)
 #: The exchange's own faults let a start fail; what a user would do is to start again.
 STARTS_MAX = 10
+
+
+class Restless(Strategy):
+    """Rests on both sides of the market, each time anew; counts what it was told."""
+
+    name = "restless"
+
+    def __init__(self) -> None:
+        self._turn = 0
+        self._wanted = Desired()
+        self._trades = 0
+
+    def decide(self, view: MarketView) -> Desired:
+        turn, mid = view.now_ms // QUOTE_MS, view.mid
+        if turn == self._turn or mid is None:
+            return self._wanted
+        self._turn = turn
+        quotes = {}
+        for number, distance in enumerate(DISTANCES):
+            for side, sign in SIDES.items():
+                price = (mid * (1 + sign * distance)).quantize(view.market.tick_size)
+                quotes[f"{side}-{number}"] = Quote(side, price, QUANTITY)
+        self._wanted = Desired(quotes)
+        return self._wanted
+
+    def on_fill(self, fill: Fill) -> None:
+        self._trades += 1
+
+    def state(self) -> dict[str, int]:
+        return {"trades": self._trades}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._trades = state["trades"]
 
 
 async def main(rest_url: str, ws_url: str, journal_path: str, secret: str) -> None:
@@ -55,7 +100,7 @@ async def main(rest_url: str, ws_url: str, journal_path: str, secret: str) -> No
                 venue=LiveVenue(rest=rest, websocket=connect, clock=RealClock()),
                 clock=RealClock(),
                 journal=journal,
-                strategy=Grid(Grid.settings_from(GRID), market),
+                strategy=Restless(),
                 symbol=SYMBOL,
                 limits=LIMITS,
                 mode="live",
