@@ -9,6 +9,7 @@ login has been acknowledged.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal, NamedTuple
 
 from nkfast.errors import (
@@ -203,6 +204,8 @@ class ClientSession:
 
     Attributes
     ----------
+    ids : iterator of int
+        Of all requests: the session takes its own from it, and so does whoever sends others.
     counters : dict
         ``late_answers``, ``unknown_answers`` and ``stray_frames`` since the beginning.
     """
@@ -219,6 +222,7 @@ class ClientSession:
         self._forgotten: dict[int, str] = {}
         self._outgoing: list[bytes] = []
         self._last_id = 0
+        self.ids = count(1)
         self._is_open = False
         self._is_logged_in = False
         # Books whose snapshot is on its way, with the id of the request that asked for it.
@@ -318,16 +322,11 @@ class ClientSession:
         """Queue a request and return its id, which an `Answer` or a `Refusal` will carry."""
         return self._send(method, params, "request")
 
-    def address(self, method: str, params: Mapping[str, object]) -> tuple[int, bytes]:
-        """Return an id and the frame of a request, to be sent at once, before `take_outgoing`.
-
-        Half of `request`, for those in a hurry: `expect` does the rest when the frame is sent.
-        """
-        self._last_id += 1
-        return self._last_id, codec.encode_request(method, params, self._last_id)
-
     def expect(self, request_id: int, method: str) -> None:
-        """Take note that a request made by `address` was sent."""
+        """Take note that a request with an id of `ids` was sent by somebody else.
+
+        The way for those in a hurry: the frame is on the socket before the session hears of it.
+        """
         self._pending[request_id] = _Pending(method, "request")
 
     def forget(self, request_id: int) -> Subscription | None:
@@ -364,7 +363,7 @@ class ClientSession:
 
     @property
     def last_id(self) -> int:
-        """The id of the newest request."""
+        """The id of the newest request that the session sent itself."""
         return self._last_id
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -564,10 +563,10 @@ class ClientSession:
         kind: Literal["login", "subscribe", "unsubscribe", "request"],
         subscription: Subscription | None = None,
     ) -> int:
-        self._last_id += 1
-        self._outgoing.append(codec.encode_request(method, params, self._last_id))
-        self._pending[self._last_id] = _Pending(method, kind, subscription)
-        return self._last_id
+        number = self._last_id = next(self.ids)
+        self._outgoing.append(codec.encode_request(method, params, number))
+        self._pending[number] = _Pending(method, kind, subscription)
+        return number
 
     def _subscribe(self, subscription: Subscription) -> None:
         number = self._send(subscription.method, subscription.params(), "subscribe", subscription)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -34,7 +34,7 @@ from nkfast.errors import (
 )
 from nkfast.wire.endpoints import Endpoint, Parameter, RateClass
 from nkfast.wire.error_codes import ERROR_CODES
-from nkfast.wire.models import Message, OrderRequest, OrderStatus
+from nkfast.wire.models import Message, OrderRequest, OrderResponse, OrderStatus
 from nkfast.wire.symbols import TradingPair
 
 __all__ = [
@@ -48,6 +48,9 @@ __all__ = [
     "encode_json",
     "encode_request",
     "parse_retry_after",
+    "read_acceptance",
+    "read_list",
+    "read_model",
     "read_models",
     "venue_error",
 ]
@@ -57,6 +60,7 @@ RETRY_AFTER_SECONDS_MAX = 60.0
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _RequestId = int | str
+M = TypeVar("M", bound=Message)
 
 
 def encode_json(value: object) -> bytes:
@@ -344,16 +348,45 @@ def read_models(endpoint: Endpoint, reply: Any) -> Any:
         # The venue documents a list for some endpoints and sends the object, or the reverse.
         if isinstance(reply, list) and len(reply) == 1:
             reply = reply[0]
-        return _read_one(endpoint.reply, reply)
+        return read_model(endpoint.reply, reply)
     if not isinstance(reply, list):
         raise WireError(f"{endpoint.path} should answer with a list", repr(reply)[:200])
-    return [_read_one(endpoint.reply, row) for row in reply]
+    return [read_model(endpoint.reply, row) for row in reply]
 
 
-def _read_one(model: type[Message], data: object) -> Message:
+def read_model(model: type[M], data: object) -> M:
+    """Return decoded JSON as a model.
+
+    Raises
+    ------
+    WireError
+        It is not an object, or not one of this kind.
+    """
     if not isinstance(data, Mapping):
         raise WireError(f"{model.__name__} should be an object", repr(data)[:200])
     return model.from_wire(data)
+
+
+def read_list(model: type[M], rows: object) -> list[M]:
+    """Return a list of decoded JSON objects as models; raises as `read_model`."""
+    if not isinstance(rows, list):
+        raise WireError(f"a list of {model.__name__} expected", repr(rows)[:200])
+    return [read_model(model, row) for row in rows]
+
+
+def read_acceptance(request: OrderRequest, reply: object) -> OrderResponse:
+    """Return what an order was answered with.
+
+    Raises
+    ------
+    WireError
+        It is no acceptance, or that of another order (`echo_mismatch`).
+    """
+    response = read_model(OrderResponse, reply)
+    field = echo_mismatch(request, response)
+    if field:
+        raise WireError(f"the answer describes another order: {field} differs")
+    return response
 
 
 def echo_mismatch(request: OrderRequest, reply: OrderStatus) -> str:

@@ -206,7 +206,7 @@ async def test_open_orders_are_told_after_a_reconnect(until):
         await client.connect()
         await until(lambda: news.open_orders)
         news.open_orders.clear()
-        client._transport.disconnect(graceful=False)
+        client._talk.transport.disconnect(graceful=False)
         await until(lambda: news.open_orders)
         assert OrderStatus.from_wire(news.open_orders[0]).user_provided_id == "nk-1"
         await client.close()

@@ -17,12 +17,13 @@ from client.cutting_proxy import (
 )
 
 from nkfast import errors
-from nkfast.client import listener, websocket
+from nkfast.client import conversation, kept_socket, listener
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
 from nkfast.exchange import shapes
 from nkfast.exchange.server import ExchangeSettings, serve
+from nkfast.wire import client_session
 from nkfast.wire.models import ApiCredentials, OrderRequest
 
 SYMBOLS = ("BTC/USDT", "XMR/USDT")
@@ -33,10 +34,10 @@ KEY = ApiCredentials("demo-key", "demo-secret")
 def quick(request, monkeypatch):
     """Run with each listener; reconnect at once."""
     if request.param == "python":
-        monkeypatch.setattr(websocket, "Listener", listener.PythonListener)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_FIRST", 0.001)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_MAX", 0.01)
-    monkeypatch.setattr(websocket.conversation, "RESYNC_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(conversation, "Listener", listener.PythonListener)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(client_session, "RESYNC_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture(autouse=True)

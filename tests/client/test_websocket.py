@@ -26,10 +26,11 @@ from client.scripted_venue import (
 )
 
 from nkfast import errors
-from nkfast.client import listener, websocket
+from nkfast.client import conversation, freshness, kept_socket, listener
 from nkfast.client.websocket import Subscription, WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
+from nkfast.wire import client_session
 from nkfast.wire.models import OrderReport, OrderState, Trade
 
 LISTENERS = [listener.PythonListener]
@@ -40,10 +41,10 @@ if listener.Listener is not listener.PythonListener:
 @pytest.fixture(params=LISTENERS, ids=lambda kind: kind.__module__.rpartition(".")[2])
 def quick(request, monkeypatch):
     """Run with each listener; reconnect at once."""
-    monkeypatch.setattr(websocket, "Listener", request.param)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_FIRST", 0.001)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_MAX", 0.01)
-    monkeypatch.setattr(websocket.conversation, "RESYNC_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(conversation, "Listener", request.param)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(client_session, "RESYNC_PAUSE_SECONDS", 0.01)
     return request.param
 
 
@@ -186,7 +187,7 @@ async def test_a_gap_is_healed_by_subscribing_again(until):
 
 
 async def test_an_update_that_never_comes_is_noticed_without_more_frames(until, monkeypatch):
-    monkeypatch.setattr(websocket, "HELD_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(freshness, "HELD_CHECK_SECONDS", 0.01)
     decoder = FrameDecoder(markets(), reorder_window_ns=1_000_000)
     async with venue() as there, connected(there, None, BOOK, decoder=decoder) as owner:
         live = decoder.book("AAA/USDT")
@@ -228,7 +229,7 @@ async def test_a_broken_protocol_ends_the_connection_and_a_new_one_is_made(
     until, monkeypatch, quick, pieces
 ):
     small = functools.partial(quick, message_bytes_max=100, fragments_max=10)
-    monkeypatch.setattr(websocket, "Listener", small)
+    monkeypatch.setattr(conversation, "Listener", small)
     async with venue() as there, connected(there, None, BOOK) as owner:
         live = await live_book(owner, until)
         there.last.send_bytes(*pieces)
@@ -425,7 +426,8 @@ async def test_nothing_is_changed_unless_allowed():
         with pytest.raises(errors.ModeError):
             await owner.client.request("newOrder", {})
         assert there.last.methods() == ["login"]
-    assert WebSocketClient()._allow_changes is False
+    with pytest.raises(errors.ModeError):  # unless said otherwise
+        WebSocketClient().send_new_order(REQUEST)
 
 
 async def test_an_order_without_a_connection_was_not_sent(until):
@@ -471,7 +473,8 @@ async def test_an_order_without_an_answer_is_unknown_and_its_socket_is_left(unti
         with pytest.raises(errors.OutcomeUnknownError, match=r"within 0.1 s"):
             await owner.client.new_order(REQUEST)
         await until(lambda: len(there.connections) == 2 and owner.client.is_ready)
-        assert owner.client._waiting == {} and owner.client._unanswered_changes == 0
+        requests = owner.client._requests
+        assert len(requests) == requests.unanswered_changes == 0
 
 
 async def test_a_read_without_an_answer_leaves_the_socket(until):
@@ -518,7 +521,7 @@ async def test_orders_in_flight_are_bounded():
 
 async def test_an_order_behind_our_close_frame_was_not_sent():
     async with venue() as there, connected(there, KEY) as owner:
-        owner.client._transport.send_close()
+        owner.client._talk.transport.send_close()
         with pytest.raises(errors.UnreachableError, match="not connected") as caught:
             await owner.client.new_order(REQUEST)
         assert caught.value.sent == "no"
@@ -527,19 +530,19 @@ async def test_an_order_behind_our_close_frame_was_not_sent():
 async def test_an_order_to_a_venue_that_does_not_read_is_not_sent(until):
     async with venue() as there, connected(there, KEY) as owner:
         there.last.transport.underlying_transport.pause_reading()
-        while owner.client._listener.is_writable:
-            owner.client._transport.send(picows.WSMsgType.BINARY, bytes(1 << 16))
+        while owner.client._talk.listener.is_writable:
+            owner.client._talk.transport.send(picows.WSMsgType.BINARY, bytes(1 << 16))
         with pytest.raises(errors.UnreachableError, match="too slowly") as caught:
             await owner.client.new_order(REQUEST)
         assert caught.value.sent == "no"
         there.last.transport.underlying_transport.resume_reading()
-        await until(lambda: owner.client._listener.is_writable)
+        await until(lambda: owner.client._talk.listener.is_writable)
         assert (await owner.client.new_order(REQUEST)).order_id == "o1"
 
 
 async def test_timers_end_with_their_connection(until):
     async with venue() as there, connected(there, KEY, BOOK) as owner:
-        timers = set(owner.client._timers)
+        timers = set(owner.client._talk._timers)
         assert len(timers) == 4  # beat, acknowledgements, held updates, staleness
         there.last.transport.disconnect()
         await until(lambda: any(not is_up for is_up, _ in owner.states))
@@ -558,7 +561,8 @@ async def test_closing_ends_what_handlers_still_do(until):
     async with venue() as there, connected(there, KEY, TRADES) as owner:
         owner.client.register_handler("ticker", wait_for_ever)
         there.last.send(method="ticker", params={"symbol": "AAA/USDT"})
-        await until(lambda: any(lane.is_busy for lane in owner.client._lanes.values()))
+        lanes = owner.client._talk.handlers._lanes
+        await until(lambda: any(lane.is_busy for lane in lanes.values()))
         await asyncio.sleep(0)
         await owner.client.close()
         await until(lambda: ended)
@@ -621,13 +625,13 @@ async def test_a_failing_handler_disturbs_nobody(until, reported):
 async def test_a_failing_book_callback_disturbs_nobody(until, reported):
     async with venue() as there, connected(there, None, BOOK) as owner:
         live = await live_book(owner, until)
-        owner.client._book_callback = lambda *_: 1 / 0
+        owner.client._talk.owner.on_book = lambda *_: 1 / 0
         there.last.send_bytes(update(101))
         await until(lambda: reported)
         there.last.send_bytes(update(102))
         await until(lambda: live.sequence == 102 and len(reported) == 2)
         reported.clear()
-        owner.client._book_callback = None
+        owner.client._talk.owner.on_book = None
         assert len(there.connections) == 1
 
 
@@ -663,7 +667,7 @@ async def test_a_close_loop_opens_the_breaker(until, caplog):
         owner.client.subscribe(BOOK)
         runner = asyncio.ensure_future(owner.client.run_forever())
         await until(lambda: owner.client.counters["breaker_openings"] == 1)
-        assert len(there.connections) >= websocket.BREAKER_FAILURES
+        assert len(there.connections) >= kept_socket.BREAKER_FAILURES
         await owner.client.close()
         await runner
 
@@ -671,10 +675,10 @@ async def test_a_close_loop_opens_the_breaker(until, caplog):
 def test_pauses_grow_to_the_bound(monkeypatch):
     monkeypatch.undo()
     client = WebSocketClient()
-    monkeypatch.setattr(websocket.random, "uniform", lambda low, high: (low, high))
+    monkeypatch.setattr(kept_socket.random, "uniform", lambda low, high: (low, high))
     pauses = []
-    for client._failures in range(1, 12):
-        pauses.append(client._pause_seconds())
+    for client._talk._failures in range(1, 12):
+        pauses.append(client._talk._pause_seconds())
     assert pauses[:7] == [(0.0, 0.5 * 2**n) for n in range(7)]
     assert pauses[7:] == [(30.0, 60.0)] * 4
 

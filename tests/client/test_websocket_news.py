@@ -17,10 +17,11 @@ from client.scripted_venue import (
 )
 
 from nkfast import errors
-from nkfast.client import listener, websocket
+from nkfast.client import conversation, handlers, kept_socket, listener
 from nkfast.client.websocket import Subscription, WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
+from nkfast.wire import client_session
 from nkfast.wire.models import Balance, OrderReport, OrderStatus
 
 BOOK = Subscription("order_book", "AAA/USDT", 20)
@@ -32,10 +33,10 @@ REPORTS = Subscription("reports")
 def quick(request, monkeypatch):
     """Run with each listener; reconnect at once."""
     if request.param == "python":
-        monkeypatch.setattr(websocket, "Listener", listener.PythonListener)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_FIRST", 0.001)
-    monkeypatch.setattr(websocket, "BACKOFF_SECONDS_MAX", 0.01)
-    monkeypatch.setattr(websocket.conversation, "RESYNC_PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(conversation, "Listener", listener.PythonListener)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(client_session, "RESYNC_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ async def test_trades_are_iterated(until):
         assert [row.trade_id for row in got] == ["1", "2", "3"]
         assert {row.symbol for row in got} == {"AAA/USDT"}
         await stream.aclose()
-        assert client._handlers["updateTrades"] == []
+        assert client._talk.handlers._handlers["updateTrades"] == []
     assert there.last.methods() == ["subscribeTrades"]
 
 
@@ -194,7 +195,7 @@ async def test_a_final_refusal_reaches_the_readers(until):
 
 
 async def test_a_slow_handler_blocks_no_book_and_stays_small(until, monkeypatch):
-    monkeypatch.setattr(websocket.Lane.__init__, "__defaults__", (8,))
+    monkeypatch.setattr(handlers.Lane.__init__, "__defaults__", (8,))
     gate, seen = asyncio.Event(), []
 
     async def slow(params):
@@ -236,7 +237,7 @@ async def test_a_slow_book_callback_sees_the_newest_only(until):
 
 
 async def test_an_account_handler_that_is_too_slow_gets_the_whole_state(until, monkeypatch):
-    monkeypatch.setattr(websocket.Lane.__init__, "__defaults__", (4,))
+    monkeypatch.setattr(handlers.Lane.__init__, "__defaults__", (4,))
     gate, seen = asyncio.Event(), []
 
     async def slow(params):
@@ -261,7 +262,7 @@ async def test_a_quiet_book_is_asked_for_again_and_the_connection_stays(until):
     options = {"stale_after_seconds": {"order_book": 0.1}}
     async with venue() as there, connected(there, None, BOOK, **options) as client:
         live = client._decoder.book("AAA/USDT")
-        client._book_callback = lambda index, received_ns: states.append((index, live.state))
+        client._talk.owner.on_book = lambda index, received_ns: states.append((index, live.state))
         await until(lambda: client.counters["silent_streams"] >= 3)
         await until(lambda: live.state == "live")
         assert (0, "stale") in states
@@ -429,7 +430,7 @@ async def test_subscriptions_are_paced_and_the_important_go_first(until):
 
 
 async def test_the_breaker_announces_itself_and_closes(until, monkeypatch):
-    monkeypatch.setattr(websocket, "STABLE_SECONDS", 0.0)
+    monkeypatch.setattr(kept_socket, "STABLE_SECONDS", 0.0)
     states = []
     async with venue() as there:
         answer, there.answer = (
@@ -440,14 +441,14 @@ async def test_the_breaker_announces_itself_and_closes(until, monkeypatch):
             there.url, on_connection=lambda is_up, reason: states.append((is_up, reason))
         )
         client.subscribe(TRADES)
-        monkeypatch.setattr(websocket, "STABLE_SECONDS", 30.0)
+        monkeypatch.setattr(kept_socket, "STABLE_SECONDS", 30.0)
         runner = asyncio.ensure_future(client.run_forever())
         await until(lambda: client.is_breaker_open)
         [(is_up, reason)] = states
         assert not is_up and "the circuit breaker is open after 8 failures in a row" in reason
         there.answer = answer
         await until(lambda: client.is_ready)
-        monkeypatch.setattr(websocket, "STABLE_SECONDS", 0.0)
+        monkeypatch.setattr(kept_socket, "STABLE_SECONDS", 0.0)
         there.last.transport.disconnect()
         await until(lambda: not client.is_breaker_open)
         await client.close()
@@ -495,25 +496,25 @@ async def test_many_requests_share_one_timer(until):
             first = asyncio.ensure_future(client.get_orders())
             await asyncio.sleep(0)
             assert await client.request("getAssets", {})
-            timer = client._deadline_timer
+            timer = client._requests.timer
             second = asyncio.ensure_future(client.get_orders())
             await asyncio.sleep(0)
-            assert client._deadline_timer is timer
+            assert client._requests.timer is timer
             for read in (first, second):
                 with pytest.raises(errors.UnreachableError, match=r"within 0.2 s"):
                     await read
-            assert client._waiting == {} and client._deadline_timer is None
+            assert len(client._requests) == 0 and client._requests.timer is None
 
 
 async def test_busy_polling_lasts_as_long_as_the_connection(until):
     async with venue() as there, connected(there, None, BOOK, busy_poll=True) as client:
-        assert client._busy_poll.is_running
+        assert client._talk._busy_poll.is_running
         there.last.transport.disconnect()
-        await until(lambda: not client._busy_poll.is_running)
-        await until(lambda: client._busy_poll.is_running)
+        await until(lambda: not client._talk._busy_poll.is_running)
+        await until(lambda: client._talk._busy_poll.is_running)
         await client.close()
-        assert not client._busy_poll.is_running
-    assert WebSocketClient()._busy_poll is None
+        assert not client._talk._busy_poll.is_running
+    assert WebSocketClient()._talk._busy_poll is None
 
 
 def test_wrong_settings_are_refused():

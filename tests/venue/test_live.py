@@ -201,7 +201,7 @@ async def test_an_order_goes_over_the_socket_and_its_life_is_reported() -> None:
 async def test_start_waits_for_the_books_themselves() -> None:
     class Hasty(WebSocketClient):
         async def connect(self, timeout_seconds: float = 30.0) -> None:
-            self._start()
+            self._talk.start()
 
     async with scene() as s:
         hasty = LiveVenue(
@@ -217,7 +217,8 @@ async def test_the_frame_is_on_the_socket_when_submit_returns() -> None:
         connection = s.venue._websocket
         assert connection is not None
         sent: list[bytes] = []
-        transport = connection._transport
+        transport, listener = connection._talk.transport, connection._talk.listener
+        assert transport is not None and listener is not None
 
         class Spy:
             def __getattr__(self, name: str) -> Any:
@@ -227,11 +228,11 @@ async def test_the_frame_is_on_the_socket_when_submit_returns() -> None:
                 sent.append(frame)
                 transport.send(kind, frame)
 
-        connection._transport = Spy()  # type: ignore[assignment]
+        connection._requests.opened(Spy(), listener)  # type: ignore[arg-type]
         future = s.submit("nk-1", "buy", "1", "150.00")
         assert len(sent) == 1
         assert b"newOrder" in sent[0]
-        connection._transport = transport
+        connection._requests.opened(transport, listener)
         await future
 
 
