@@ -537,6 +537,10 @@ class WebSocketClient:
             await self.close()
             raise
 
+    def reconnect(self, reason: str) -> None:
+        """Give the connection up and make a new one; unanswered requests end as unknown."""
+        self._drop(reason)
+
     async def close(self) -> None:
         """Close the connection for good; unanswered requests end as unknown or unreachable."""
         await self._talk.close()

@@ -72,7 +72,7 @@ class Bookkeeper:
 
     def adopt(self, order: Order) -> None:
         """Take up an order of an earlier run. What was being sent then has an unknown outcome."""
-        order.sent_ns = self._clock.monotonic_ns()
+        order.sent_ns = self._clock.boot_ns()
         if order.state is OrderState.SENDING:
             news = order.hear_outcome(Outcome.UNKNOWN, "the process that sent it ended")
             assert news is not None
@@ -87,7 +87,7 @@ class Bookkeeper:
         if order is None and client_id is not None and self._ids.owns(client_id) is not None:
             order = self._journal.find_order(client_id)
             if order is not None:
-                order.sent_ns = self._clock.monotonic_ns()
+                order.sent_ns = self._clock.boot_ns()
                 self._orders.adopt(order)
         return order
 

@@ -33,6 +33,7 @@ from nkfast.trading.life import (
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, Outcome, instance_code
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, ReconcileSettings
+from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan
 from nkfast.trading.risk import RiskGuard, RiskLimits
 from nkfast.trading.strategy import Desired, Fill, Strategy
 from nkfast.trading.strategy_host import StrategyHost
@@ -48,6 +49,7 @@ __all__ = ["Engine", "EngineSettings", "EngineSummary", "Mode"]
 Mode = Literal["monitor", "paper", "live"]
 
 _NS = 1_000_000_000
+_GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
 _DECIDING = frozenset({LifeState.RUNNING, LifeState.DRAINING})
 
 
@@ -59,8 +61,8 @@ class EngineSettings:
     ----------
     instance : str or None
         When given, the journal must be this instance's.
-    reconcile_interval_s, overlap_s, finality_horizon_s, round_gap_s : float
-        See `ReconcileSettings`.
+    reconcile_interval_s, overlap_s, finality_horizon_s, round_gap_s, unknown_max_s : float
+        See `ReconcileSettings`. An order that stays unknown for too long halts trading.
     request_timeout_s : float
         A create or cancel without an answer for this long is in doubt.
     exit_timeout_s : float
@@ -82,6 +84,7 @@ class EngineSettings:
     overlap_s: float = 60.0
     finality_horizon_s: float = 120.0
     round_gap_s: float = 5.0
+    unknown_max_s: float = 300.0
     request_timeout_s: float = 10.0
     exit_timeout_s: float = 10.0
     on_halt: OnExit = "cancel"
@@ -110,6 +113,7 @@ class EngineSettings:
             self.overlap_s,
             self.finality_horizon_s,
             self.round_gap_s,
+            self.unknown_max_s,
         )
 
 
@@ -246,6 +250,7 @@ class Engine:
         self._early_news: list[Callable[[], None]] | None = []
         self._recovered_open: list[Order] = []
         # What must all hold for a decision, beside a live book and an open gate.
+        self._is_venue_started = False
         self._is_connected = False
         self._is_compared = False
         self._is_deciding = False
@@ -292,15 +297,11 @@ class Engine:
         if before is not None and before.state == LifeState.HALTED and self.mode != "monitor":
             cause, _, detail = before.cause.partition(": ")
             raise HaltedError(cause, detail)
-        recovered = self._journal.recover(now_ms)
-        self._recovered_open = [order for order in recovered.orders if order.state.is_open]
-        self._check_owner(recovered.strategy_state)
-        await self._venue.start(self.symbols, self)
+        recovered = await self._connect(now_ms)
         self._assemble(recovered, now_ms)
         early, self._early_news = self._early_news or [], None
         for tell in early:
             tell()
-        self._is_connected = True
         if self.mode == "monitor":
             self._is_compared = True
         else:
@@ -312,6 +313,43 @@ class Engine:
             self._enter(LifeState(before.state), before.cause)
         else:
             self._enter(LifeState.RUNNING, "started")
+
+    async def plan(self) -> ReconcilePlan:
+        """Read what the venue's books and ours differ in, and change nothing.
+
+        Before `start` it compares with what an earlier run left: the plan is what `start` will do.
+
+        Raises
+        ------
+        nkfast.errors.VenueError
+            The venue cannot be reached or read.
+        nkfast.errors.ConfigError
+            The journal belongs to another strategy or market.
+        """
+        now_ms = self._clock.time_ns() // 1_000_000
+        if self._early_news is None:
+            orders, find, ledger = self.orders, self._bookkeeper.find, self.ledger
+            since_ms = self._reconciler.cursor_ms
+        else:
+            recovered = await self._connect(now_ms)
+            orders, ledger = OrderStore(), None
+            for order in recovered.orders:
+                orders.adopt(order)
+            since_ms = _cursor_of(recovered, now_ms)
+
+            def find(client_id: str | None, order_id: str) -> Order | None:
+                order = orders.find(client_id, order_id)
+                return order or (self._journal.find_order(client_id) if client_id else None)
+
+        return await make_plan(
+            venue=self._venue,
+            symbols=self.symbols,
+            ids=self._ids,
+            open_orders=orders.open_orders,
+            find=find,
+            since_ms=max(since_ms - int(self._settings.overlap_s * 1000), 0),
+            ledger=ledger,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Trade until ``stop`` is set or nothing is left to drain, or raise what halted trading.
@@ -432,6 +470,16 @@ class Engine:
             (kept if is_kept else left).append(row)
         return StopReport(tuple(kept), tuple(left))
 
+    async def _connect(self, now_ms: int) -> "Recovered":
+        """Connect, once; return what an earlier run left."""
+        recovered = self._journal.recover(now_ms)
+        self._recovered_open = [order for order in recovered.orders if order.state.is_open]
+        self._check_owner(recovered.strategy_state)
+        if not self._is_venue_started:
+            await self._venue.start(self.symbols, self)
+            self._is_venue_started = self._is_connected = True
+        return recovered
+
     def _check_owner(self, stored: Mapping[str, Any] | None) -> None:
         if stored is None or (stored["strategy"], stored["symbol"]) == (
             self.strategy.name,
@@ -482,10 +530,7 @@ class Engine:
             orders=self.orders,
             symbols=self.symbols,
             sink=self,
-            cursor_ms=min(
-                [now_ms if recovered.cursor_ms is None else recovered.cursor_ms]
-                + [order.sent_ms for order in recovered.orders if order.state.is_open]
-            ),
+            cursor_ms=_cursor_of(recovered, now_ms),
             settings=self._settings.reconcile(),
         )
         self._gate = OrderGate(
@@ -523,6 +568,8 @@ class Engine:
                 self._reconciler.open_case(order, "create", at_once=True)
             elif order.state is OrderState.CLOSING:
                 self._reconciler.open_case(order, "fills", at_once=True)
+            elif order.state in _GIVEN_UP:
+                self._reconciler.note_given_up(order)
 
     async def _compare_at_start(self) -> None:
         await self._reconciler.compare()
@@ -636,10 +683,10 @@ class Engine:
 
     def on_connection(self, is_up: bool, reason: str) -> None:
         """Stop deciding while disconnected, and compare before deciding again."""
-        if self._early_news is not None:
-            return  # `start` of the venue tells by returning
         self._is_connected = is_up
-        self._reconciler.note_connection()
+        if self._early_news is not None:
+            return
+        self._reconciler.note_connection(is_up)
         if not is_up:
             self.count("DISCONNECTED", reason)
         if self.mode != "monitor":
@@ -707,6 +754,15 @@ class Engine:
         self.count("VANISHED", order.client_id)
         self._guarded(lambda: self._bookkeeper.learn(order.hear_vanished()))
 
+    def on_overdue(self, order: Order) -> None:
+        """Halt: the fate of an order is not found out in the time it may take."""
+        limit_s = self._settings.unknown_max_s
+        self.halt("UNKNOWN_ORDERS", f"{order.client_id} is unknown for more than {limit_s:g} s")
+
+    def on_rolled_back(self, order: Order, trade_id: str) -> None:
+        """Halt: the venue's history no longer has a fill that it told."""
+        self.halt("UNRECONCILED", f"trade {trade_id} of {order.client_id} was taken back")
+
     def on_settled(self, order: Order) -> None:
         """Take note that an order is in doubt no more: it may be cancelled again."""
         order.cancel_in_flight = False
@@ -738,15 +794,17 @@ class Engine:
     def _on_learned(self, order: Order, before: OrderState, received_ns: int) -> None:
         """Do what follows from news of an order (told by the bookkeeper)."""
         if order.state is not before:
+            if before in _GIVEN_UP:
+                self.count("ZOMBIE", f"{order.client_id} was {before} and is {order.state}")
             if order.state is OrderState.LIVE:
                 self._gate.note_accepted()
                 self._executor.note_accepted(order.slot)
-                if before in (OrderState.REJECTED, OrderState.ABANDONED):
-                    self.count("ZOMBIE", f"{order.client_id} was {before} and lives")
             elif order.state is OrderState.CLOSING:
                 self._reconciler.open_case(order, "fills")
-            elif order.state is OrderState.REJECTED:
-                self._executor.note_rejected(order.slot)
+            elif order.state in _GIVEN_UP:
+                self._reconciler.note_given_up(order)
+                if order.state is OrderState.REJECTED:
+                    self._executor.note_rejected(order.slot)
         self._executor.forget_refusals()
         self._take_wish()
         self._changed.set()
@@ -826,3 +884,10 @@ class Engine:
         if self._settings.on_halt == "cancel":
             for order in list(self.orders.open_orders):
                 self._gate.cancel(order)
+
+
+def _cursor_of(recovered: "Recovered", now_ms: int) -> int:
+    """Return up to when the executions are known: from there on they are read."""
+    known_ms = now_ms if recovered.cursor_ms is None else recovered.cursor_ms
+    sent = [order.sent_ms for order in recovered.orders if order.state.is_open]
+    return min([known_ms, *sent])

@@ -217,7 +217,7 @@ class OrderGate:
             quantity,
             kind,
             self._clock.time_ns() // 1_000_000,
-            now_ns,
+            self._clock.boot_ns(),
         )
         self._bookkeeper.intend(order, stores_state=stores_state)
         for guard in self._guards.values():  # a rate is the account's, not a market's

@@ -252,6 +252,11 @@ class Ledger:
         spoken_for = add(self.reserved(asset), self._foreign.get(asset, ZERO))
         return max(subtract(self.total(asset), spoken_for), ZERO)
 
+    @staticmethod
+    def total_of(holding: Holding) -> Decimal:
+        """Return what the venue says that the account has of an asset, free and held."""
+        return add(holding.available, holding.held)
+
     def set_holdings(self, holdings: Iterable[Holding], *, is_complete: bool = False) -> None:
         """Take the venue's word on balances.
 
@@ -259,7 +264,7 @@ class Ledger:
         can it be seen what is held for the orders of others.
         """
         for holding in holdings:
-            self._totals[holding.asset] = add(holding.available, holding.held)
+            self._totals[holding.asset] = self.total_of(holding)
             self._held[holding.asset] = holding.held
             if is_complete:
                 beyond = subtract(holding.held, self.reserved(holding.asset))

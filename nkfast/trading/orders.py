@@ -11,7 +11,8 @@ CLOSING means that nothing rests any more but not every fill has been told. A sl
 order that is not DONE, REJECTED or ABANDONED.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +27,7 @@ from nkfast.venue.port import Execution, OrderType, OrderUpdate, Side, VenueStat
 __all__ = [
     "ClientId",
     "Facts",
+    "FillKey",
     "IdSource",
     "News",
     "Order",
@@ -226,6 +228,9 @@ class Facts:
     cancel_wanted: bool = False
 
 
+#: Fills that are remembered to be looked for in the venue's history.
+_NEWEST_FILLS = 2000
+
 FillKey = tuple[str, str]  # (trade id, order id): a self-trade shows one trade id on two orders
 
 
@@ -279,8 +284,8 @@ class Order:
     sent_ms : int
         Unix time in milliseconds when the intent was written.
     sent_ns : int
-        The same on the monotonic clock of this process; the start of the process for an order
-        that an earlier one sent.
+        The same on the clock that counts while the machine sleeps; the start of the process for
+        an order that an earlier one sent.
     """
 
     client_id: str
@@ -469,6 +474,7 @@ class OrderStore:
         self._open: dict[str, Order] = {}
         self._finished: dict[str, None] = {}
         self._finished_limit = finished_limit
+        self._newest_fills: deque[tuple[Order, FillKey, int]] = deque(maxlen=_NEWEST_FILLS)
         self.version = 0
 
     def __len__(self) -> int:
@@ -510,6 +516,9 @@ class OrderStore:
         order = news.order
         order.apply(news)
         self._index(order)
+        if news.fill is not None:
+            key = (news.fill.trade_id, news.fill.order_id)
+            self._newest_fills.append((order, key, news.fill.time_ms))
 
     def get(self, client_id: str) -> Order | None:
         """Return an order by its client id."""
@@ -543,6 +552,11 @@ class OrderStore:
     def unknown_count(self) -> int:
         """How many orders have an answer that was lost and not found out yet."""
         return sum(order.state is OrderState.UNKNOWN for order in self._open.values())
+
+    @property
+    def newest_fills(self) -> Iterable[tuple[Order, FillKey, int]]:
+        """The newest fills that were applied: order, key, venue's Unix milliseconds; a loan."""
+        return self._newest_fills
 
     @property
     def zombies(self) -> list[Order]:

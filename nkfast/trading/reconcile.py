@@ -6,17 +6,22 @@ that is missing from the venue's list, an end whose fills have not all been told
 
 That an order is absent is believed only after two complete rounds of reading, both begun after a
 horizon by which the venue must have decided, some seconds apart, over one unbroken connection (or
-three rounds), without any execution left that could be its own. "Not found" alone proves nothing:
-the venue says it of finished orders too.
+three rounds), without any execution left that could be its own. A round asks for the order by its
+id, then reads the whole history of orders and of executions since it was sent. "Not found" alone
+proves nothing: the venue says it of finished orders too. Time is told by a clock that counts while
+the machine sleeps.
+
+What was given up, rejected or proven absent, is looked for in the history for a day all the same.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from nkfast.errors import ConfigError, VenueError
-from nkfast.trading.orders import Order, OrderState, OrderStore, Outcome
+from nkfast.trading.exact import plain, subtract
+from nkfast.trading.orders import FillKey, Order, OrderState, OrderStore, Outcome
 from nkfast.venue.port import Execution, Holding, OrderUpdate
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Doubt", "ReconcileSettings", "ReconcileSink", "Reconciler"]
 
 Doubt = Literal["create", "cancel", "absent", "fills"]
+_GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
 
 #: Seconds before each look-up of an order in doubt; the last one repeats.
 _DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
@@ -35,6 +41,15 @@ _RETRIES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _STRANGERS_KEPT = 10_000
 #: How often balances are read again because an order moved meanwhile.
 _BALANCE_READS = 3
+#: For so long what was given up is looked for again, more often at first.
+_SWEPT_MS = 24 * 3600 * 1000
+_YOUNG_MS = 3600 * 1000
+_SWEEP_YOUNG_S = 60.0
+_SWEEP_ALL_S = 600.0
+#: A fill this young may be missing from the venue's history: replicas lag.
+_SETTLED_MS = 10_000
+#: An order whose fills have not all been told after this long is named.
+_FILLS_LATE_NS = 60 * 1_000_000_000
 _NS = 1_000_000_000
 
 
@@ -53,15 +68,24 @@ class ReconcileSettings:
         After this long without a trace the venue is taken to have decided about a request.
     round_gap_s : float
         Between two rounds of the proof of absence.
+    unknown_max_s : float
+        An order whose fate is not found out after this long is reported as overdue.
     """
 
     interval_s: float = 30.0
     overlap_s: float = 60.0
     finality_horizon_s: float = 120.0
     round_gap_s: float = 5.0
+    unknown_max_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("interval_s", "overlap_s", "finality_horizon_s", "round_gap_s"):
+        for name in (
+            "interval_s",
+            "overlap_s",
+            "finality_horizon_s",
+            "round_gap_s",
+            "unknown_max_s",
+        ):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive", name)
 
@@ -84,6 +108,12 @@ class ReconcileSink(Protocol):
     def on_vanished(self, order: Order) -> None:
         """Take the proof that an accepted order rests no more."""
 
+    def on_overdue(self, order: Order) -> None:
+        """Take note that the fate of an order is not found out in the time it may take."""
+
+    def on_rolled_back(self, order: Order, trade_id: str) -> None:
+        """Take note that the venue's history no longer has a fill that it told."""
+
     def on_settled(self, order: Order) -> None:
         """Take note that an order is in doubt no more."""
 
@@ -96,7 +126,7 @@ class ReconcileSink(Protocol):
 
 @dataclass(slots=True)
 class _Round:
-    started_ns: int
+    started_ns: int  # on the boot clock
     epoch: int
 
 
@@ -110,6 +140,7 @@ class _Case:
     due_ns: int
     attempt: int = 0
     was_found: bool = False
+    is_overdue: bool = False
     rounds: list[_Round] = field(default_factory=list)
 
     @property
@@ -157,17 +188,32 @@ class Reconciler:
         self._strangers: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._epoch = 0
+        self._is_up = True
         self._compare_at_ns = 0
         self._failures = 0
+        self._given_up: dict[str, Order] = {}
+        self._sweep_at_ns = 0
+        self._sweep_all_at_ns = 0
+        self._missing: set[FillKey] = set()
+
+    @property
+    def cursor_ms(self) -> int:
+        """Up to when the executions are known, Unix milliseconds."""
+        return self._cursor_ms
 
     @property
     def doubtful(self) -> list[Order]:
         """The orders that are being looked up."""
         return [case.order for case in self._cases.values()]
 
-    def note_connection(self) -> None:
+    def note_connection(self, is_up: bool) -> None:
         """Take note that the connection came or went: rounds of reading no longer join up."""
         self._epoch += 1
+        self._is_up = is_up
+
+    def note_given_up(self, order: Order) -> None:
+        """Look for a rejected or abandoned order in the history for a day."""
+        self._given_up[order.client_id] = order
 
     def open_case(self, order: Order, doubt: Doubt, *, at_once: bool = False) -> None:
         """Begin to look an order up; what is looked up already stays as it is."""
@@ -190,6 +236,8 @@ class Reconciler:
             now = self._clock.monotonic_ns()
             due_ns = min((case.due_ns for case in self._cases.values()), default=now + 3600 * _NS)
             due_ns = min(due_ns, self._compare_at_ns)
+            if self._given_up:
+                due_ns = min(due_ns, self._sweep_at_ns)
             if due_ns > now:
                 # Not wait_for: in Python 3.11 it loses a cancellation that meets the event.
                 timer = asyncio.get_running_loop().call_later((due_ns - now) / _NS, self._wake.set)
@@ -199,8 +247,10 @@ class Reconciler:
                     timer.cancel()
                 continue
             if self._compare_at_ns <= now:
-                await self._compare_or_retry()
+                await self._attempt(self.compare, "RECONCILE_FAILED")
             await self.settle_due()
+            if self._given_up and self._sweep_at_ns <= now:
+                await self._sweep()
 
     async def compare(self) -> None:
         """Read open orders, executions since the cursor and balances, and tell the engine.
@@ -214,7 +264,11 @@ class Reconciler:
         epoch = self._epoch
         resting = [order for order in self._orders.open_orders if order.state is OrderState.LIVE]
         seen = await self._read_open_orders()
-        await self._read_executions(self._cursor_ms)
+        since_ms = max(self._cursor_ms - int(self._settings.overlap_s * 1000), 0)
+        told, unknown = await self._read_executions(since_ms)
+        for execution in unknown:
+            self._sink.count("TRADE_OF_UNKNOWN_ORDER", execution.trade_id)
+        self._check_rolled_back(told, since_ms, started_ms - _SETTLED_MS)
         await self._read_balances()
         for order in resting:
             if order.client_id not in seen and order.state is OrderState.LIVE:
@@ -227,6 +281,8 @@ class Reconciler:
     async def settle_due(self) -> None:
         """Look up every order in doubt whose time has come, once."""
         now = self._clock.monotonic_ns()
+        for case in self._cases.values():
+            self._check_overdue(case, now)
         for case in [case for case in self._cases.values() if case.due_ns <= now]:
             try:
                 if not case.is_settled:
@@ -243,11 +299,65 @@ class Reconciler:
             delay = _DELAYS_S[min(case.attempt, len(_DELAYS_S) - 1)]
             case.due_ns = self._clock.monotonic_ns() + int(delay * _NS)
 
-    async def _compare_or_retry(self) -> None:
+    def _check_overdue(self, case: _Case, now_ns: int) -> None:
+        order = case.order
+        if order.state is OrderState.UNKNOWN:
+            limit_ns = int(self._settings.unknown_max_s * _NS)
+            if not case.is_overdue and self._clock.boot_ns() - order.sent_ns > limit_ns:
+                case.is_overdue = True
+                self._sink.on_overdue(order)
+        elif order.state is OrderState.CLOSING and not case.is_overdue:
+            if now_ns - case.opened_ns > _FILLS_LATE_NS:
+                case.is_overdue = True
+                missing = subtract(order.executed, order.filled)
+                self._sink.count("FILLS_LATE", f"{order.client_id}: {plain(missing)} not told")
+
+    def _check_rolled_back(self, told: set[FillKey], since_ms: int, until_ms: int) -> None:
+        """Say which of our fills the history lacks that had them, twice in a row."""
+        missing = {
+            key: order
+            for order, key, time_ms in self._orders.newest_fills
+            if since_ms <= time_ms <= until_ms and key not in told
+        }
+        for key in self._missing & missing.keys():
+            self._sink.on_rolled_back(missing[key], key[0])
+        self._missing = set(missing)
+
+    async def _sweep(self) -> None:
+        """Look for what was given up in the history of orders."""
+        now_ns, now_ms = self._clock.monotonic_ns(), self._clock.time_ns() // 1_000_000
+        for client_id, order in list(self._given_up.items()):
+            if order.state not in _GIVEN_UP or order.sent_ms < now_ms - _SWEPT_MS:
+                del self._given_up[client_id]
+        is_whole = self._sweep_all_at_ns <= now_ns
+        youngest_ms = 0 if is_whole else now_ms - _YOUNG_MS
+        orders = [order for order in self._given_up.values() if order.sent_ms >= youngest_ms]
+        self._sweep_at_ns = now_ns + int(_SWEEP_YOUNG_S * _NS)
+        if is_whole:
+            self._sweep_all_at_ns = now_ns + int(_SWEEP_ALL_S * _NS)
         try:
-            await self.compare()
+            for symbol in {order.symbol: None for order in orders}:
+                of_symbol = [order for order in orders if order.symbol == symbol]
+                await self._read_history(symbol, min(order.sent_ms for order in of_symbol))
         except VenueError as error:
-            self._sink.count("RECONCILE_FAILED", str(error))
+            self._sink.count("SWEEP_FAILED", str(error))
+
+    async def _read_history(self, symbol: str, since_ms: int) -> set[str]:
+        """Tell of the orders of ours in the history since a time; return their client ids."""
+        since_ms = max(since_ms - int(self._settings.overlap_s * 1000), 0)
+        seen = set()
+        for row in await self._venue.order_history(symbol, since_ms):
+            order = self._orders.find(row.client_id, row.order_id)
+            if order is not None:
+                seen.add(order.client_id)
+                self._sink.on_order(row)
+        return seen
+
+    async def _attempt(self, read: Callable[[], Awaitable[None]], code: str) -> None:
+        try:
+            await read()
+        except VenueError as error:
+            self._sink.count(code, str(error))
             delay = _RETRIES_S[min(self._failures, len(_RETRIES_S) - 1)]
             self._failures += 1
             self._compare_at_ns = self._clock.monotonic_ns() + int(delay * _NS)
@@ -283,17 +393,19 @@ class Reconciler:
                     seen.add(order.client_id)
         return seen
 
-    async def _read_executions(self, since_ms: int) -> list[Execution]:
-        """Tell of every execution since a time less the overlap; return those of nobody known."""
-        since_ms = max(since_ms - int(self._settings.overlap_s * 1000), 0)
-        unknown = []
+    async def _read_executions(self, since_ms: int) -> tuple[set[FillKey], list[Execution]]:
+        """Tell of every execution since a time; return their keys, and those of nobody known."""
+        told: set[FillKey] = set()
+        unknown: list[Execution] = []
         for symbol in self._symbols:
-            unknown += await self._read_executions_of(symbol, since_ms)
-        return unknown
+            await self._read_executions_of(symbol, since_ms, told, unknown)
+        return told, unknown
 
-    async def _read_executions_of(self, symbol: str, since_ms: int) -> list[Execution]:
-        unknown = []
+    async def _read_executions_of(
+        self, symbol: str, since_ms: int, told: set[FillKey], unknown: list[Execution]
+    ) -> None:
         for execution in await self._venue.executions(symbol, since_ms):
+            told.add((execution.trade_id, execution.order_id))
             if self._sink.on_execution(execution) or execution.order_id in self._strangers:
                 continue
             # A trade in the history does not say its client id: ask for its order.
@@ -306,20 +418,20 @@ class Reconciler:
                 self._strangers[execution.order_id] = None
                 if len(self._strangers) > _STRANGERS_KEPT:
                     del self._strangers[next(iter(self._strangers))]
-        return unknown
 
     async def _look_up(self, case: _Case) -> None:
-        order, started_ns, epoch = case.order, self._clock.monotonic_ns(), self._epoch
+        order, started_ns, epoch = case.order, self._clock.boot_ns(), self._epoch
+        since_ms = max(order.sent_ms - int(self._settings.overlap_s * 1000), 0)
         found = await self._venue.find_order(order.symbol, order.client_id)
         if found is not None:
             case.was_found = True
             case.rounds.clear()
             self._sink.on_order(found)
             if order.state is OrderState.CLOSING:
-                await self._read_executions(order.sent_ms)
+                await self._read_executions(since_ms)
             return
-        seen = await self._read_open_orders()
-        unknown = await self._read_executions(order.sent_ms)
+        seen = await self._read_history(order.symbol, order.sent_ms)
+        _, unknown = await self._read_executions(since_ms)
         if order.client_id in seen:
             case.was_found = True
             case.rounds.clear()
@@ -342,7 +454,7 @@ class Reconciler:
             return
         case.rounds.append(new)
         first = case.rounds[0]
-        is_unbroken = first.epoch == new.epoch == self._epoch
+        is_unbroken = self._is_up and first.epoch == new.epoch == self._epoch
         if len(case.rounds) < 2 or not (is_unbroken or len(case.rounds) >= 3):
             return
         if order.state is OrderState.UNKNOWN:

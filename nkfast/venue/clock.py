@@ -8,8 +8,10 @@ same input takes the same steps, always.
 import asyncio
 import math
 import selectors
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 _Result = TypeVar("_Result")
@@ -28,6 +30,21 @@ class Clock(Protocol):
     def monotonic_ns(self) -> int:
         """Return nanoseconds that never go back, from an unnamed start."""
 
+    def boot_ns(self) -> int:
+        """Return nanoseconds that never go back and count while the machine sleeps.
+
+        Comparable between the processes of one boot of the machine where the platform can.
+        """
+
+
+if sys.platform == "linux":
+    _boot_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+elif sys.platform == "darwin":
+    # mach_continuous_time; Python's own monotonic clock is mach_absolute_time, which sleeps.
+    _boot_ns = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
+else:
+    _boot_ns = time.monotonic_ns
+
 
 class RealClock:
     """The machine's own clocks."""
@@ -39,6 +56,13 @@ class RealClock:
     def monotonic_ns(self) -> int:
         """Return nanoseconds since an unnamed start."""
         return time.perf_counter_ns()
+
+    def boot_ns(self) -> int:
+        """Return nanoseconds since the machine was started, its sleep included.
+
+        Where the platform has no such clock it is its monotonic one, which may stand still.
+        """
+        return _boot_ns()
 
 
 def _descriptor(fileobj: Any) -> int:
@@ -149,14 +173,23 @@ class VirtualClock:
             raise ValueError(f"start_unix_ns must not be negative, was {start_unix_ns}")
         self._loop = loop
         self._start_unix_ns = start_unix_ns
+        self._slept_ns = 0
 
     def time_ns(self) -> int:
         """Return the pretended Unix time in nanoseconds, exact."""
-        return self._start_unix_ns + self._loop.now_ns
+        return self._start_unix_ns + self._slept_ns + self._loop.now_ns
 
     def monotonic_ns(self) -> int:
         """Return the nanoseconds since the loop was made, exact."""
         return self._loop.now_ns
+
+    def boot_ns(self) -> int:
+        """Return the nanoseconds since the loop was made, sleep included, exact."""
+        return self._slept_ns + self._loop.now_ns
+
+    def sleep_machine(self, seconds: float) -> None:
+        """Pretend that the machine slept: time has passed, and neither loop nor timers saw it."""
+        self._slept_ns += round(seconds * _NS_PER_S)
 
 
 def run_virtual(

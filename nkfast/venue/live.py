@@ -8,7 +8,7 @@ of the two ways and never both.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.websocket import WebSocketClient
@@ -25,6 +25,7 @@ from nkfast.errors import (
 )
 from nkfast.venue.clock import Clock
 from nkfast.venue.port import (
+    BookLevels,
     Execution,
     Holding,
     NewOrder,
@@ -52,6 +53,8 @@ _PAGE_ROWS = 500
 _SKIP_MAX = 500
 #: A list of open orders that does not end before this is not believed.
 _PAGES_MAX = 40
+#: How often a list of several pages is read until two readings agree.
+_STABLE_READS = 4
 
 _STATUS = {
     OrderState.NEW: VenueStatus.OPEN,
@@ -64,6 +67,9 @@ _STATUS = {
     OrderState.EXPIRED: VenueStatus.EXPIRED,
     OrderState.UNKNOWN: VenueStatus.UNKNOWN,
 }
+
+_ListedStatus = Literal["active", "filled", "cancelled"]
+_LISTED_STATUSES: tuple[_ListedStatus | None, ...] = (None, "active", "filled", "cancelled")
 
 _Reply = TypeVar("_Reply")
 _log = logging.getLogger("nkfast.venue.live")
@@ -283,20 +289,56 @@ class LiveVenue:
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         """Return every open order of this account on a market, ours and foreign."""
-        found: dict[str, OrderUpdate] = {}
+        rows, pages = await self._list_orders("active")
+        if pages > 1:
+            # An order that ended between two pages moves the later ones up by one place: what is
+            # read twice, alike, is whole.
+            for _ in range(_STABLE_READS):
+                before, (rows, _) = rows, await self._list_orders("active")
+                if before.keys() == rows.keys():
+                    break
+            else:
+                raise UnreachableError(
+                    f"the list of open orders changed in each of {_STABLE_READS} reads",
+                    endpoint="/account/orders",
+                    sent="yes",
+                )
+        return [
+            _update_of(row)
+            for row in rows.values()
+            if row.symbol == symbol and not row.status.is_final
+        ]
+
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order of this account that was made on a market since a time.
+
+        What the list holds when no status is asked for is documented nowhere: each is asked for.
+        New orders move the older ones down, so that rows come twice, never not at all.
+        """
+        rows: dict[str, OrderStatus] = {}
+        for status in _LISTED_STATUSES:
+            found, _ = await self._list_orders(status, since_ms)
+            rows.update(found)
+        return [_update_of(row) for row in rows.values() if row.symbol == symbol]
+
+    async def _list_orders(
+        self, status: _ListedStatus | None, since_ms: int | None = None
+    ) -> tuple[dict[str, OrderStatus], int]:
+        """Return the rows of all pages by the venue's id, and how many pages there were.
+
+        Without a symbol: the client would take foreign rows out, and how full a page was could not
+        be told.
+        """
+        found: dict[str, OrderStatus] = {}
         for page in range(_PAGES_MAX):
-            # Without a symbol: the client takes foreign rows out, and how full the page was
-            # could not be told.
             rows = await self._rest.get_orders(
-                status="active", limit=_PAGE_ROWS, skip=page * _PAGE_ROWS
+                status=status, limit=_PAGE_ROWS, skip=page * _PAGE_ROWS, since_ms=since_ms
             )
-            for row in rows:
-                if row.symbol == symbol and not row.status.is_final:
-                    found[row.order_id] = _update_of(row)
+            found.update((row.order_id, row) for row in rows)
             if len(rows) < _PAGE_ROWS:
-                return list(found.values())
+                return found, page + 1
         raise UnreachableError(
-            f"the list of open orders has more than {_PAGES_MAX * _PAGE_ROWS} rows",
+            f"the list of orders has more than {_PAGES_MAX * _PAGE_ROWS} rows",
             endpoint="/account/orders",
             sent="yes",
         )
@@ -338,6 +380,19 @@ class LiveVenue:
     async def holdings(self) -> list[Holding]:
         """Return every balance of the account, zeros too."""
         return [_holding_of(row) for row in await self._rest.get_balances()]
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        """Read a market's book over REST."""
+        book = await self._rest.get_order_book(symbol=symbol, limit=depth)
+        return BookLevels(
+            [(level.price, level.quantity) for level in book.bids],
+            [(level.price, level.quantity) for level in book.asks],
+        )
+
+    def resync(self, reason: str) -> None:
+        """Give the WebSocket up; its client makes a new one."""
+        if self._websocket is not None and not self._is_closed:
+            self._websocket.reconnect(reason)
 
     # -- what the WebSocket tells -------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from nkfast.errors import (
 from nkfast.venue.clock import Clock
 from nkfast.venue.paper_market import PaperFill, PaperMarket
 from nkfast.venue.port import (
+    BookLevels,
     Execution,
     Holding,
     NewOrder,
@@ -517,6 +518,12 @@ class PaperVenue:
             if order.request.symbol == symbol
         ]
 
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order that is remembered; when it was made is not."""
+        return [
+            self._update(order) for order in self._orders.values() if order.request.symbol == symbol
+        ]
+
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         """Return the fills on a market since a time, oldest first."""
         return [
@@ -528,6 +535,13 @@ class PaperVenue:
     async def holdings(self) -> list[Holding]:
         """Return every balance."""
         return self._account.holdings()
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        """Return None: the feed is all that there is."""
+        return None
+
+    def resync(self, reason: str) -> None:
+        """Do nothing: the orders are in this process, and the feed has its own connection."""
 
     def _update(self, order: _Order, execution: Execution | None = None) -> OrderUpdate:
         market = self._known[order.request.symbol]

@@ -114,6 +114,14 @@ class PublicTrade:
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class BookLevels:
+    """A book as it is read, not streamed: (price, quantity), best first."""
+
+    bids: Sequence[tuple[Decimal, Decimal]]
+    asks: Sequence[tuple[Decimal, Decimal]]
+
+
 class VenueListener(Protocol):
     """What the engine offers to a venue. Every call is synchronous, on the loop's thread."""
 
@@ -183,8 +191,23 @@ class Venue(Protocol):
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         """Return every open order of this account on a market, ours and foreign."""
 
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order of this account that was made on a market since a time.
+
+        Finished ones too, in no order; those of a time before may be among them.
+        """
+
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         """Return the account's fills on a market since a time, oldest first."""
 
     async def holdings(self) -> list[Holding]:
         """Return every balance of the account."""
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        """Read a market's book beside the stream; None where there is nothing but the stream."""
+
+    def resync(self, reason: str) -> None:
+        """Give the connection up and make a new one, because what it told cannot be trusted.
+
+        The listener hears of it as of any other loss of the connection.
+        """

@@ -41,6 +41,7 @@ from nkfast.venue.live import (
     _update_of,
 )
 from nkfast.venue.port import (
+    BookLevels,
     Execution,
     Holding,
     NewOrder,
@@ -49,8 +50,15 @@ from nkfast.venue.port import (
     VenueListener,
 )
 from nkfast.wire.codec import decode_frame, encode_request
-from nkfast.wire.models import AccountTrade, Balance, OrderReport, OrderResponse, Trade
-from nkfast.wire.server_session import ServerSession
+from nkfast.wire.models import (
+    AccountTrade,
+    Balance,
+    OrderBookSnapshot,
+    OrderReport,
+    OrderResponse,
+    Trade,
+)
+from nkfast.wire.server_session import Channel, ServerSession
 
 __all__ = ["SimulatedVenue"]
 
@@ -397,6 +405,17 @@ class SimulatedVenue:
             ],
         )
 
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order of this account that was made on a market since a time."""
+        return await self._read(
+            "account/orders",
+            lambda: [
+                _told(order)
+                for order in self._account.orders()
+                if order.listing.symbol == symbol and order.created_ms >= since_ms
+            ],
+        )
+
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         """Return the account's fills on a market since a time, oldest first."""
         return await self._read(
@@ -419,6 +438,25 @@ class SimulatedVenue:
                 for ticker in self._exchange.assets
             ],
         )
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        """Read a market's book beside the stream."""
+
+        def execute() -> BookLevels:
+            _, params = self._desk.snapshot(Channel("orderbook", symbol), {"limit": depth})
+            book = OrderBookSnapshot.from_wire(params)
+            return BookLevels(
+                [(level.price, level.quantity) for level in book.bids],
+                [(level.price, level.quantity) for level in book.asks],
+            )
+
+        return await self._read("orderbook", execute)
+
+    def resync(self, reason: str) -> None:
+        """Break the connection off; a new one is made at the next try."""
+        if self._link is not None:
+            self._counters["resyncs"] += 1
+            self._conversation_of(self._link).reset()
 
     def _now_ms(self) -> int:
         return self._clock.time_ns() // 1_000_000 + self._weather.skew_ms

@@ -84,6 +84,7 @@ class Desk:
         limits: RiskLimits | None = None,
         on_exit: str = "cancel",
         verifies: bool = True,
+        starts: bool = True,
         **settings: float,
     ):
         """Start an engine on the journal, give it to the test, stop it, verify the journal."""
@@ -102,7 +103,8 @@ class Desk:
                 settings=EngineSettings(**settings),
             )
             try:
-                await engine.start()
+                if starts:
+                    await engine.start()
                 yield engine
             finally:
                 self.stopped = await engine.stop(on_exit)

@@ -22,6 +22,7 @@ from nkfast.errors import (
     VenueError,
 )
 from nkfast.venue.port import (
+    BookLevels,
     Execution,
     Holding,
     NewOrder,
@@ -97,8 +98,11 @@ class ScriptedVenue:
         self.is_up = False
         self.tells_reports = True
         self.finds_nothing: set[str] = set()
+        self.lookup_finds_nothing = False  # the lists go on
         self.forgets_untouched = False  # says "not found" of what ended without a fill
         self.is_closed = False
+        self.shown_beside: BookLevels | None = None
+        self.resyncs: list[str] = []
         self._book = OrderBook(market)
         self._sequence = 0
 
@@ -257,14 +261,28 @@ class ScriptedVenue:
         await self._read()
         for true in self.truth.values():
             if client_id in (true.order.client_id, true.order_id):
-                is_forgotten = self.forgets_untouched and not (true.is_open or true.executed)
-                hides = is_forgotten or true.order.client_id in self.finds_nothing
+                hides = (
+                    self.lookup_finds_nothing
+                    or self._is_forgotten(true)
+                    or true.order.client_id in self.finds_nothing
+                )
                 return None if hides else true.told()
         return None
+
+    def _is_forgotten(self, true: TrueOrder) -> bool:
+        return self.forgets_untouched and not (true.is_open or true.executed)
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         await self._read()
         return [true.told() for true in self.open_own()]
+
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        await self._read()
+        return [
+            true.told()
+            for client_id, true in self.truth.items()
+            if client_id not in self.finds_nothing and not self._is_forgotten(true)
+        ]
 
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         await self._read()
@@ -273,6 +291,13 @@ class ScriptedVenue:
     async def holdings(self) -> list[Holding]:
         await self._read()
         return self.current_holdings()
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        await self._read()
+        return self.shown_beside
+
+    def resync(self, reason: str) -> None:
+        self.resyncs.append(reason)
 
     def tell_trade(self, trade: PublicTrade) -> None:
         self.listener.on_trade(trade)

@@ -374,7 +374,7 @@ def test_a_create_that_never_arrived_is_abandoned_only_after_the_horizon(on_virt
             assert len(desk.venue.wire) == 1
             await desk.until(lambda: first.state is OrderState.ABANDONED, 15)
             # Two rounds, both begun after 120 s, at least 5 s apart.
-            assert desk.clock.monotonic_ns() - first.sent_ns >= 125e9
+            assert desk.clock.boot_ns() - first.sent_ns >= 125e9
             await desk.until(desk.venue.open_own)
             assert len(set(desk.venue.wire)) == 2
             assert engine.reasons["ABANDONED"] == 1
@@ -695,7 +695,7 @@ def test_proof_of_absence_takes_a_third_round_when_the_connection_broke(on_virtu
             desk.venue.disconnect()
             desk.venue.reconnect("100.00", "100.10")
             await desk.until(lambda: first.state is OrderState.ABANDONED, 15)
-            assert desk.clock.monotonic_ns() - first.sent_ns >= 130e9
+            assert desk.clock.boot_ns() - first.sent_ns >= 130e9
 
     on_virtual_desk(scenario)
 

@@ -133,7 +133,7 @@ def test_after_the_storm_the_books_agree(on_virtual_desk, seed) -> None:
             weather.clear_up() if run else None
             mid = weather.mid
             desk.show = (str(mid - Decimal("0.05")), str(mid + Decimal("0.05")))
-            async with desk.trading(on_exit="keep") as engine:
+            async with desk.trading(on_exit="keep", unknown_max_s=100_000) as engine:
                 for _ in range(120):
                     weather.do_something()
                     await asyncio.sleep(weather.random.choice([0, 0.01, 0.3, 2, 15]))

@@ -145,8 +145,21 @@ def test_a_clock_refuses_a_start_before_1970() -> None:
         loop.close()
 
 
+def test_a_machine_that_slept_has_lost_the_time_on_one_clock() -> None:
+    async def main(clock: VirtualClock) -> None:
+        await asyncio.sleep(1)
+        clock.sleep_machine(3600)
+        assert clock.monotonic_ns() == 10**9
+        assert clock.boot_ns() == 3601 * 10**9
+        assert clock.time_ns() == 3601 * 10**9 + 5
+
+    run_virtual(main, 5)
+
+
 def test_the_real_clock_moves() -> None:
     clock = RealClock()
     before = clock.monotonic_ns()
     assert abs(clock.time_ns() - time.time_ns()) < 60 * 10**9
     assert clock.monotonic_ns() >= before
+    boot_ns = clock.boot_ns()
+    assert 0 < boot_ns <= clock.boot_ns()

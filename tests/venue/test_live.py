@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal as D
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -361,6 +361,40 @@ async def test_open_orders_are_those_of_the_market() -> None:
         assert sorted(update.client_id for update in found) == ["nk-1", "nk-2"]
 
 
+async def test_the_history_holds_finished_orders_too() -> None:
+    async with scene() as s:
+        await s.submit("nk-1", "sell", "2", "170.00")
+        filled = await s.submit("nk-2", "buy", "1", "161.00")
+        ended = await s.submit("nk-3", "buy", "1", "149.00")
+        await s.venue.cancel(SYMBOL, "nk-3", ended.order_id)
+        found = {row.client_id: row for row in await s.venue.order_history(SYMBOL, 0)}
+        assert {name: row.status for name, row in found.items()} == {
+            "nk-1": VenueStatus.OPEN,
+            "nk-2": VenueStatus.FILLED,
+            "nk-3": VenueStatus.CANCELLED,
+        }
+        assert found["nk-2"].order_id == filled.order_id
+        assert await s.venue.order_history("BTC/USDT", 0) == []
+
+
+async def test_the_book_is_read_beside_the_stream() -> None:
+    async with scene() as s:
+        book = await s.venue.read_book(SYMBOL, 10)
+        assert book is not None
+        assert (list(book.bids), list(book.asks)) == (
+            [(D("159.00"), D(5))],
+            [(D("161.00"), D(5))],
+        )
+
+
+async def test_a_resync_is_a_new_connection() -> None:
+    async with scene() as s:
+        s.venue.resync("the machine slept")
+        await until(lambda: s.heard.connections == [True, False, True])
+        await until(lambda: s.venue.book(SYMBOL).state == "live")
+        assert (await s.submit("nk-1", "buy", "1", "150.00")).status is VenueStatus.OPEN
+
+
 async def test_account_news_that_cannot_be_read_is_counted_and_harmless() -> None:
     async with scene() as s:
         bad = (
@@ -483,6 +517,40 @@ async def test_open_orders_are_read_over_all_pages() -> None:
 
     async with scene(ManyOrders) as s:
         assert len(await s.venue.open_orders(SYMBOL)) == 700
+        assert await s.venue.open_orders("BTC/USDT") == []
         ManyOrders.count = 1_000_000
         with pytest.raises(errors.UnreachableError, match="more than 20000 rows"):
+            await s.venue.open_orders(SYMBOL)
+
+
+async def test_an_order_that_ends_between_two_pages_hides_no_other() -> None:
+    class Moving(AsyncRestClient):
+        numbers: ClassVar[list[int]] = list(range(700))
+        ends_after_page: ClassVar[list[int]] = [3, 4]
+
+        async def get_orders(
+            self, *, status: Any = None, limit: Any = None, skip: Any = 0, since_ms: Any = None
+        ) -> list[OrderStatus]:
+            rows = [
+                OrderStatus.from_wire(
+                    {
+                        "id": f"o{n}",
+                        "symbol": SYMBOL,
+                        "side": "buy",
+                        "price": "1",
+                        "quantity": "1",
+                        "status": "Active",
+                    }
+                )
+                for n in self.numbers[skip : skip + limit]
+            ]
+            if skip == 0 and self.ends_after_page:
+                self.numbers.remove(self.ends_after_page.pop(0))  # the rest moves up by one
+            return rows
+
+    async with scene(Moving) as s:
+        found = await s.venue.open_orders(SYMBOL)
+        assert {row.order_id for row in found} == {f"o{n}" for n in Moving.numbers}
+        Moving.ends_after_page = list(range(10, 40))
+        with pytest.raises(errors.UnreachableError, match="changed in each of 4 reads"):
             await s.venue.open_orders(SYMBOL)

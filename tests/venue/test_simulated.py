@@ -108,6 +108,25 @@ def test_order_rests_is_filled_and_told(on_stage: Any) -> None:
     on_stage(scenario)
 
 
+def test_history_book_and_a_new_connection_on_demand(on_stage: Any) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.venue.submit(order("a"))
+        await stage.venue.submit(order("b"))
+        await stage.venue.cancel(SYMBOL, "a", "")
+        statuses = {row.client_id: row.status for row in await stage.venue.order_history(SYMBOL, 0)}
+        assert statuses == {"a": VenueStatus.CANCELLED, "b": VenueStatus.OPEN}
+        later_ms = stage.clock.time_ns() // 1_000_000 + 1
+        assert await stage.venue.order_history(SYMBOL, later_ms) == []
+        book = await stage.venue.read_book(SYMBOL, 5)
+        assert (list(book.bids), list(book.asks)) == ([(Decimal(50000), Decimal("0.1"))], [])
+        stage.venue.resync("the machine slept")
+        await asyncio.sleep(5)
+        assert stage.heard.connections == [True, False, True]
+        assert stage.venue.book(SYMBOL).state == "live"
+
+    on_stage(scenario)
+
+
 def test_refusal_is_the_exchange_s(on_stage: Any) -> None:
     async def scenario(stage: Stage) -> None:
         with pytest.raises(InsufficientFundsError):

@@ -1,0 +1,287 @@
+"""What was lost is found by reading: histories, horizons, plans; nothing is ever sent again."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from nkfast.errors import HaltedError
+from nkfast.trading.life import LifeState
+from nkfast.trading.orders import IdSource, OrderState
+from nkfast.venue.port import VenueStatus
+
+BUY = ("buy", "99.00", "1")
+SELL = ("sell", "101.00", "1")
+
+
+def live(engine) -> bool:
+    return all(o.state is OrderState.LIVE for o in engine.orders.open_orders)
+
+
+# Absence -------------------------------------------------------------------------------------
+
+
+def test_what_the_lookup_does_not_know_is_found_in_the_history(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("lose")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            true = desk.venue.at_price("buy", "99")
+            desk.venue.lookup_finds_nothing = True
+            desk.venue.fill(true, told=False)  # filled at once: no list of open orders shows it
+            await desk.until(lambda: desk.strategy.told, 30)
+            assert engine.orders.find(true.order.client_id, "").state is OrderState.DONE
+            assert len([x for x in desk.venue.wire if x == true.order.client_id]) == 1
+
+    on_virtual_desk(scenario)
+
+
+def test_the_horizon_counts_while_the_machine_sleeps(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("drop")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            first = engine.orders.at_slot("low")
+            desk.clock.sleep_machine(119)
+            await asyncio.sleep(0.5)
+            assert first.state is OrderState.UNKNOWN
+            await desk.until(lambda: first.state is OrderState.ABANDONED, 20)
+
+    on_virtual_desk(scenario)
+
+
+def test_rounds_of_reading_without_a_connection_prove_less(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("drop")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            first = engine.orders.at_slot("low")
+            desk.venue.disconnect()
+            desk.venue.is_up = True  # reading goes on, the account's news do not
+            await asyncio.sleep(129)  # two rounds have been read by now
+            assert first.state is OrderState.UNKNOWN
+            await desk.until(lambda: first.state is OrderState.ABANDONED, 15)
+
+    on_virtual_desk(scenario)
+
+
+def test_an_order_that_stays_unknown_halts_and_is_settled_all_the_same(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("lose")
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+            desk.venue.reads.extend(["fail"] * 100_000)
+            await asyncio.sleep(299)
+            assert engine.halted is None
+            await asyncio.sleep(8)
+            assert engine.life_reason.startswith("UNKNOWN_ORDERS: ")
+            with pytest.raises(HaltedError, match="UNKNOWN_ORDERS"):
+                await engine.run(asyncio.Event())
+            desk.venue.reads.clear()
+            await desk.until(lambda: not desk.venue.open_own(), 30)  # found, and cancelled
+            assert engine.orders.open_count == 0
+
+    on_virtual_desk(scenario)
+
+
+@pytest.mark.parametrize("late_s", [200.0, 1900.0])
+def test_an_order_that_appears_after_it_was_given_up_is_cancelled(on_virtual_desk, late_s) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("late")
+        desk.venue.late_s = late_s
+        desk.venue.tells_reports = False
+        async with desk.trading(reconcile_interval_s=100_000) as engine:
+            # Only the sweep of what was given up reads now.
+            await desk.until(lambda: engine.reasons["ABANDONED"] == 1, 200)
+            await desk.until(lambda: engine.reasons["ZOMBIE"] == 1, late_s + 70)
+            await desk.until(lambda: len(desk.venue.open_own()) == 1, 30)
+            assert engine.orders.zombies == []
+
+    on_virtual_desk(scenario)
+
+
+def test_a_zombie_that_was_filled_at_once_is_counted(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("late")
+        desk.venue.late_s = 500.0
+        desk.venue.tells_reports = False
+        async with desk.trading(reconcile_interval_s=100_000) as engine:
+            await asyncio.sleep(500.5)
+            zombie = next(iter(desk.venue.truth.values()))
+            desk.venue.fill(zombie, told=False)
+            await desk.until(lambda: desk.strategy.told, 70)
+            assert engine.reasons["ZOMBIE"] == 1
+            assert [fill.quantity for fill in desk.strategy.told] == [Decimal(1)]
+
+    on_virtual_desk(scenario)
+
+
+def test_what_was_given_up_is_looked_for_after_a_restart(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("drop")
+        async with desk.trading(on_exit="keep") as engine:
+            await desk.until(lambda: engine.reasons["ABANDONED"] == 1, 200)
+            given_up = desk.venue.wire[0]
+            desk.strategy.want()
+        desk.venue.place_foreign(given_up, "buy", "99.00", "1")  # decided after all
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.reasons["ZOMBIE"] == 1, 5)
+            await desk.until(lambda: not desk.venue.open_own(), 30)
+
+    on_virtual_desk(scenario)
+
+
+def test_fills_that_are_long_in_coming_are_named(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            hidden, desk.venue.trades = desk.venue.trades, []
+            true = desk.venue.at_price("buy", "99")
+            desk.venue.fill(true, "0.4", told=False)
+            desk.venue.trades.clear()
+            desk.venue.end(true)
+            await asyncio.sleep(55)
+            assert engine.reasons["FILLS_LATE"] == 0
+            await asyncio.sleep(15)
+            assert engine.reasons["FILLS_LATE"] == 1
+            desk.venue.trades = hidden + true.executions
+            await desk.until(lambda: desk.strategy.told, 10)
+
+    on_virtual_desk(scenario)
+
+
+def test_a_trade_that_the_venue_takes_back_halts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            await asyncio.sleep(15)
+            desk.venue.fill(desk.venue.at_price("buy", "99"), "0.4")
+            await asyncio.sleep(31)
+            assert engine.halted is None
+            desk.venue.trades.clear()
+            await asyncio.sleep(65)
+            assert "trade t1" in engine.halted
+            assert engine.life_reason.startswith("UNRECONCILED")
+
+    on_virtual_desk(scenario)
+
+
+def test_a_history_that_lags_once_does_not_halt(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            await asyncio.sleep(15)
+            desk.venue.fill(desk.venue.at_price("buy", "99"), "0.4")
+            kept, desk.venue.trades = desk.venue.trades, []
+            await asyncio.sleep(30)  # one comparison did not see it
+            desk.venue.trades = kept
+            await asyncio.sleep(120)
+            assert engine.life is LifeState.RUNNING
+
+    on_virtual_desk(scenario)
+
+
+# The plan ------------------------------------------------------------------------------------
+
+
+def steps(plan) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for step in plan.steps:
+        found.setdefault(step.kind, []).append(step.detail)
+    return found
+
+
+def test_a_plan_shows_what_the_start_will_do_and_does_nothing(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        venue = desk.venue
+        desk.strategy.want(
+            low=BUY, high=SELL, gone=("buy", "98.00", "1"), part=("buy", "97.00", "1")
+        )
+        venue.place_foreign("web-1", "sell", "120.00", "3")
+        async with desk.trading(on_exit="keep") as engine:
+            await desk.until(lambda: engine.orders.open_count == 4 and live(engine))
+            desk.strategy.want(
+                low=BUY,
+                high=SELL,
+                gone=("buy", "98.00", "1"),
+                part=("buy", "97.00", "1"),
+                lost=("buy", "96.00", "1"),
+            )
+            venue.submits.append("lose")
+            venue.reads.extend(["fail"] * 100)
+            venue.tell_book()
+            await desk.until(lambda: engine.summary().unknown_orders == 1)
+        venue.reads.clear()
+        venue.fill(venue.at_price("buy", "97"), "0.3", told=False)
+        venue.fill(venue.at_price("sell", "101"), told=False)
+        venue.end(venue.at_price("buy", "98"), told=False)
+        sent = len(venue.wire)
+        async with desk.trading(starts=False, on_exit="keep") as engine:
+            plan = await engine.plan()
+            assert steps(plan) == {
+                "leave": ["sell 3 of somebody else"],
+                "adopt": ["buy 1 rests, unknown here"],
+                "update": ["executed 0 -> 0.3"],
+                "close": [
+                    "filled with 1 executed; slot high is free",
+                    "cancelled with 0 executed; slot gone is free",
+                ],
+                "fill": ["buy 0.3 at 97, trade t1", "sell 1 at 101, trade t2"],
+            }
+            assert len(venue.wire) == sent
+            assert venue.cancelled_on_wire == []
+            assert desk.strategy.told == []
+            assert plan.as_json()[0]["kind"] == "leave"
+            await engine.start()  # and then it is done
+            assert len(desk.strategy.told) == 2
+            await desk.until(lambda: engine.orders.open_count == 5)
+            await asyncio.sleep(2)
+            assert steps(await engine.plan()) == {"leave": ["sell 3 of somebody else"]}
+
+    on_virtual_desk(scenario)
+
+
+def test_a_plan_names_what_would_halt(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.venue.place_foreign(IdSource("nk01", 0).next(), "buy", "90.00", "1")
+        desk.venue.place_foreign(IdSource("nk01", 77).next(), "buy", "91.00", "2")
+        async with desk.trading(starts=False) as engine:
+            plan = await engine.plan()
+            assert steps(plan) == {
+                "halt": [
+                    "buy 1 with an id of ours that the journal does not have",
+                    "buy 2 of a later start of this instance: another copy trades",
+                ]
+            }
+            assert not plan.is_empty
+            assert str(plan.steps[0]).startswith("halt     BTC/USDT nknk01")
+        assert len(desk.venue.open_own()) == 2
+
+    on_virtual_desk(scenario)
+
+
+def test_a_plan_while_trading_compares_balances_too(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            assert (await engine.plan()).is_empty
+            desk.venue.balances["USDT"] += 7
+            desk.venue.finds_nothing.add(desk.venue.at_price("buy", "99").order.client_id)
+            desk.venue.at_price("buy", "99").status = VenueStatus.CANCELLED
+            assert steps(await engine.plan()) == {
+                "look up": ["live here, not listed there"],
+                "balance": ["100007 there, 100000 here"],
+            }
+
+    on_virtual_desk(scenario)
