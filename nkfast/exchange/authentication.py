@@ -21,9 +21,9 @@ NoncePolicy = Literal["off", "unique", "increasing"]
 #: Nonces remembered for each key under "unique".
 _NONCE_COUNT_MAX: Final = 200_000
 _NONCE_LENGTH_MAX: Final = 32
-#: Microseconds of one unit, by the digits of a nonce that is a time: clients with milliseconds,
-#: tenths of them and microseconds share keys.
-_UNITS_US: Final = {13: 1000, 14: 100, 16: 1}
+#: Digits of a nonce that is a time, from seconds to nanoseconds: clients with milliseconds, tenths
+#: of them, milliseconds before four digits by chance, and microseconds share keys.
+_TIME_DIGITS: Final = range(10, 20)
 #: In JSON: a string, whose spaces count, or spaces between tokens.
 _STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 
@@ -35,7 +35,7 @@ class _Key:
         self.account = account
         self.secret = secret
         self.signer = Signer(key, secret)
-        self.last_us = -1
+        self.last_ns = -1
         self.used: OrderedDict[str, None] = OrderedDict()
 
 
@@ -161,14 +161,16 @@ class Authenticator:
     def _use_nonce(self, key: _Key, nonce: str, now_ms: int) -> None:
         if len(nonce) > _NONCE_LENGTH_MAX:
             raise NonceError("Bad Nonce", code=self._unauthorized_code)
-        time_us = int(nonce) * _UNITS_US.get(len(nonce), 1)
+        time_ns = int(nonce)
+        if len(nonce) in _TIME_DIGITS:
+            time_ns *= 10 ** (_TIME_DIGITS[-1] - len(nonce))
         window_ms = self._nonce_window_ms
-        if window_ms is not None and abs(time_us - now_ms * 1000) > window_ms * 1000:
+        if window_ms is not None and abs(time_ns - now_ms * 1_000_000) > window_ms * 1_000_000:
             raise NonceError("Bad Nonce", code=self._unauthorized_code)
         if self._nonce_policy == "increasing":
-            if time_us <= key.last_us:
+            if time_ns <= key.last_ns:
                 raise NonceError("Bad Nonce", code=self._unauthorized_code)
-            key.last_us = time_us
+            key.last_ns = time_ns
         elif self._nonce_policy == "unique":
             if nonce in key.used:
                 raise NonceError("Bad Nonce", code=self._unauthorized_code)

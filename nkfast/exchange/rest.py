@@ -16,7 +16,7 @@ from nkfast.exchange.authentication import Authenticator
 from nkfast.exchange.candles import RESOLUTIONS
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import Listing
-from nkfast.exchange.orders import AccountTrade, OrderStatus
+from nkfast.exchange.orders import AccountTrade, Order, OrderStatus
 from nkfast.exchange.rules import OrderForm, refusal
 from nkfast.wire.codec import decode_json, encode_json
 from nkfast.wire.error_codes import ERROR_CODES
@@ -185,7 +185,7 @@ class RestApi:
         return {
             "/balances": self._balances,
             "/account/orders": self._orders,
-            "/getorders": self._orders,
+            "/getorders": self._whole_orders,
             "/account/trades": self._account_trades,
             "/gettrades": self._dated_trades,
             "/gettradessince": self._trades_oldest_first,
@@ -201,7 +201,9 @@ class RestApi:
         path, _, query = request.target.partition("?")
         if not path.startswith(BASE_PATH + "/"):
             return error_reply(404, 402, "Not Found")
-        handler, is_private, name = self._find(request.method, path.removeprefix(BASE_PATH))
+        # A client that trades on the real exchange posts to ``createorder/``.
+        path = path.removeprefix(BASE_PATH).removesuffix("/")
+        handler, is_private, name = self._find(request.method, path)
         if handler is None:
             return error_reply(404, 402, "Not Found")
         try:
@@ -244,7 +246,11 @@ class RestApi:
     # Public.
 
     def _server_time(self, call: _Call) -> Any:
-        return {"unix_microsec": call.now_ms * 1000, "iso": shapes.iso_time(call.now_ms)}
+        return {
+            "unix_microsec": call.now_ms * 1000,
+            "serverTime": call.now_ms,
+            "iso": shapes.iso_time(call.now_ms),
+        }
 
     def _info(self, call: _Call) -> Any:
         texts = dict.fromkeys(("description", "location", "logo", "website", "twitter"), "")
@@ -462,6 +468,12 @@ class RestApi:
         return shapes.order(self._exchange.find_order(_account(call), call.name))
 
     def _orders(self, call: _Call) -> Any:
+        return [shapes.order_row(order) for order in self._listed_orders(call)]
+
+    def _whole_orders(self, call: _Call) -> Any:
+        return [shapes.order(order) for order in self._listed_orders(call)]
+
+    def _listed_orders(self, call: _Call) -> list[Order]:
         account = _account(call)
         symbol = call.query.get("symbol")
         listing = None if symbol is None else self._exchange.listing(symbol)
@@ -483,7 +495,7 @@ class RestApi:
         else:
             limit = min(limit, _ROW_COUNT_MAX)
         skip = _count(call.query, "skip") or 0
-        return [shapes.order_row(order) for order in orders[skip : skip + limit]]
+        return orders[skip : skip + limit]
 
     def _account_trades(self, call: _Call) -> Any:
         fills = [*reversed(_account(call).trades)]

@@ -89,6 +89,25 @@ async def test_millisecond_that_is_used_twice_is_still_refused(rest: Rest) -> No
     assert (status, reply["error"]["description"]) == (401, "Bad Nonce")
 
 
+@pytest.mark.parametrize(
+    "nonces",
+    [
+        *(["1790000000000", "17900000000011", "1790000000002000"], ["1790000000", "1790000001000"]),
+        *(["17900000000009999", "1790000000001"], ["1790000000000", "1790000000000000001"]),
+    ],
+)
+async def test_nonces_of_all_widths_grow_together(
+    session: aiohttp.ClientSession, nonces: list[str]
+) -> None:
+    settings = ExchangeSettings(speed=0, key=KEY, secret=SECRET, nonce_policy="increasing")
+    async with serve(settings) as server:
+        rest = Rest(server, session)
+        assert [(await rest.get("/balances", int(nonce)))[0] for nonce in nonces] == [200] * len(
+            nonces
+        )
+        assert (await rest.get("/balances", int(nonces[0]) + 0))[0] == 401
+
+
 async def test_spaced_body_may_be_signed_without_its_spaces(rest: Rest) -> None:
     sent = json.dumps(ORDER, indent=2)
     compact = json.dumps(ORDER, separators=(",", ":"))
@@ -143,7 +162,7 @@ async def test_the_same_order_in_other_words(rest: Rest, changes: Mapping[str, A
     assert shown == ORDER | {"quantity": "0.010000", "price": "60000.00"}
 
 
-@pytest.mark.parametrize("price", [None, "0", 0, "", "60000"])
+@pytest.mark.parametrize("price", [None, "0", 0, "", "undefined", "60000"])
 async def test_market_order_may_have_a_price_that_says_nothing(rest: Rest, price: Any) -> None:
     sale = ORDER | {"side": "sell", "price": "61000"}
     assert (await rest.post("/createorder", sale))[0] == 200
@@ -192,6 +211,29 @@ async def test_trades_of_an_account_have_the_times_that_each_path_promises(rest:
         "/gettrades": {"timestamp", "createdAt", "updatedAt"},
         "/gettradessince": {"createdAt", "updatedAt"},
     }
+
+
+async def test_older_list_of_orders_says_what_remains(rest: Rest) -> None:
+    await rest.post("/createorder", ORDER)
+    _, (row,) = await rest.get("/account/orders")
+    _, (older,) = await rest.get("/getorders?status=active&limit=500&skip=0&symbol=BTC_USDT")
+    assert {name: older[name] for name in row} == row
+    assert older["remainQuantity"] == "0.010000" and "remainQuantity" not in row
+
+
+async def test_both_clocks_tell_milliseconds(rest: Rest) -> None:
+    _, legacy = await rest.get("/getservertime")
+    assert legacy["unix_microsec"] == legacy["serverTime"] * 1000
+    _, now = await rest.get("/time")
+    assert 0 <= now["serverTime"] - legacy["serverTime"] < 5_000
+
+
+async def test_path_may_end_in_a_slash(rest: Rest) -> None:
+    status, order = await rest.post("/createorder/", ORDER)
+    assert status == 200
+    assert (await rest.get(f"/getorder/{order['id']}/"))[1]["id"] == order["id"]
+    assert (await rest.post("/cancelallorders/", {"symbol": "BTC_USDT", "side": "all"}))[1]["ids"]
+    assert (await rest.get("/"))[0] == (await rest.get("/balances//"))[0] == 404
 
 
 async def test_asset_can_be_deposited_where_its_address_can_be_asked_for(rest: Rest) -> None:
