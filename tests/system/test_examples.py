@@ -54,6 +54,15 @@ async def test_market_data() -> None:
     assert len(re.findall(r"^trade (?:buy|sell) ", output, re.MULTILINE)) == 5
 
 
+async def test_one_order() -> None:
+    async with serve(SETTINGS) as there:
+        key = f"{SETTINGS.key}\n{SETTINGS.secret}\n"
+        output = await run("one_order", there.rest_url, entered=key)
+    assert re.fullmatch(
+        r"new: buy 0\.0*1\d* BTC/USDT at \d+\.\d\d\nafter the cancel: cancelled\n", output
+    )
+
+
 @pytest.mark.parametrize("name", ["order_book", "account_stream", "market_data"])
 async def test_help(name: str) -> None:
     assert f"python -m nkfast.examples.{name}" in " ".join((await run(name, "--help")).split())
