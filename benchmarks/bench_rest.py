@@ -15,6 +15,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter_ns
@@ -31,14 +32,15 @@ from nkfast.client.throttle import Throttle
 SERVER = Path(__file__).parent / "peers" / "rest_server.py"
 REQUESTS = 10
 AT_ONCE = 50
+FAR_SECONDS = 0.02
 PATH = "/ticker/BTC_USDT"
 
 Timed = Callable[[], list[float]]
 
 
 @contextmanager
-def serving(*certificate: str) -> Iterator[str]:
-    command = [sys.executable, "-P", str(SERVER), *certificate]
+def serving(*certificate: str, delay_seconds: float = 0.0) -> Iterator[str]:
+    command = [sys.executable, "-P", str(SERVER), str(delay_seconds), *certificate]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         port = int(process.stdout.readline())
@@ -101,7 +103,7 @@ class Candidates:
         self.url = url + PATH
         self.context = context
         options = {"base_url": url, "throttle": Throttle({}), "ssl_context": context}
-        self.rest = stack.enter_context(RestClient(**options))
+        self.rest = stack.enter_context(RestClient(connections=AT_ONCE, **options))
         self.loop = uvloop.new_event_loop()
         stack.callback(self.loop.close)
 
@@ -152,6 +154,10 @@ def comparisons() -> Iterator[Comparison]:
         yield request("REST request, keep-alive, plain", plain)
         yield request("REST request, keep-alive, TLS", secure)
         yield many(plain)
+        far = stack.enter_context(serving(delay_seconds=FAR_SECONDS))
+        yield many_far(
+            Candidates(stack, far, None), stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        )
 
 
 def request(title: str, there: Candidates) -> Comparison:
@@ -180,8 +186,32 @@ def many(there: Candidates) -> Comparison:
             "aiohttp, json": all_at_once(there.loop, there.aiohttp),
         },
         unit="request",
-        note="Over loopback there is no distance to hide, so one after another loses nothing by "
-        "waiting; at 50 ms to the exchange fifty at once take one round trip instead of fifty.",
+        note="Over loopback there is nothing to wait for, so one after another loses nothing by it.",
+    )
+
+
+def many_far(there: Candidates, threads: ThreadPoolExecutor) -> Comparison:
+    def in_threads() -> list[float]:
+        start = perf_counter_ns()
+        list(threads.map(lambda _: there.sync(), range(AT_ONCE)))
+        return [(perf_counter_ns() - start) / AT_ONCE]
+
+    def in_turn() -> list[float]:
+        start = perf_counter_ns()
+        for _ in range(AT_ONCE // 5):
+            there.sync()
+        return [(perf_counter_ns() - start) / (AT_ONCE // 5)]
+
+    in_threads()
+    return rounds(
+        f"REST, {AT_ONCE} requests at once, the server {FAR_SECONDS * 1000:.0f} ms away",
+        {
+            "nkfast.AsyncRestClient": all_at_once(there.loop, there.asynchronous),
+            f"nkfast.RestClient, {AT_ONCE} threads": in_threads,
+            "nkfast.RestClient, one after another": in_turn,
+            "aiohttp, json": all_at_once(there.loop, there.aiohttp),
+        },
+        unit="request",
     )
 
 

@@ -44,6 +44,7 @@ PEERS = [
     "networkx",
     "numba",
     "aiohttp",
+    "urllib3",
     "picows",
     "websockets",
     "uvloop",

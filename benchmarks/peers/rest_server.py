@@ -1,8 +1,9 @@
 """A loopback HTTP server that answers every request with the same ticker, as fast as it can.
 
-    python -P rest_server.py [CERTIFICATE KEY]
+    python -P rest_server.py DELAY_SECONDS [CERTIFICATE KEY]
 
-Prints its port, ends when its standard input does.
+Answers after the delay, as one that is far away. Prints its port; ends when its standard input
+does.
 """
 
 import asyncio
@@ -24,11 +25,15 @@ ANSWER = (
 )
 
 
+DELAY_SECONDS = float(sys.argv[1])
+
+
 class Answering(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport):
         self.transport = transport
+        self.loop = asyncio.get_running_loop()
         self.received = b""
 
     def data_received(self, data):
@@ -37,7 +42,10 @@ class Answering(asyncio.Protocol):
         count = self.received.count(b"\r\n\r\n")
         if count:
             self.received = self.received.rpartition(b"\r\n\r\n")[2]
-            self.transport.write(ANSWER * count)
+            if DELAY_SECONDS:
+                self.loop.call_later(DELAY_SECONDS, self.transport.write, ANSWER * count)
+            else:
+                self.transport.write(ANSWER * count)
 
 
 async def main(*certificate):
@@ -51,4 +59,4 @@ async def main(*certificate):
     await loop.run_in_executor(None, sys.stdin.read)
 
 
-uvloop.run(main(*sys.argv[1:]))
+uvloop.run(main(*sys.argv[2:]))

@@ -63,6 +63,6 @@ async def test_one_order() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["order_book", "account_stream", "market_data"])
+@pytest.mark.parametrize("name", ["order_book", "account_stream", "market_data", "one_order"])
 async def test_help(name: str) -> None:
     assert f"python -m nkfast.examples.{name}" in " ".join((await run(name, "--help")).split())
