@@ -73,11 +73,25 @@ class Conversation:
     def answer(self, frame: str | bytes, refused: VenueError | None = None) -> None:
         """Take a request; what it causes follows its reply."""
         weather = self._weather
-        fate = CALM if weather.is_calm else weather.request(requested_method(frame))
+        if weather.is_calm and self._inbound.is_empty:
+            self._execute(frame, refused, CALM)
+            return
+        fate = weather.request(requested_method(frame))
         self._inbound.send(fate.inbound_s, partial(self._execute, frame, refused, fate))
 
     def _execute(self, frame: str | bytes, refused: VenueError | None, fate: Fate) -> None:
         self._later = []
+        if fate is CALM:
+            replies = self._receive(self.session, frame, refused)
+            later, self._later = self._later, None
+            for reply in replies:
+                if notified_method(reply) is None:
+                    self._send(reply)
+                else:
+                    self.push(reply)
+            for notification in later:
+                self.push(notification)
+            return
         replies = fate.run(partial(self._receive, self.session, frame, refused)) or []
         if fate.refusal is not None:
             replies = self.session.receive(frame, fate.refusal)
@@ -103,7 +117,7 @@ class Conversation:
             return
         weather = self._weather
         if weather.is_calm:
-            self._outbound.send(0.0, partial(self._put, frame, False))
+            self._send(frame)
             return
         for sending in weather.message(notified_method(frame) or "", frame):
             put = partial(self._put, sending.frame, sending.is_cut)
@@ -122,6 +136,12 @@ class Conversation:
         self._is_over = True
         self._inbound.close()
         self._outbound.close()
+
+    def _send(self, frame: bytes) -> None:
+        if self._outbound.is_empty:
+            self._put(frame, False)
+        else:
+            self._outbound.send(0.0, partial(self._put, frame, False))
 
     def _put(self, frame: bytes, is_cut: bool) -> None:
         if not self._is_over:
@@ -166,26 +186,26 @@ class Broadcast:
 
     def on_report(self, report: Report) -> None:
         """Tell every connection of the account that asked for reports."""
-        self._push(_REPORTS, lambda: ("report", shapes.report(report)), report.order.account)
+        listening = self._listening(_REPORTS, report.order.account)
+        if self._is_wanted(_REPORTS, listening):
+            self._tell(_REPORTS, listening, "report", shapes.report(report))
 
     def on_book(
         self, listing: Listing, changes: Sequence[tuple[Side, int, int]], now_ms: int
     ) -> None:
         """Tell the levels that changed."""
-        self._push(
-            Channel("orderbook", listing.symbol),
-            lambda: (
-                "updateOrderbook",
-                shapes.book_changes(listing, changes, self._desk.book_time(now_ms)),
-            ),
-        )
+        channel = Channel("orderbook", listing.symbol)
+        listening = self._listening(channel)
+        if self._is_wanted(channel, listening):
+            params = shapes.book_changes(listing, changes, self._desk.book_time(now_ms))
+            self._tell(channel, listening, "updateOrderbook", params)
 
     def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:
         """Tell the trades, and the bars that they changed."""
-        self._push(
-            Channel("trades", listing.symbol),
-            lambda: ("updateTrades", trades_message(listing, trades)),
-        )
+        channel = Channel("trades", listing.symbol)
+        listening = self._listening(channel)
+        if self._is_wanted(channel, listening):
+            self._tell(channel, listening, "updateTrades", trades_message(listing, trades))
         watched = {
             channel
             for conversation in self.conversations
@@ -193,43 +213,44 @@ class Broadcast:
             if channel.kind == "candles" and channel.symbol == listing.symbol
         }
         for channel in sorted(watched):
-            message = candles_message(listing, channel.period, 1)
-            self._push(channel, partial(_message, "updateCandles", message))
+            params = candles_message(listing, channel.period, 1)
+            self._tell(channel, self._listening(channel), "updateCandles", params)
 
     def on_ticker(self, listing: Listing, now_ms: int) -> None:
         """Tell the ticker."""
-        self._push(
-            Channel("ticker", listing.symbol),
-            lambda: ("ticker", shapes.stream_ticker(self._exchange, listing, now_ms)),
-        )
+        channel = Channel("ticker", listing.symbol)
+        listening = self._listening(channel)
+        if self._is_wanted(channel, listening):
+            params = shapes.stream_ticker(self._exchange, listing, now_ms)
+            self._tell(channel, listening, "ticker", params)
 
     def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:
         """Tell every connection of the account that asked for balances."""
         self._weather.on_balances(account, assets)
-        for asset in assets:
-            message = shapes.balance_change(self._exchange, account, asset)
-            self._push(_BALANCES, partial(_message, "balanceUpdate", message), account)
+        listening = self._listening(_BALANCES, account)
+        if self._is_wanted(_BALANCES, listening):
+            for asset in assets:
+                params = shapes.balance_change(self._exchange, account, asset)
+                self._tell(_BALANCES, listening, "balanceUpdate", params)
 
-    def _push(
-        self,
-        channel: Channel,
-        message: Callable[[], tuple[str, Any]],
-        account: Account | None = None,
+    def _listening(self, channel: Channel, account: Account | None = None) -> list[Conversation]:
+        return [
+            conversation
+            for conversation in self.conversations
+            if channel in conversation.session.channels
+            and (account is None or conversation.session.account == account.name)
+        ]
+
+    def _is_wanted(self, channel: Channel, listening: list[Conversation]) -> bool:
+        # Most of what happens interests nobody, and what nobody reads is not written.
+        return bool(listening) or (self._on_frame is not None and channel.kind in self._recorded)
+
+    def _tell(
+        self, channel: Channel, listening: list[Conversation], method: str, params: Any
     ) -> None:
-        frame = b""
+        frame = encode_notification(method, params)
         if self._on_frame is not None and channel.kind in self._recorded:
-            frame = encode_notification(*message())
             self._on_frame(frame)
-        # A frame that is cut ends its conversation.
-        for conversation in tuple(self.conversations):
-            session = conversation.session
-            if channel not in session.channels:
-                continue
-            if account is not None and session.account != account.name:
-                continue
-            frame = frame or encode_notification(*message())
+        # The same bytes for all. A frame that is cut ends its conversation.
+        for conversation in listening:
             conversation.push(frame)
-
-
-def _message(method: str, params: Any) -> tuple[str, Any]:
-    return method, params

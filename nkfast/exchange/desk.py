@@ -74,10 +74,12 @@ class ExchangeDesk:
 
     def private(self, account: str, method: str, params: Mapping[str, Any]) -> Any:
         """Answer one of the private methods."""
-        owner = self._account(account)
+        owner = self._exchange.account(account)
         if method == "newOrder":
             order = self._exchange.submit(owner, OrderForm.from_wire(params), self.now_ms)
-            return {**shapes.placed_order(order), "reportType": "new"}
+            placed = shapes.placed_order(order)
+            placed["reportType"] = "new"
+            return placed
         if method == "cancelOrder":
             return self._cancel(owner, params)
         if method == "getOrders":
@@ -120,7 +122,7 @@ class ExchangeDesk:
 
     def state(self, account: str, kind: ChannelKind) -> dict[str, Any]:
         """Return what a private subscription is answered with."""
-        owner = self._account(account)
+        owner = self._exchange.account(account)
         if kind == "reports":
             return {"method": "activeOrders", "result": self._open_orders(owner, None)}
         return {
@@ -140,9 +142,6 @@ class ExchangeDesk:
     def _market(self, listing: Listing) -> dict[str, Any]:
         return shapes.market(self._exchange, listing, self.now_ms, shows_assets=self._shows_assets)
 
-    def _account(self, name: str) -> Account:
-        return next(account for account in self._exchange.accounts if account.name == name)
-
     def _listing(self, params: Mapping[str, Any]) -> Listing:
         symbol = params.get("symbol")
         if not isinstance(symbol, str):
@@ -161,7 +160,10 @@ class ExchangeDesk:
         if not isinstance(identifier, str) or not identifier:
             raise refusal(10001, "Missing required input: orderId")
         order = self._exchange.cancel(owner, identifier, self.now_ms)
-        return {**shapes.order(order), "isNew": False, "reportType": "cancelled"}
+        cancelled = shapes.order(order)
+        cancelled["isNew"] = False
+        cancelled["reportType"] = "cancelled"
+        return cancelled
 
     def _trades(self, params: Mapping[str, Any]) -> dict[str, Any]:
         listing = self._listing(params)

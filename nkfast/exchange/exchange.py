@@ -5,7 +5,6 @@ listeners after each command, when everything is consistent again.
 """
 
 import random
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol
@@ -67,6 +66,8 @@ class Listener(Protocol):
 class _Command:
     """Collects what one command changed."""
 
+    __slots__ = ("balances", "levels", "listing", "now_ms", "reports", "top", "trades")
+
     def __init__(self, listing: Listing, now_ms: int) -> None:
         self.listing = listing
         self.now_ms = now_ms
@@ -89,7 +90,9 @@ class _Command:
 
     def touch(self, account: Account, *assets: str) -> None:
         if account.keeps_history:
-            self.balances.setdefault(account, {}).update(dict.fromkeys(assets))
+            touched = self.balances.setdefault(account, {})
+            for asset in assets:
+                touched[asset] = None
 
 
 class Exchange:
@@ -142,12 +145,13 @@ class Exchange:
         #: Every asset of every market, with its id.
         self.assets: dict[str, str] = {}
         for listing in self.listings.values():
-            for asset in (listing.market.base, listing.market.quote):
+            for asset in (listing.base, listing.quote):
                 if asset not in self.assets:
                     self.assets[asset] = self._ids.next(now_ms)
         #: Symbols of the pools, with their ids.
         self.pools = {symbol: self._ids.next(now_ms) for symbol in pools}
         self.accounts: list[Account] = []
+        self._accounts_by_name: dict[str, Account] = {}
         #: Atoms by asset: taken from outside, and kept by the exchange.
         self.deposited: dict[str, int] = {}
         self.fees: dict[str, int] = {}
@@ -171,9 +175,14 @@ class Exchange:
         """
         account = Account(len(self.accounts) + 1, name, keeps_history)
         self.accounts.append(account)
+        self._accounts_by_name.setdefault(name, account)
         for asset, amount in balances.items():
             self.deposit(account, asset, atoms(amount))
         return account
+
+    def account(self, name: str) -> Account:
+        """Return the account of a name, the oldest one where there are several."""
+        return self._accounts_by_name[name]
 
     def deposit(self, account: Account, asset: str, amount: int, now_ms: int = 0) -> None:
         """Credit money from outside, in atoms."""
@@ -245,7 +254,7 @@ class Exchange:
         check_size(listing, ticks, lots, notional)
         client_id = form.client_id
         if client_id is None:
-            client_id = str(uuid.UUID(int=self._generator.getrandbits(128), version=4))
+            client_id = _uuid4(self._generator.getrandbits(128))
         elif self._is_taken(account, client_id):
             raise refusal(20008, "Duplicate userProvidedId")
         return self.place(account, listing, form.side, ticks, lots, now_ms, client_id)
@@ -287,6 +296,7 @@ class Exchange:
             type=kind,
             ticks=ticks,
             lots=lots,
+            asset=listing.quote if side == "buy" else listing.base,
             created_ms=now_ms,
             updated_ms=now_ms,
             remaining_lots=lots,
@@ -326,7 +336,7 @@ class Exchange:
         listing.change_level(maker.side, ticks, -lots)
         command.levels[maker.side, ticks] = None
         notional = listing.notional(ticks, lots)
-        base, quote = listing.market.base, listing.market.quote
+        base, quote = listing.base, listing.quote
         for order, rate in ((maker, listing.maker_rate), (taker, listing.taker_rate)):
             account = order.account
             fee = listing.fee(ticks, lots, rate)
@@ -433,9 +443,8 @@ class Exchange:
 
     def _tell(self, command: _Command) -> None:
         listing, now_ms = command.listing, command.now_ms
-        changes = [
-            (side, ticks, listing.levels[side].get(ticks, 0)) for side, ticks in command.levels
-        ]
+        levels = listing.levels
+        changes = [(side, ticks, levels[side].get(ticks, 0)) for side, ticks in command.levels]
         if changes:
             listing.sequences.book += 1
         if command.trades:
@@ -455,6 +464,13 @@ class Exchange:
                 listener.on_ticker(listing, now_ms)
             for account, assets in command.balances.items():
                 listener.on_balances(account, tuple(assets), now_ms)
+
+
+def _uuid4(bits: int) -> str:
+    # As uuid.UUID(int=bits, version=4) is written, in a fifth of the time.
+    bits = bits & ~(0xF000 << 64 | 0xC000 << 48) | 4 << 76 | 1 << 63
+    digits = f"{bits:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _affordable_lots(listing: Listing, amount: int) -> int:

@@ -27,6 +27,8 @@ __all__ = ["DEFAULT_MARKETS", "DEFAULT_POOLS", "Listing", "ObjectIds", "load_mar
 
 #: Public trades remembered for each market: what getTrades can ask for at most.
 TRADE_COUNT_MAX: Final = 1_000
+_ID_COUNT_BITS: Final = 24
+_ID_COUNT_MASK: Final = (1 << _ID_COUNT_BITS) - 1
 
 
 class ObjectIds:
@@ -41,14 +43,19 @@ class ObjectIds:
     def __init__(self, generator: random.Random) -> None:
         self._middle = f"{generator.getrandbits(40):010x}"
         self._count = generator.getrandbits(20)
+        self._second = -1
+        self._beginning = ""
 
     def next(self, now_ms: int) -> str:
         """Return an id that was never returned before."""
         self._count += 1
-        # The last part of an object id has 24 bits; what overflows goes on in the middle one.
-        overflow, count = divmod(self._count, 1 << 24)
-        middle = self._middle if not overflow else f"{int(self._middle, 16) ^ overflow:010x}"
-        return f"{now_ms // 1000 & 0xFFFFFFFF:08x}{middle}{count:06x}"
+        second = now_ms // 1000
+        if second != self._second or not self._count & _ID_COUNT_MASK:
+            self._second = second
+            # What overflows the last part of an object id goes on in the middle one.
+            middle = int(self._middle, 16) ^ self._count >> _ID_COUNT_BITS
+            self._beginning = f"{second & 0xFFFFFFFF:08x}{middle:010x}"
+        return f"{self._beginning}{self._count & _ID_COUNT_MASK:06x}"
 
 
 def _row(
@@ -151,6 +158,8 @@ class Listing:
         except WireError as error:
             raise ConfigError(f"market {symbol}: {error}") from error
         self.market = market
+        self.symbol = market.symbol  # BASE/QUOTE
+        self.base, self.quote = market.base, market.quote
         self.maker_rate = rate_units(market.maker_fee)
         self.taker_rate = rate_units(market.taker_fee)
         #: An order may rest or take, so the larger rate is bound.
@@ -162,6 +171,10 @@ class Listing:
         places = market.price_decimals + market.quantity_decimals
         #: Atoms of one tick times one lot, in units of a fee rate.
         self.notional_unit: int = 10 ** (ATOM_DECIMALS - places - RATE_DECIMALS)
+        #: Atoms that one tick times one lot bind in a buy, its fee included.
+        self.buy_unit: int = self.notional_unit * (RATE_UNIT + self.hold_rate)
+        #: Decimal places of ticks times lots.
+        self.notional_decimals: int = places
         #: Atoms of one lot.
         self.lot_atoms: int = 10 ** (ATOM_DECIMALS - market.quantity_decimals)
         #: Atoms of one tick.
@@ -185,11 +198,6 @@ class Listing:
         self.last_ticks = 0  # of the last trade; 0 before the first
         self.last_trade_ms = 0
         self.last_move: str = "up"
-
-    @property
-    def symbol(self) -> str:
-        """``BASE/QUOTE``."""
-        return self.market.symbol
 
     @property
     def accepted_ticks(self) -> int:

@@ -12,6 +12,7 @@ __all__ = [
     "ATOM_DECIMALS",
     "RATE_DECIMALS",
     "RATE_UNIT",
+    "TEXT_LENGTH_MAX",
     "UNIT",
     "atoms",
     "parse_amount",
@@ -29,9 +30,11 @@ ATOM_DECIMALS: Final = 18 + 18 + RATE_DECIMALS
 #: Atoms of one whole coin.
 UNIT: Final = 10**ATOM_DECIMALS
 
-_TEXT_LENGTH_MAX = 64
+#: A number that is written longer is none.
+TEXT_LENGTH_MAX: Final = 64
 _ADJUSTED_MAX = 30  # nothing of 10^31 and more is an amount of money
 _EXACT = Context(prec=160)
+_SMALL_DECIMALS = 18
 
 
 def parse_amount(value: str | int | Decimal) -> Decimal:
@@ -45,8 +48,8 @@ def parse_amount(value: str | int | Decimal) -> Decimal:
     if isinstance(value, bool):
         raise ValueError(f"{value} is not a number")
     written = str(value).strip()
-    if not written.isascii() or "_" in written or len(written) > _TEXT_LENGTH_MAX:
-        raise ValueError(f"{written[:_TEXT_LENGTH_MAX]!r} is not a decimal number")
+    if not written.isascii() or "_" in written or len(written) > TEXT_LENGTH_MAX:
+        raise ValueError(f"{written[:TEXT_LENGTH_MAX]!r} is not a decimal number")
     try:
         number = Decimal(written)
     except ArithmeticError:
@@ -100,8 +103,16 @@ def text(amount: int, decimals: int = ATOM_DECIMALS) -> str:
     amount : int
         Count of 10^-decimals; atoms by default.
     """
-    sign = "-" if amount < 0 else ""
-    whole, fraction = divmod(abs(amount), 10**decimals)
-    if not fraction:
-        return f"{sign}{whole}"
-    return f"{sign}{whole}." + f"{fraction:0{decimals}d}".rstrip("0")
+    if amount <= 0:
+        return "-" + text(-amount, decimals) if amount else "0"
+    if decimals > _SMALL_DECIMALS:
+        # Few amounts use all their digits, and the long numbers are the slow ones.
+        most, rest = divmod(amount, 10 ** (decimals - _SMALL_DECIMALS))
+        if not rest:
+            return text(most, _SMALL_DECIMALS)
+    digits = str(amount)
+    point = len(digits) - decimals
+    if point > 0:
+        fraction = digits[point:].rstrip("0")
+        return f"{digits[:point]}.{fraction}" if fraction else digits[:point]
+    return "0." + "0" * -point + digits.rstrip("0")

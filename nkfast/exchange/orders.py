@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
-
-from nkfast.exchange.money import RATE_UNIT
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from nkfast.exchange.accounts import Account
@@ -43,6 +41,7 @@ class Order:
     type: OrderType
     ticks: int | None
     lots: int
+    asset: str  # which it gives away: the quote of a buy, the base of a sell
     created_ms: int
     updated_ms: int
     remaining_lots: int = 0
@@ -57,23 +56,16 @@ class Order:
         """Whether it rests in the book."""
         return self.remaining_lots > 0
 
-    @property
-    def asset(self) -> str:
-        """The asset that it gives away: the quote of a buy, the base of a sell."""
-        market = self.listing.market
-        return market.quote if self.side == "buy" else market.base
-
     def hold_for(self, lots: int) -> int:
         """Return the atoms of `asset` that so many lots bind at the order's own price."""
         listing = self.listing
         if self.side == "sell":
             return lots * listing.lot_atoms
         assert self.ticks is not None
-        return self.ticks * lots * listing.notional_unit * (RATE_UNIT + listing.hold_rate)
+        return self.ticks * lots * listing.buy_unit
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(NamedTuple):
     """One fill between two orders, as the public sees it; ``side`` is the aggressor's."""
 
     id: str
@@ -84,8 +76,7 @@ class Trade:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class AccountTrade:
+class AccountTrade(NamedTuple):
     """One order's share of a trade. ``fee`` is in atoms of the quote asset."""
 
     trade: Trade
@@ -98,8 +89,7 @@ class AccountTrade:
         return self.order.side
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """News of one order, with what was true of it at that moment."""
 
     order: Order

@@ -6,13 +6,13 @@ the words of the real exchange.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from nkfast.errors import BelowMinimumError, MarketPausedError, VenueError
+from nkfast.core import fixed
+from nkfast.errors import BelowMinimumError, FixedPointError, MarketPausedError, VenueError
 from nkfast.exchange.markets import Listing
-from nkfast.exchange.money import ATOM_DECIMALS, parse_amount, shifted
+from nkfast.exchange.money import ATOM_DECIMALS, TEXT_LENGTH_MAX, parse_amount, shifted
 from nkfast.exchange.orders import OrderType, Side
 from nkfast.wire.error_codes import ERROR_CODES
 
@@ -45,8 +45,7 @@ def _invalid(description: str) -> VenueError:
     return refusal(10001, description)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderForm:
+class OrderForm(NamedTuple):
     """An order as somebody wrote it; numbers are not read yet."""
 
     symbol: str
@@ -120,6 +119,14 @@ def _number(name: str, value: Any) -> Decimal:
 
 
 def _read(name: str, value: Any, decimals: int, is_strict: bool) -> int:
+    if type(value) is str and len(value) <= TEXT_LENGTH_MAX:
+        try:
+            count = fixed.parse(value, decimals)
+        except FixedPointError:
+            count = 0
+        if count > 0:
+            return count
+    # Anything but plain digits that fit: spaces, exponents, digits to cut off, errors.
     count, is_exact = shifted(_number(name, value), decimals)
     if is_strict and not is_exact:
         raise _invalid(f"{name} has more than {decimals} decimal places")

@@ -13,7 +13,7 @@ from nkfast.exchange.accounts import Account, Holding
 from nkfast.exchange.candles import Bar
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import Listing
-from nkfast.exchange.money import UNIT, text
+from nkfast.exchange.money import RATE_DECIMALS, RATE_UNIT, UNIT, text
 from nkfast.exchange.orders import AccountTrade, Order, OrderStatus, Report, Side, Trade
 
 __all__ = [
@@ -83,6 +83,7 @@ def order_row(order: Order) -> Object:
     listing = order.listing
     # A resting order is called New where it was created and Active afterwards.
     status = OrderStatus.ACTIVE if order.status is OrderStatus.NEW else order.status
+    price = _price(listing, order.ticks or 0)
     return {
         "id": order.id,
         "userProvidedId": order.client_id,
@@ -90,8 +91,8 @@ def order_row(order: Order) -> Object:
         "symbol": listing.symbol,
         "side": order.side,
         "type": order.type,
-        "price": _price(listing, order.ticks or 0),
-        "numberprice": float(_price(listing, order.ticks or 0)),
+        "price": price,
+        "numberprice": float(price),
         "quantity": listing.quantity_text(order.lots),
         "executedQuantity": listing.quantity_text(order.executed_lots),
         "status": status.value,
@@ -104,36 +105,34 @@ def order_row(order: Order) -> Object:
 
 def order(order: Order) -> Object:
     """Return an order as getorder shows it."""
+    fields = order_row(order)
+    _add_remains(fields, order, order.remaining_lots)
+    fields["lastTradeAt"] = order.last_trade_ms
+    return fields
+
+
+def _add_remains(fields: Object, order: Order, lots: int) -> None:
     listing = order.listing
-    total = listing.notional(order.ticks or 0, order.remaining_lots)
-    fee = listing.fee(order.ticks or 0, order.remaining_lots, listing.taker_rate)
-    return {
-        **order_row(order),
-        "remainQuantity": listing.quantity_text(order.remaining_lots),
-        "remainTotal": text(total),
-        "remainTotalWithFee": text(total + fee if order.side == "buy" else total),
-        "lastTradeAt": order.last_trade_ms,
-    }
+    total = (order.ticks or 0) * lots
+    total_text = text(total, listing.notional_decimals)
+    fields["remainQuantity"] = listing.quantity_text(lots)
+    fields["remainTotal"] = total_text
+    if order.side == "buy":
+        total *= RATE_UNIT + listing.taker_rate
+        total_text = text(total, listing.notional_decimals + RATE_DECIMALS)
+    fields["remainTotalWithFee"] = total_text
 
 
-def placed_order(order_: Order) -> Object:
+def placed_order(order: Order) -> Object:
     """Return an order as its creation is answered: accepted, whatever happened to it since."""
-    listing = order_.listing
-    ticks, lots = order_.ticks or 0, order_.lots
-    total = listing.notional(ticks, lots)
-    fee = listing.fee(ticks, lots, listing.taker_rate)
-    return {
-        **order(order_),
-        "executedQuantity": listing.quantity_text(0),
-        "remainQuantity": listing.quantity_text(lots),
-        "remainTotal": text(total),
-        "remainTotalWithFee": text(total + fee if order_.side == "buy" else total),
-        "lastTradeAt": 0,
-        "status": OrderStatus.NEW.value,
-        "isActive": True,
-        "isNew": True,
-        "updatedAt": order_.created_ms,
-    }
+    fields = order_row(order)
+    _add_remains(fields, order, order.lots)
+    fields["executedQuantity"] = order.listing.quantity_text(0)
+    fields["lastTradeAt"] = 0
+    fields["status"] = OrderStatus.NEW.value
+    fields["isActive"] = fields["isNew"] = True
+    fields["updatedAt"] = order.created_ms
+    return fields
 
 
 def report(news: Report) -> Object:

@@ -317,6 +317,11 @@ class Lane:
         self._waiting: deque[Callable[[], None]] = deque()
         self._last_s = 0.0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is on the way."""
+        return not self._waiting
+
     def send(self, delay_s: float, deliver: Callable[[], None]) -> None:
         """Deliver after a delay, and after everything sent before; at once when it can be."""
         if delay_s <= 0 and not self._waiting:
@@ -462,6 +467,8 @@ class Weather:
     def step(self) -> None:
         """Do what is due to the exchange; call it often, and before balances are read."""
         assert self._exchange is not None, "attach an exchange first"
+        if not (self.rules or self._endings or self._balances.is_lagging):
+            return
         now_s = asyncio.get_running_loop().time()
         if self._started_s is None:
             self._started_s = self._stepped_s = now_s
@@ -576,6 +583,10 @@ class _LaggingBalances:
     def __init__(self) -> None:
         self._lag_s = 0.0
         self._due: deque[tuple[float, Account, str, Holding]] = deque()
+
+    @property
+    def is_lagging(self) -> bool:
+        return self._lag_s > 0
 
     def show(self, now_s: float, lag_s: float, accounts: Iterable[Account]) -> None:
         if lag_s != self._lag_s:

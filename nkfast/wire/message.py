@@ -17,7 +17,6 @@ HEAD_BYTES_MAX = 64 * 1024
 LINE_BYTES_MAX = 4096
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_NO_VALUE = re.compile(r"[\r\n\x00]")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 
 
@@ -49,15 +48,19 @@ class MessageReader:
         self.body = bytearray()
         self.is_complete = False
 
-    def _head(self) -> bytes | None:
+    def _head(self, encoding: str, errors: str) -> list[str] | None:
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0 or end > HEAD_BYTES_MAX:
             if len(self._buffer) > HEAD_BYTES_MAX:
                 raise WireError(f"the head of a {self.what} is longer than {HEAD_BYTES_MAX} bytes")
             return None
-        head = bytes(self._buffer[:end])
+        head = self._buffer[:end].decode(encoding, errors)
         del self._buffer[: end + 4]
-        return head
+        lines = head.split("\r\n")
+        # The ends of lines are the only control characters that a head has use for.
+        if not head.count("\r") == head.count("\n") == len(lines) - 1 or "\0" in head:
+            raise WireError(f"not the head of a {self.what}", repr(head[:100]))
+        return lines
 
     def _length(self, headers: Mapping[str, str]) -> int | None:
         # None where the headers name none; `_take` then is as it was, or takes chunks.
@@ -131,6 +134,19 @@ class MessageReader:
         return bool(line)
 
 
+#: Names seen before, by their spelling.
+_names: dict[str, str] = {}
+_NAMES_MAX = 1000
+
+
+def _lower_case(spelled: str) -> str:
+    if _NAME.fullmatch(spelled) is None:
+        return ""
+    if len(_names) < _NAMES_MAX:
+        _names[spelled] = spelled.lower()
+    return spelled.lower()
+
+
 def read_headers(lines: Iterable[str], what: str) -> dict[str, str]:
     """Return headers by lower-case name; of repeated ones the last.
 
@@ -141,10 +157,11 @@ def read_headers(lines: Iterable[str], what: str) -> dict[str, str]:
     """
     headers: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or _NAME.fullmatch(name) is None or _NO_VALUE.search(value):
+        spelled, colon, value = line.partition(":")
+        name = _names.get(spelled) or _lower_case(spelled)
+        if not (colon and name):
             raise WireError(f"not a header of a {what}", repr(line[:100]))
-        name, value = name.lower(), value.strip(" \t")
+        value = value.strip(" \t")
         if name in ("content-length", "transfer-encoding") and headers.get(name, value) != value:
             raise WireError(f"two different headers {name}", value[:100])
         headers[name] = value

@@ -120,10 +120,10 @@ class RequestReader(MessageReader):
     def _take_head(self) -> bool:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: some send it after a body
             del self._buffer[:2]
-        head = self._head()
+        head = self._head("utf-8", "surrogateescape")
         if head is None:
             return False
-        first, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+        first, *lines = head
         match = _REQUEST_LINE.fullmatch(first)
         if match is None:
             raise WireError("not the first line of an HTTP request", repr(first[:100]))

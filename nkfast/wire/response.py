@@ -61,10 +61,10 @@ class ResponseReader(MessageReader):
             self.may_reuse = False
 
     def _take_head(self) -> bool:
-        head = self._head()
+        head = self._head("latin-1", "strict")
         if head is None:
             return False
-        first, *lines = head.decode("latin-1").split("\r\n")
+        first, *lines = head
         match = _STATUS_LINE.fullmatch(first)
         if match is None:
             raise WireError("not the status line of an HTTP response", repr(first[:100]))

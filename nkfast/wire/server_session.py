@@ -115,7 +115,7 @@ class _Request(NamedTuple):
     id: int | float | str | None
 
     def frame(self, content: Mapping[str, Any]) -> bytes:
-        reply: dict[str, Any] = {"jsonrpc": "2.0", **content}
+        reply = {"jsonrpc": "2.0", **content}
         if self.id is not None:
             reply["id"] = self.id
         return encode_json(reply)
@@ -175,26 +175,10 @@ class ServerSession:
         try:
             if refused is not None:
                 raise refused
-            return self._handler(request)(request)
+            handle = _HANDLERS.get(request.method, ServerSession._unknown)
+            return handle(self, request)
         except VenueError as error:
             return [request.frame({"error": error_object(error)})]
-
-    def _handler(self, request: _Request) -> "Callable[[_Request], list[bytes]]":
-        method = request.method
-        if method == "login":
-            return self._login
-        if method in PUBLIC_METHODS:
-            return self._public
-        if method in PRIVATE_METHODS:
-            return self._private
-        if method in _PRIVATE_CHANNELS:
-            return self._subscribe_private
-        if method == "unsubscribeReports":
-            return self._unsubscribe_reports
-        verb = "unsubscribe" if method.startswith("unsubscribe") else "subscribe"
-        if method.removeprefix(verb) in _PUBLIC_CHANNELS and method.startswith(verb):
-            return self._subscribe if verb == "subscribe" else self._unsubscribe
-        return self._unknown
 
     def _unknown(self, request: _Request) -> list[bytes]:
         error = {"code": self._unknown_method_code, "message": "Requested method not found"}
@@ -261,25 +245,34 @@ class ServerSession:
         return [request.frame({"result": True})]
 
 
+_HANDLERS: Final[Mapping[str, Callable[[ServerSession, _Request], list[bytes]]]] = {
+    "login": ServerSession._login,
+    **dict.fromkeys(PUBLIC_METHODS, ServerSession._public),
+    **dict.fromkeys(PRIVATE_METHODS, ServerSession._private),
+    **dict.fromkeys(_PRIVATE_CHANNELS, ServerSession._subscribe_private),
+    "unsubscribeReports": ServerSession._unsubscribe_reports,
+    **{f"subscribe{name}": ServerSession._subscribe for name in _PUBLIC_CHANNELS},
+    **{f"unsubscribe{name}": ServerSession._unsubscribe for name in _PUBLIC_CHANNELS},
+}
+
+
 def _read_request(frame: bytes | str) -> _Request:
     data = decode_json(frame.encode() if isinstance(frame, str) else frame)
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         raise WireError("a request should be an object")
     method = data.get("method")
     request_id = data.get("id")
-    if isinstance(request_id, Decimal):
+    if type(request_id) is str:
+        pass
+    elif isinstance(request_id, Decimal):
         request_id = float(request_id)
     elif isinstance(request_id, int) and abs(request_id) > _ID_MAX:
         raise WireError("a request id should have at most 63 bits")
     if isinstance(request_id, bool) or not isinstance(request_id, int | float | str):
         request_id = None
     params = data.get("params")
-    return _Request(
-        method=method if isinstance(method, str) else "",
-        params=(
-            {name: value for name, value in params.items() if value is not None}
-            if isinstance(params, Mapping)
-            else {}
-        ),
-        id=request_id,
-    )
+    if not isinstance(params, dict):
+        params = {}
+    elif None in params.values():
+        params = {name: value for name, value in params.items() if value is not None}
+    return _Request(method if isinstance(method, str) else "", params, request_id)
