@@ -327,6 +327,19 @@ def journal_clear(file: Path, cause: str, name: str) -> None:
 
 
 @main.command()
+@click.argument("file", type=FILE)
+@click.option("--code", help="One reason only, such as MAX_OPEN_ORDERS.")
+@click.option("--last", type=click.IntRange(0), default=10, show_default=True, help="So many.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object.")
+def why(file: Path, code: str | None, last: int, as_json: bool) -> None:
+    """Say why not: the actions that an instance considered and did not take, from its journal."""
+    _check_exists(file)
+    from nkfast.app.why import print_reasons
+
+    print_reasons(file, code, last, as_json=as_json)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object.")
 def paths(as_json: bool) -> None:
     """Show the directories that nkfast keeps things in. NKFAST_HOME moves them."""

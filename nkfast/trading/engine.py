@@ -238,7 +238,7 @@ class Engine:
         self._journal = journal
         self._limits = limits
         self._ids = IdSource(journal.instance, journal.boot)
-        self._reasons = Reasons()
+        self._reasons = Reasons(clock)
         self._life = Lifecycle(self._note_life)
         self._budget = ErrorBudget(settings.error_budget, int(settings.error_window_s * _NS))
         self._may_cancel = True  # False when nothing at the venue may be touched
@@ -658,6 +658,7 @@ class Engine:
             self._decide_soon(received_ns)
         else:
             self._decide(received_ns)
+            self._write_due_reasons()
 
     def on_order(self, update: OrderUpdate) -> None:
         """Take news of an order, ours or foreign."""
@@ -784,10 +785,12 @@ class Engine:
         self._is_compared = self._is_connected
         self._decide_soon()
 
+    def _write_due_reasons(self) -> None:
+        if self._reasons.is_due and self._bookkeeper.can_record:
+            self._guarded(self._write_reasons)
+
     def _write_reasons(self) -> None:
-        unwritten = self._reasons.take_unwritten()
-        if unwritten:
-            self._journal.count_reasons(unwritten)
+        self._reasons.write(self._journal)
 
     # Deciding ----------------------------------------------------------------------------------
 
@@ -832,6 +835,7 @@ class Engine:
         self._decide(event_ns)
         if self._early_news is None:
             self._guarded(self._bookkeeper.flush)  # what this turn of the loop told us
+            self._write_due_reasons()
 
     @property
     def may_decide(self) -> bool:

@@ -254,19 +254,24 @@ class Journal:
         with self._transaction():
             self._execute(_SET_STATE, (_KEPT + name, encode_json(value)))
 
-    def count_reasons(self, reasons: Mapping[str, tuple[int, str]]) -> None:
-        """Add to the counters of actions not taken: code -> (how many more, newest numbers)."""
-        with self._transaction():
-            for code, (count, detail) in reasons.items():
-                self._execute(_ADD_REASON, (code, count, detail))
+    def add_reasons(
+        self,
+        counts: Mapping[str, tuple[int, str]],
+        newest: Iterable[tuple[int, str, str]],
+    ) -> None:
+        """Add actions that were not taken.
 
-    def log_reasons(self, reasons: Iterable[tuple[int, str, str]]) -> None:
-        """Write when which action was not taken: (Unix milliseconds, code, numbers).
-
-        The newest `REASONS_KEPT` are kept.
+        Parameters
+        ----------
+        counts : mapping of str to (int, str)
+            By code: how many more, and the newest numbers.
+        newest : iterable of (int, str, str)
+            Unix milliseconds, code and numbers, oldest first; `REASONS_KEPT` are kept in all.
         """
         with self._transaction():
-            for reason in reasons:
+            for code, (count, detail) in counts.items():
+                self._execute(_ADD_REASON, (code, count, detail))
+            for reason in newest:
                 self._execute(_LOG_REASON, reason)
             self._execute(_FORGET_REASONS, (REASONS_KEPT,))
 
@@ -328,21 +333,6 @@ class Journal:
         """Return the newest `note_life`; None before the first."""
         rows = self._rows("SELECT value FROM state WHERE key = ?", _LIFE)
         return Life(*json.loads(rows[0][0])) if rows else None
-
-    def reasons(self) -> dict[str, tuple[int, str]]:
-        """Return the stored counters of actions not taken: code -> (count, newest numbers)."""
-        rows = self._rows("SELECT code, count, detail FROM reason")
-        return {code: (count, detail) for code, count, detail in rows}
-
-    def newest_reasons(self, count: int, code: str | None = None) -> list[tuple[int, str, str]]:
-        """Return the newest actions not taken: (Unix milliseconds, code, numbers), newest first."""
-        return self._rows(
-            "SELECT time_ms, code, detail FROM reason_log WHERE ? IS NULL OR code = ?"
-            " ORDER BY n DESC LIMIT ?",
-            code,
-            code,
-            count,
-        )
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         try:

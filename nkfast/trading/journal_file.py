@@ -190,6 +190,32 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     return store
 
 
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
+    """Lend a journal for reading, as it is now; its holder may go on writing.
+
+    Raises
+    ------
+    nkfast.errors.JournalError
+        There is none, or it cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise JournalError(str(file), "does not exist")
+    try:
+        store = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(store):
+            store.execute("BEGIN")
+            version = store.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise JournalCorruptError(
+                    str(file), f"has schema version {version}, this nkfast reads {SCHEMA_VERSION}"
+                )
+            yield store
+    except DAMAGE as error:
+        raise JournalCorruptError(str(file), f"cannot be read: {error}") from error
+
+
 def prepare(path: Path, store: sqlite3.Connection, instance: str, *, is_new: bool) -> None:
     """Make the tables of a new file, or bring them to this version; check that it is whole.
 

@@ -1,16 +1,14 @@
 """Replays a journal's events and compares the outcome with the state that it holds."""
 
-import contextlib
 import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from nkfast.errors import JournalCorruptError, JournalError, NkfastError
+from nkfast.errors import NkfastError
 from nkfast.trading.exact import plain
-from nkfast.trading.journal_file import DAMAGE, SCHEMA_VERSION
+from nkfast.trading.journal_file import reading
 from nkfast.trading.journal_rows import PROFIT, chain, facts_of, fill_of, intent_of
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import Facts, News, Order
@@ -51,20 +49,8 @@ def verify(path: str | os.PathLike[str]) -> JournalReport:
     nkfast.errors.JournalError
         The file cannot be read.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise JournalError(str(file), "does not exist")
-    store: sqlite3.Connection | None = None
-    try:
-        store = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-        with contextlib.closing(store):
-            store.execute("BEGIN")
-            version = store.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                raise JournalCorruptError(str(file), f"has schema version {version}")
-            return replay(store)
-    except DAMAGE as error:
-        raise JournalCorruptError(str(file), f"cannot be read: {error}") from error
+    with reading(path) as store:
+        return replay(store)
 
 
 def replay(store: sqlite3.Connection) -> JournalReport:

@@ -15,8 +15,8 @@ from nkfast.errors import (
     OrderError,
     RateLimitError,
 )
-from nkfast.trading.journal import Journal
 from nkfast.trading.orders import IdSource, OrderState
+from nkfast.trading.reasons import newest_reasons, reason_totals
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Skip
 from nkfast.venue.port import VenueStatus
@@ -161,8 +161,24 @@ async def test_skips_are_counted_once_a_decision_object(desk) -> None:
         for _ in range(10):
             desk.venue.tell_book()
         assert engine.reasons["BELOW_MINIMUM"] == 1
-    with Journal.open(desk.path, instance="nk01") as journal:
-        assert journal.reasons()["BELOW_MINIMUM"] == (1, "level 3: 0.5 < 1")
+    assert reason_totals(desk.path) == [("BELOW_MINIMUM", 1, "level 3: 0.5 < 1")]
+
+
+def test_reasons_are_stored_while_it_trades(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.desired = Desired({}, [Skip("BELOW_MINIMUM", "level 3: 0.5 < 1")])
+        async with desk.trading(mode="monitor") as engine:
+            desk.venue.tell_book()
+            assert reason_totals(desk.path) == []
+            await asyncio.sleep(5)
+            now_ms = desk.clock.time_ns() // 1_000_000
+            desk.venue.tell_book()
+            (reason,) = newest_reasons(desk.path, 5)
+            assert (reason.code, reason.detail) == ("BELOW_MINIMUM", "level 3: 0.5 < 1")
+            assert now_ms - 5000 <= reason.time_ms <= now_ms
+            assert engine.reasons["BELOW_MINIMUM"] == 1
+
+    on_virtual_desk(scenario)
 
 
 # Modes, gates, halts -------------------------------------------------------------------------

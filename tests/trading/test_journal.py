@@ -17,6 +17,7 @@ from nkfast.trading.journal import Journal, Life, verify
 from nkfast.trading.journal_file import MIGRATIONS, SCHEMA_VERSION
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
+from nkfast.trading.reasons import newest_reasons, reason_totals
 from nkfast.venue.port import Execution, OrderUpdate, VenueStatus
 
 SYMBOL = "BTC/USDT"
@@ -83,7 +84,7 @@ def live_a_little(path: Path) -> Profit:
         journal.record([rejected.hear_outcome(Outcome.REJECTED, "20001")])
         journal.record([unknown.hear_outcome(Outcome.UNKNOWN, "timeout")])
         journal.set_cursor(1234)
-        journal.count_reasons({"SELF_CROSS": (2, "1 against 2")})
+        journal.add_reasons({"SELF_CROSS": (2, "1 against 2")}, [(7, "SELF_CROSS", "1 against 2")])
         journal.note_halt("test")
     return profit
 
@@ -93,9 +94,10 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
         found = journal.recover(now_ms=0)
         assert journal.boot == 2
-        assert journal.reasons() == {"SELF_CROSS": (2, "1 against 2")}
         missing = journal.find_order("nobody")
     assert missing is None
+    assert reason_totals(tmp_path / "j.db") == [("SELF_CROSS", 2, "1 against 2")]
+    assert newest_reasons(tmp_path / "j.db", 5) == [(7, "SELF_CROSS", "1 against 2")]
     assert [order.state for order in found.orders] == [
         OrderState.DONE,
         OrderState.LIVE,
@@ -338,7 +340,7 @@ def test_an_old_journal_is_brought_up_to_date(tmp_path: Path, version: int) -> N
     make_old(tmp_path / "j.db", version)
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
         assert journal.recover(now_ms=0).profits == {"BTC/USDT": profit}
-        journal.log_reasons([(1, "A", "b")])
+        journal.add_reasons({"A": (1, "b")}, [(1, "A", "b")])
     assert verify(tmp_path / "j.db").ok
     assert columns(tmp_path / "j.db") == of_today
     copy = sqlite3.connect(tmp_path / f"j.db.v{version}")
@@ -454,13 +456,16 @@ def test_orders_sent_since_a_time(tmp_path: Path) -> None:
 def test_the_newest_reasons_are_kept(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(journal_module, "REASONS_KEPT", 3)
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        journal.log_reasons([(n, "EVEN" if n % 2 == 0 else "ODD", f"{n} of 5") for n in range(5)])
-        assert journal.newest_reasons(10) == [
+        rows = [(n, "EVEN" if n % 2 == 0 else "ODD", f"{n} of 5") for n in range(5)]
+        journal.add_reasons({}, rows[:2])
+        journal.add_reasons({"ODD": (2, "3 of 5"), "EVEN": (3, "4 of 5")}, rows[2:])
+        assert newest_reasons(tmp_path / "j.db", 10) == [
             (4, "EVEN", "4 of 5"),
             (3, "ODD", "3 of 5"),
             (2, "EVEN", "2 of 5"),
         ]
-        assert journal.newest_reasons(1, "ODD") == [(3, "ODD", "3 of 5")]
+        assert reason_totals(tmp_path / "j.db") == [("EVEN", 3, "4 of 5"), ("ODD", 2, "3 of 5")]
+        assert newest_reasons(tmp_path / "j.db", 1, "ODD") == [(3, "ODD", "3 of 5")]
 
 
 @pytest.mark.parametrize("content", [b"", b"SQLite", b"\0" * 50])
