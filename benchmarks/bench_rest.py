@@ -186,7 +186,7 @@ def many(there: Candidates) -> Comparison:
             "aiohttp, json": all_at_once(there.loop, there.aiohttp),
         },
         unit="request",
-        note="Over loopback there is nothing to wait for, so one after another loses nothing by it.",
+        note="Over loopback there is nothing to wait for: one after another loses nothing by it.",
     )
 
 

@@ -12,7 +12,7 @@ from nkfast.exchange.server import ExchangeSettings, serve
 async def test_python_of_the_readme_runs_as_printed(root: Path, tmp_path: Path) -> None:
     snippets = re.findall(r"^```python\n(.*?)^```", (root / "README.md").read_text(), re.M | re.S)
     assert len(snippets) >= 2
-    async with serve(ExchangeSettings(speed=0.0)) as there:
+    async with serve(ExchangeSettings(seed=7)) as there:
         for snippet in snippets:
             assert len(snippet.splitlines()) <= 25
             script = tmp_path / "readme.py"
