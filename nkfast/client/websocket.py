@@ -539,7 +539,7 @@ class WebSocketClient:
 
     def reconnect(self, reason: str) -> None:
         """Give the connection up and make a new one; unanswered requests end as unknown."""
-        self._drop(reason)
+        self._talk.drop(reason)
 
     async def close(self) -> None:
         """Close the connection for good; unanswered requests end as unknown or unreachable."""
