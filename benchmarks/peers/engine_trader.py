@@ -31,6 +31,7 @@ LIMITS = RiskLimits(
     max_order_notional=Decimal(10_000),
     max_open_orders=10,
     max_position=Decimal(1_000),
+    max_daily_loss=Decimal(1_000_000),
     max_orders_per_minute=1_000_000,
     price_collar=Decimal("0.05"),
     max_book_age_s=60.0,

@@ -60,7 +60,12 @@ GRID = GridSettings(
     base_order_size=Decimal("0.003"),
     fee_buffer_pct=Decimal("0.0001"),
 )
-LIMITS = RiskLimits(max_order_notional=Decimal(1000), max_open_orders=40)
+LIMITS = RiskLimits(
+    max_order_notional=Decimal(1000),
+    max_open_orders=40,
+    max_position=Decimal(1000),
+    max_daily_loss=Decimal(1000),
+)
 #: Given to the exchange beyond the trading time, for the start, the end and the last look.
 GRACE_S = 60.0
 MIDS_MAX = 500

@@ -15,8 +15,10 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from nkfast.errors import ConfigError, HaltedError, JournalError, OrderError
+from nkfast.errors import ConfigError, HaltedError, JournalError, OrderError, RiskError
+from nkfast.trading.account import AccountOrders
 from nkfast.trading.bookkeeping import Bookkeeper
+from nkfast.trading.day import Day
 from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.execution import Executor
 from nkfast.trading.gate import OrderGate
@@ -189,9 +191,12 @@ class Engine:
     more_symbols : sequence of str
         Further markets that the strategy sees and trades: those of a cycle.
     limits : RiskLimits
-        Our own limits.
+        Our own limits; in live mode those that bound what a mistake can cost must be set.
     mode : {"monitor", "paper", "live"}
         "monitor" decides and counts what it would do, and sends nothing.
+    account : AccountOrders, optional
+        Shared by the instances of this process that trade with one account, so that their orders
+        never meet each other.
 
     Attributes
     ----------
@@ -216,10 +221,13 @@ class Engine:
         limits: RiskLimits,
         mode: Mode,
         more_symbols: Sequence[str] = (),
+        account: AccountOrders | None = None,
         settings: EngineSettings | None = None,
     ) -> None:
         if mode not in ("monitor", "paper", "live"):
             raise ConfigError(f"mode {mode!r}: use 'monitor', 'paper' or 'live'", "mode")
+        if mode == "live":
+            limits.require_live()
         self._settings = settings = settings if settings is not None else EngineSettings()
         if settings.instance and instance_code(settings.instance) != journal.instance:
             raise ConfigError(
@@ -237,6 +245,7 @@ class Engine:
         self._clock = clock
         self._journal = journal
         self._limits = limits
+        self._account = account if account is not None else AccountOrders()
         self._ids = IdSource(journal.instance, journal.boot)
         self._reasons = Reasons(clock)
         self._life = Lifecycle(self._note_life)
@@ -306,6 +315,7 @@ class Engine:
             self._is_compared = True
         else:
             await self._compare_at_start()
+            self._is_loss_bearable()
         if self._error is not None:
             raise self._error
         # What was paused or draining when its process died goes on so.
@@ -418,6 +428,7 @@ class Engine:
                 await asyncio.gather(self._task, return_exceptions=True)
                 self._task = None
             await self._venue.close()
+            self._account.leave(self.orders)
             if self._early_news is None and self._bookkeeper.can_record:
                 self._bookkeeper.flush()
                 self._write_reasons()
@@ -500,6 +511,8 @@ class Engine:
         self.ledger = Ledger(markets[self.symbol], profits.get(self.symbol))
         for symbol in self.symbols[1:]:
             self.ledger.add_market(markets[symbol], profits.get(symbol))
+        for symbol in self.symbols:
+            self._account.join(symbol, self.orders)
         self._first_profits = dict(self.ledger.profits)
         self._host = StrategyHost(
             self.strategy,
@@ -533,16 +546,21 @@ class Engine:
             cursor_ms=_cursor_of(recovered, now_ms),
             settings=self._settings.reconcile(),
         )
+        self._guard = RiskGuard(
+            self._limits,
+            books=self._books,
+            ledger=self.ledger,
+            orders=self.orders,
+            clock=self._clock,
+            day=Day(self._journal, self._clock),
+            account=self._account,
+        )
         self._gate = OrderGate(
             venue=self._venue,
             clock=self._clock,
             loop=self._loop,
             ids=self._ids,
-            guards={
-                symbol: RiskGuard(self._limits, market, self.ledger, self.orders)
-                for symbol, market in markets.items()
-            },
-            books=self._books,
+            guard=self._guard,
             bookkeeper=self._bookkeeper,
             reasons=self._reasons,
             reconciler=self._reconciler,
@@ -653,7 +671,6 @@ class Engine:
         """Decide on the newest book. Called by the venue, once a burst."""
         if self._early_news is not None or symbol not in self._books:
             return
-        self._gate.book_ns[symbol] = received_ns
         if self._is_deciding:
             self._decide_soon(received_ns)
         else:
@@ -680,7 +697,9 @@ class Engine:
         self._guarded(partial(self._take_holdings, holdings, is_quiet=False))
 
     def on_trade(self, trade: PublicTrade) -> None:
-        """Take a public trade; decisions are made on the book."""
+        """Take a public trade: it bounds our prices. Decisions are made on the book."""
+        if self._early_news is None:
+            self._guard.note_trade(trade)
 
     def on_connection(self, is_up: bool, reason: str) -> None:
         """Stop deciding while disconnected, and compare before deciding again."""
@@ -721,6 +740,7 @@ class Engine:
         """Judge an order that the journal does not know: leave it alone, or halt."""
         made_by = self._ids.owns(update.client_id)
         if made_by is None:
+            self._account.note(update, self._clock.time_ns() // 1_000_000)
             if not update.status.is_final:
                 self.count("FOREIGN_ORDER", f"{update.side} order {update.order_id}")
             return
@@ -780,6 +800,8 @@ class Engine:
 
     def _take_comparison(self, cursor_ms: int) -> None:
         self._bookkeeper.note_compared(cursor_ms)
+        for symbol in self.symbols:
+            self._account.forget_unseen(symbol, cursor_ms)
         if self._bookkeeper.can_record:
             self._write_reasons()
         self._is_compared = self._is_connected
@@ -853,6 +875,8 @@ class Engine:
             if self._life.state is LifeState.HALTED and self._may_cancel:
                 self._cancel_all()
             return
+        if not self._is_loss_bearable():
+            return
         self._is_deciding = True
         try:
             desired = self._host.decide()
@@ -873,6 +897,17 @@ class Engine:
             self._is_deciding = False
         if self._executor.is_draining and self._executor.is_idle:
             self._ended.set()
+
+    def _is_loss_bearable(self) -> bool:
+        """Whether the day's loss is within its limit; trading is halted when it is not."""
+        if self.mode == "monitor":
+            return True  # it makes none
+        try:
+            self._guard.check_loss()
+        except (RiskError, JournalError) as error:
+            self._halt(error)
+            return False
+        return True
 
     def _take_wish(self) -> None:
         """Do what the strategy asked of the engine's life."""

@@ -14,9 +14,10 @@ from decimal import (
     Overflow,
 )
 
-__all__ = ["EXACT", "ZERO", "add", "multiply", "plain", "share", "subtract"]
+__all__ = ["EXACT", "ONE", "ZERO", "add", "multiply", "plain", "share", "subtract"]
 
 ZERO = Decimal(0)
+ONE = Decimal(1)
 
 #: 120 digits; every result that would not fit exactly is an error.
 EXACT = Context(prec=120, traps=[DivisionByZero, Inexact, InvalidOperation, Overflow])

@@ -33,7 +33,6 @@ from nkfast.venue.port import NewOrder, OrderType, OrderUpdate, Side
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from nkfast.core.book import OrderBook
     from nkfast.trading.bookkeeping import Bookkeeper
     from nkfast.trading.reasons import Reasons
     from nkfast.trading.reconcile import Reconciler
@@ -68,10 +67,8 @@ class OrderGate:
     ----------
     venue, clock, loop
         Where to, what time it is, and who calls back.
-    guards : mapping of str to RiskGuard
-        By symbol; may refuse before anything leaves.
-    books : mapping of str to OrderBook
-        By symbol.
+    guard : RiskGuard
+        May refuse before anything leaves.
     bookkeeper, reasons, reconciler
         Learn what the answers say; the reconciler settles what they do not.
     request_timeout_s : float
@@ -87,8 +84,6 @@ class OrderGate:
     ----------
     waits_until_ns : int
         The venue asked for less: nothing is to be sent before this, monotonic nanoseconds.
-    book_ns : dict of str to int
-        When each book's newest frame arrived, by symbol.
     """
 
     def __init__(
@@ -98,8 +93,7 @@ class OrderGate:
         clock: "Clock",
         loop: asyncio.AbstractEventLoop,
         ids: IdSource,
-        guards: Mapping[str, "RiskGuard"],
-        books: Mapping[str, "OrderBook"],
+        guard: "RiskGuard",
         bookkeeper: "Bookkeeper",
         reasons: "Reasons",
         reconciler: "Reconciler",
@@ -109,14 +103,12 @@ class OrderGate:
         on_anomaly: Callable[[str, str], None],
     ) -> None:
         self.waits_until_ns = 0
-        self.book_ns: dict[str, int] = {}
         self._closed_by: str | None = None
         self._venue = venue
         self._clock = clock
         self._loop = loop
         self._ids = ids
-        self._guards = guards
-        self._books = books
+        self._guard = guard
         self._bookkeeper = bookkeeper
         self._reasons = reasons
         self._reconciler = reconciler
@@ -149,8 +141,7 @@ class OrderGate:
         """
         if self._closed_by is not None:
             raise RiskError("GATE_CLOSED", self._closed_by, "an open gate")
-        symbol, now_ns = intent.symbol, self._clock.monotonic_ns()
-        self._guards[symbol].check(intent, self._books[symbol], now_ns, self.book_ns.get(symbol))
+        self._guard.check(intent)
 
     def gather(self) -> None:
         """Keep back what is sent and cancelled from now on, until `release`."""
@@ -206,7 +197,6 @@ class OrderGate:
             The intent could not be made durable; nothing was sent.
         """
         self.check(intent)
-        now_ns = self._clock.monotonic_ns()
         slot, symbol, side, quantity, price, kind = intent
         order = Order(
             self._ids.next(),
@@ -220,8 +210,7 @@ class OrderGate:
             self._clock.boot_ns(),
         )
         self._bookkeeper.intend(order, stores_state=stores_state)
-        for guard in self._guards.values():  # a rate is the account's, not a market's
-            guard.note_sent(now_ns)
+        self._guard.note_sent(intent)
         if self._gathered is not None:
             self._gathered.append((order, event_ns))
             return order

@@ -15,7 +15,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from nkfast.trading.exact import ZERO, add, multiply, plain, share, subtract
+from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, share, subtract
 from nkfast.venue.port import Execution, Holding, Side
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from nkfast.trading.orders import Order
 
 __all__ = ["Ledger", "Lot", "Profit"]
-
-ONE = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)

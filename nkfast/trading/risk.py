@@ -1,19 +1,23 @@
 """Our own limits: the one place that every order passes before anything leaves."""
 
-from collections import deque
-from dataclasses import dataclass, fields
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from nkfast.errors import ConfigError, FixedPointError, RiskError
-from nkfast.trading.exact import ZERO, add, multiply, plain, subtract
-from nkfast.venue.port import Side
+from nkfast.errors import FixedPointError, RiskError
+from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, share, subtract
+from nkfast.trading.limits import RiskLimits
+from nkfast.venue.port import PublicTrade, Side
 
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
     from nkfast.core.market import Market
+    from nkfast.trading.account import AccountOrders
+    from nkfast.trading.day import Day
     from nkfast.trading.ledger import Ledger
-    from nkfast.trading.orders import OrderStore
+    from nkfast.trading.orders import Order, OrderStore
+    from nkfast.venue.clock import Clock
 
 __all__ = ["Priced", "RiskGuard", "RiskLimits"]
 
@@ -22,8 +26,10 @@ _HALF = Decimal("0.5")
 
 
 class Priced(Protocol):
-    """What the guard needs to know of an order: a `Quote` and a `NewOrder` both say it."""
+    """What the guard needs to know of an order: an `Intent` and a `NewOrder` both say it."""
 
+    @property
+    def symbol(self) -> str: ...
     @property
     def side(self) -> Side: ...
     @property
@@ -32,115 +38,160 @@ class Priced(Protocol):
     def quantity(self) -> Decimal: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RiskLimits:
-    """What an instance may do at most. None switches a limit off.
-
-    Attributes
-    ----------
-    max_order_notional : Decimal or None
-        Quote units of one order.
-    max_open_orders : int or None
-        Orders that may still trade, unanswered ones included.
-    max_position : Decimal or None
-        Base units owned plus those of open buys; sells are never refused for it.
-    max_orders_per_minute : int or None
-        Orders sent within any 60 s.
-    price_collar : Decimal or None
-        Largest distance of a price from the book's mid, as a fraction of it.
-    min_free_quote : Decimal or None
-        Quote units that stay free whatever happens.
-    max_unknown_orders : int
-        Orders whose answer was lost, above which nothing new is sent.
-    max_book_age_s : float or None
-        Seconds since the book's last frame, above which it counts as stale.
-    """
-
-    max_order_notional: Decimal | None = None
-    max_open_orders: int | None = 200
-    max_position: Decimal | None = None
-    max_orders_per_minute: int | None = 300
-    price_collar: Decimal | None = Decimal("0.2")
-    min_free_quote: Decimal | None = None
-    max_unknown_orders: int = 3
-    max_book_age_s: float | None = None
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not Decimal(value).is_finite() or value < 0:
-                raise ConfigError(f"{item.name} is {value}; give a limit of at least 0", item.name)
+_Sent = tuple[str, Side, Decimal, Decimal]
 
 
 class RiskGuard:
     """Refuses orders that break a limit.
 
-    A cancel never passes here: getting out is always allowed.
+    A cancel never passes here: getting out is always allowed. An order that brings the position
+    that our fills made nearer to zero passes the limits on exposure, which are MAX_POSITION and
+    MAX_DAILY_NOTIONAL, and no other.
+
+    Parameters
+    ----------
+    limits : RiskLimits
+        What is allowed.
+    books : mapping of str to OrderBook
+        Of the markets that may be traded; on others every order is refused.
+    ledger : Ledger
+        What is owned, and what our fills made.
+    orders : OrderStore
+        The instance's orders.
+    clock : Clock
+        Tells how old a book is, and which minute it is.
+    day : Day
+        What was done today.
+    account : AccountOrders
+        What must not be traded with.
     """
 
     def __init__(
-        self, limits: RiskLimits, market: "Market", ledger: "Ledger", orders: "OrderStore"
+        self,
+        limits: RiskLimits,
+        *,
+        books: Mapping[str, "OrderBook"],
+        ledger: "Ledger",
+        orders: "OrderStore",
+        clock: "Clock",
+        day: "Day",
+        account: "AccountOrders",
     ) -> None:
         self.limits = limits
-        self._market = market
+        self._books = books
         self._ledger = ledger
         self._orders = orders
-        self._sent_ns: deque[int] = deque()
+        self._clock = clock
+        self._day = day
+        self._account = account
+        self._last_trades: dict[str, PublicTrade] = {}
+        self._sent: deque[tuple[int, _Sent]] = deque()
+        self._repeats: Counter[_Sent] = Counter()
 
-    def note_sent(self, now_ns: int) -> None:
-        """Count one order that left."""
-        self._sent_ns.append(now_ns)
+    def note_trade(self, trade: PublicTrade) -> None:
+        """Take note of a trade of anybody; the newest one of a market bounds our prices."""
+        last = self._last_trades.get(trade.symbol)
+        if last is None or trade.time_ms >= last.time_ms:
+            self._last_trades[trade.symbol] = trade
 
-    def check(
-        self, order: Priced, book: "OrderBook", now_ns: int, book_ns: int | None = None
-    ) -> None:
+    def note_sent(self, order: Priced) -> None:
+        """Count one order that leaves."""
+        book = self._books[order.symbol]
+        price = order.price if order.price is not None else _touch(book, order.side)
+        sent = (order.symbol, order.side, price, order.quantity)
+        self._sent.append((self._clock.monotonic_ns(), sent))
+        self._repeats[sent] += 1
+        self._day.count(book.market.quote, multiply(price, order.quantity))
+
+    def check(self, order: Priced) -> None:
         """Let an order pass, or say which limit it breaks.
-
-        Parameters
-        ----------
-        order : Quote or NewOrder
-            What is to be sent.
-        book : OrderBook
-            The market's live book.
-        now_ns, book_ns : int
-            Monotonic time now, and of the book's last frame when it is known.
 
         Raises
         ------
         nkfast.errors.RiskError
-            ``code`` is one of BOOK_NOT_LIVE, BOOK_TOO_OLD, MARKET_PAUSED, OFF_GRID, BELOW_MINIMUM,
-            MAX_ORDER_NOTIONAL, PRICE_COLLAR, MAX_UNKNOWN_ORDERS, MAX_OPEN_ORDERS, ORDER_RATE,
+            ``code`` is one of NOT_WATCHED, BOOK_NOT_LIVE, BOOK_TOO_OLD, MARKET_PAUSED, ORDER_TYPE,
+            OFF_GRID, BELOW_MINIMUM, MAX_ORDER_NOTIONAL, PRICE_COLLAR, MAX_UNKNOWN_ORDERS,
+            MAX_OPEN_ORDERS, ORDER_RATE, MAX_REPEATS, MAX_DAILY_ORDERS, MAX_DAILY_NOTIONAL,
             SELF_CROSS, MAX_POSITION, INSUFFICIENT_BALANCE.
         """
-        self._check_book(book, now_ns, book_ns)
-        bid, ask = book.best_bid, book.best_ask
-        price = order.price
-        if price is None:  # of a market order the best one opposite counts
-            best = ask if order.side == "buy" else bid
-            if best is None:
-                raise RiskError("BOOK_NOT_LIVE", "one side is empty", "both sides")
-            price = self._market.ticks_to_price(best[0])
-        ticks = self._check_market(order, price)
+        book = self._books.get(order.symbol)
+        if book is None:
+            raise RiskError("NOT_WATCHED", order.symbol, ", ".join(self._books))
+        self._check_book(book)
+        price = order.price if order.price is not None else _touch(book, order.side)
+        ticks = self._check_market(book.market, order, price)
         if self.limits.price_collar is not None:
-            if bid is None or ask is None:
-                raise RiskError("PRICE_COLLAR", plain(price), "a mid; one side is empty")
-            self._check_price(price, ticks, bid[0] + ask[0], self.limits.price_collar)
-        self._check_counts(now_ns)
-        self._check_own_book(order, price)
-        self._check_funds(order, price)
+            self._check_price(book, price, ticks, self.limits.price_collar)
+        self._check_counts(order, price)
+        crossed = self._account.crossed_by(order.symbol, order.side, price)
+        if crossed is not None:
+            raise RiskError(
+                "SELF_CROSS",
+                f"{order.side} at {plain(price)}",
+                f"{crossed.owner} {plain(crossed.price)}",
+            )
+        self._check_exposure(book.market, order, price)
+        self._check_funds(book.market, order, price)
 
-    def _check_book(self, book: "OrderBook", now_ns: int, book_ns: int | None) -> None:
+    def check_loss(self) -> None:
+        """Compare the day's loss with its limit; no word while a book has no mid.
+
+        Raises
+        ------
+        nkfast.errors.RiskError
+            Code MAX_DAILY_LOSS: trading is to be halted.
+        """
+        limit = self.limits.max_daily_loss
+        if limit is None:
+            return
+        equity = self._equity()
+        if equity is None:
+            return
+        loss = self._day.loss(equity)
+        if loss > limit:
+            raise RiskError("MAX_DAILY_LOSS", plain(loss), plain(limit))
+
+    def _equity(self) -> Decimal | None:
+        """Return what all our fills made, valued now in the home market's quote asset."""
+        ledger = self._ledger
+        profits = ledger.profits
+        if len(profits) == 1:
+            mid = self._books[ledger.market.symbol].mid
+            return None if mid is None else ledger.profit.equity_change(mid)
+        moved: dict[str, Decimal] = {}
+        for profit in profits.values():
+            for asset, change in (
+                (profit.base_asset, profit.position),
+                (profit.quote_asset, profit.cash),
+            ):
+                moved[asset] = add(moved.get(asset, ZERO), change)
+        equity = moved.pop(ledger.market.quote)
+        for asset, change in moved.items():
+            value = self._valued(asset, change, ledger.market.quote) if change else ZERO
+            if value is None:
+                return None
+            equity = add(equity, value)
+        return equity
+
+    def _valued(self, asset: str, amount: Decimal, quote: str) -> Decimal | None:
+        book = self._books.get(f"{asset}/{quote}")
+        if book is not None:
+            return None if book.mid is None else multiply(amount, book.mid)
+        book = self._books.get(f"{quote}/{asset}")
+        return None if book is None or book.mid is None else share(amount, ONE, book.mid)
+
+    def _check_book(self, book: "OrderBook") -> None:
         if book.state != "live":
             raise RiskError("BOOK_NOT_LIVE", book.state, "live")
         limit = self.limits.max_book_age_s
-        if limit is not None and book_ns is not None and now_ns - book_ns > limit * 1e9:
-            raise RiskError("BOOK_TOO_OLD", f"{(now_ns - book_ns) / 1e9:.3f} s", f"{limit} s")
+        if limit is not None and book.received_ns:
+            age_s = (self._clock.monotonic_ns() - book.received_ns) / 1e9
+            if age_s > limit:
+                raise RiskError("BOOK_TOO_OLD", f"{age_s:.3f} s", f"{limit} s")
 
-    def _check_market(self, order: Priced, price: Decimal) -> int:
+    def _check_market(self, market: "Market", order: Priced, price: Decimal) -> int:
         """Check what the market itself asks for; return the price in ticks."""
-        market, quantity = self._market, order.quantity
+        quantity = order.quantity
         if not market.is_active or market.is_paused:
             raise RiskError("MARKET_PAUSED", market.symbol, "an active market")
         if market.pause_buys if order.side == "buy" else market.pause_sells:
@@ -163,60 +214,122 @@ class RiskGuard:
             raise RiskError("MAX_ORDER_NOTIONAL", plain(notional), plain(limit))
         return ticks
 
-    def _check_price(
-        self, price: Decimal, ticks: int, double_mid_ticks: int, collar: Decimal
-    ) -> None:
+    def _check_price(self, book: "OrderBook", price: Decimal, ticks: int, collar: Decimal) -> None:
+        bid, ask = book.best_bid, book.best_ask
+        if bid is None or ask is None:
+            raise RiskError("PRICE_COLLAR", plain(price), "a mid; one side is empty")
+        double_mid_ticks = bid[0] + ask[0]
         if abs(2 * ticks - double_mid_ticks) > multiply(collar, Decimal(double_mid_ticks)):
-            mid = multiply(self._market.ticks_to_price(double_mid_ticks), _HALF)
+            mid = multiply(book.market.ticks_to_price(double_mid_ticks), _HALF)
             raise RiskError(
-                "PRICE_COLLAR", plain(price), f"{plain(mid)} plus or minus {plain(collar)} of it"
+                "PRICE_COLLAR",
+                plain(price),
+                f"mid {plain(mid)} plus or minus {plain(collar)} of it",
+            )
+        trade = self._last_trades.get(book.market.symbol)
+        if trade is None:
+            return
+        if subtract(price, trade.price).copy_abs() > multiply(collar, trade.price):
+            raise RiskError(
+                "PRICE_COLLAR",
+                plain(price),
+                f"last trade {plain(trade.price)} plus or minus {plain(collar)} of it",
             )
 
-    def _check_counts(self, now_ns: int) -> None:
-        limits = self.limits
+    def _check_counts(self, order: Priced, price: Decimal) -> None:
+        limits, day = self.limits, self._day
         uncertain = self._orders.unknown_count
         if uncertain > limits.max_unknown_orders:
             raise RiskError("MAX_UNKNOWN_ORDERS", str(uncertain), str(limits.max_unknown_orders))
         count = self._orders.open_count + 1
         if limits.max_open_orders is not None and count > limits.max_open_orders:
             raise RiskError("MAX_OPEN_ORDERS", str(count), str(limits.max_open_orders))
-        sent = self._sent_ns
-        while sent and now_ns - sent[0] >= _MINUTE_NS:
-            sent.popleft()
+        self._forget_sent(self._clock.monotonic_ns() - _MINUTE_NS)
         rate = limits.max_orders_per_minute
-        if rate is not None and len(sent) >= rate:
-            raise RiskError("ORDER_RATE", f"{len(sent) + 1} in 60 s", f"{rate} in 60 s")
+        if rate is not None and len(self._sent) >= rate:
+            raise RiskError("ORDER_RATE", f"{len(self._sent) + 1} in 60 s", f"{rate} in 60 s")
+        most = limits.max_repeats_per_minute
+        if most is not None:
+            repeats = self._repeats[order.symbol, order.side, price, order.quantity] + 1
+            if repeats > most:
+                raise RiskError("MAX_REPEATS", f"{repeats} in 60 s", f"{most} in 60 s")
+        day.roll()
+        if limits.max_daily_orders is not None and day.order_count >= limits.max_daily_orders:
+            raise RiskError(
+                "MAX_DAILY_ORDERS", str(day.order_count + 1), str(limits.max_daily_orders)
+            )
 
-    def _check_own_book(self, order: Priced, price: Decimal) -> None:
-        side, symbol = order.side, self._market.symbol
-        for other in self._orders.open_orders:
-            if other.side == side or other.price is None or other.facts.final is not None:
-                continue
-            if other.symbol != symbol:
-                continue
-            crosses = other.price <= price if order.side == "buy" else other.price >= price
-            if crosses:
+    def _forget_sent(self, until_ns: int) -> None:
+        sent, repeats = self._sent, self._repeats
+        while sent and sent[0][0] <= until_ns:
+            _, old = sent.popleft()
+            repeats[old] -= 1
+            if not repeats[old]:
+                del repeats[old]
+
+    def _check_exposure(self, market: "Market", order: Priced, price: Decimal) -> None:
+        limits, is_buy = self.limits, order.side == "buy"
+        asset = market.base if is_buy else market.quote
+        most = limits.position_of(asset, is_base=is_buy)
+        spendable = limits.max_daily_notional
+        if (most is None and spendable is None) or self._reduces(order):
+            return
+        if most is not None:
+            position = self._ledger.total(asset)
+            position = add(position, order.quantity if is_buy else multiply(price, order.quantity))
+            for other in self._resting():
+                base, _, quote = other.symbol.partition("/")
+                if other.side == "buy" and base == asset:
+                    position = add(position, other.remaining)
+                elif other.side == "sell" and quote == asset and other.price is not None:
+                    position = add(position, multiply(other.price, other.remaining))
+            if position > most:
                 raise RiskError(
-                    "SELF_CROSS", f"{order.side} at {plain(price)}", f"own {plain(other.price)}"
+                    "MAX_POSITION", f"{plain(position)} {asset}", f"{plain(most)} {asset}"
+                )
+        if spendable is not None:
+            notional = add(self._day.notional(market.quote), multiply(price, order.quantity))
+            if notional > spendable:
+                raise RiskError(
+                    "MAX_DAILY_NOTIONAL",
+                    f"{plain(notional)} {market.quote}",
+                    f"{plain(spendable)} {market.quote}",
                 )
 
-    def _check_funds(self, order: Priced, price: Decimal) -> None:
-        ledger, limits, market = self._ledger, self.limits, self._market
-        if limits.max_position is not None and order.side == "buy":
-            position = add(ledger.total(market.base), order.quantity)
-            for other in self._orders.open_orders:
-                is_of_market = other.symbol == market.symbol
-                if is_of_market and other.side == "buy" and other.facts.final is None:
-                    position = add(position, other.remaining)
-            if position > limits.max_position:
-                raise RiskError("MAX_POSITION", plain(position), plain(limits.max_position))
+    def _resting(self) -> Iterator["Order"]:
+        return (order for order in self._orders.open_orders if order.facts.final is None)
+
+    def _reduces(self, order: Priced) -> bool:
+        """Whether an order, with those that rest, only brings our own position nearer to zero."""
+        position = self._ledger.profits[order.symbol].position
+        left = position if order.side == "sell" else position.copy_negate()
+        if left <= 0:
+            return False
+        for other in self._resting():
+            if other.symbol == order.symbol and other.side == order.side:
+                left = subtract(left, other.remaining)
+        return order.quantity <= left
+
+    def _check_funds(self, market: "Market", order: Priced, price: Decimal) -> None:
+        ledger = self._ledger
         if not ledger.knows_holdings:
             return
-        asset, needed = ledger.cost(order.side, price, order.quantity, market.symbol)
+        asset, needed = ledger.cost(order.side, price, order.quantity, order.symbol)
         available = ledger.available(asset)
         if asset == market.quote:
-            available = subtract(available, limits.min_free_quote or ZERO)
+            available = subtract(available, self.limits.min_free_quote or ZERO)
         if needed > available:
             raise RiskError(
                 "INSUFFICIENT_BALANCE", f"{plain(needed)} {asset}", f"{plain(available)} {asset}"
             )
+
+
+def _touch(book: "OrderBook", side: Side) -> Decimal:
+    """Return the price that counts for a market order: the best one opposite."""
+    market = book.market
+    if not market.allow_market_orders:
+        raise RiskError("ORDER_TYPE", "market", f"limit orders on {market.symbol}")
+    best = book.best_ask if side == "buy" else book.best_bid
+    if best is None:
+        raise RiskError("BOOK_NOT_LIVE", "one side is empty", "both sides")
+    return market.ticks_to_price(best[0])

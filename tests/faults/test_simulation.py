@@ -32,6 +32,10 @@ from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.simulated import SimulatedVenue
 
 SYMBOL = "BTC/USDT"
+#: Wide: this is not about limits.
+LIMITS = RiskLimits(
+    max_order_notional=Decimal(10**9), max_position=Decimal(10**9), max_daily_loss=Decimal(10**9)
+)
 START_NS = 1_790_000_000 * 10**9
 SEEDS = range(50)
 STORM_S = 60
@@ -76,7 +80,7 @@ class Simulation:
                 journal=journal,
                 strategy=Grid(Grid.settings_from(GRID), market),
                 symbol=SYMBOL,
-                limits=RiskLimits(),
+                limits=LIMITS,
                 mode="live",
                 settings=EngineSettings(reconcile_interval_s=15, round_gap_s=2),
             )

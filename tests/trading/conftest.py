@@ -11,6 +11,7 @@ import pytest
 from trading.scripted_venue import ScriptedVenue
 
 from nkfast.core.market import Market
+from nkfast.trading.account import AccountOrders
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.life import StopReport, clear_halt
@@ -19,6 +20,10 @@ from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
 from nkfast.venue.clock import RealClock, run_virtual
 
 SYMBOL = "BTC/USDT"
+#: Wide enough for every test that is not about limits.
+LIMITS = RiskLimits(
+    max_order_notional=Decimal(10**9), max_position=Decimal(10**9), max_daily_loss=Decimal(10**9)
+)
 START_NS = 1_760_000_000 * 10**9
 
 
@@ -85,6 +90,7 @@ class Desk:
         on_exit: str = "cancel",
         verifies: bool = True,
         starts: bool = True,
+        account: AccountOrders | None = None,
         **settings: float,
     ):
         """Start an engine on the journal, give it to the test, stop it, verify the journal."""
@@ -98,8 +104,9 @@ class Desk:
                 journal=journal,
                 strategy=self.strategy,
                 symbol=SYMBOL,
-                limits=limits or RiskLimits(),
+                limits=limits or LIMITS,
                 mode=mode,
+                account=account,
                 settings=EngineSettings(**settings),
             )
             try:

@@ -13,11 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
-from trading.conftest import SYMBOL, Desk
+from trading.conftest import LIMITS, SYMBOL, Desk
 
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal
-from nkfast.trading.risk import RiskLimits
 from nkfast.venue.clock import RealClock
 
 MOMENTS = ("intent", "sent", "answered", "fill", "cancel")
@@ -68,7 +67,7 @@ async def trade(journal_path: Path, wire_path: Path, moment: str) -> None:
             journal=journal,
             strategy=strategy,
             symbol=SYMBOL,
-            limits=RiskLimits(),
+            limits=LIMITS,
             mode="live",
         )
         await engine.start()

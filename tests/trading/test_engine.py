@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from trading.conftest import LIMITS
 
 from nkfast.errors import (
     AuthenticationError,
@@ -17,7 +18,6 @@ from nkfast.errors import (
 )
 from nkfast.trading.orders import IdSource, OrderState
 from nkfast.trading.reasons import newest_reasons, reason_totals
-from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Skip
 from nkfast.venue.port import VenueStatus
 
@@ -265,7 +265,7 @@ async def test_a_store_error_halts_and_orders_are_still_cancelled(desk) -> None:
 
 async def test_a_limit_refuses_before_anything_is_written(desk) -> None:
     desk.strategy.want(low=BUY, high=SELL)
-    limits = RiskLimits(max_open_orders=1)
+    limits = replace(LIMITS, max_open_orders=1)
     async with desk.trading(limits=limits) as engine:
         await desk.until(desk.venue.open_own)
         for _ in range(20):

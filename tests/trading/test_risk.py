@@ -1,74 +1,152 @@
 """Our own limits: each refuses by its code, with both numbers, and only then."""
 
 import pickle
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, RiskError
-from nkfast.trading.ledger import Ledger
-from nkfast.trading.orders import Order, OrderStore, Outcome
+from nkfast.trading.account import AccountOrders
+from nkfast.trading.day import Day
+from nkfast.trading.gate import Intent
+from nkfast.trading.journal import Journal
+from nkfast.trading.ledger import Ledger, Profit
+from nkfast.trading.orders import IdSource, Order, OrderStore, Outcome
 from nkfast.trading.risk import RiskGuard, RiskLimits
-from nkfast.trading.strategy import Quote
-from nkfast.venue.port import Holding, NewOrder
+from nkfast.venue.port import Execution, Holding, PublicTrade
 
 D = Decimal
 S = 1_000_000_000
+DAY_NS = 86_400 * S
+NOON_NS = 20_000 * DAY_NS + DAY_NS // 2
+NOON_MS = NOON_NS // 1_000_000
+SYMBOL = "BTC/USDT"
+
+
+class Hands:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10 * S
+        self.unix_ns = NOON_NS
+
+    def time_ns(self) -> int:
+        return self.unix_ns
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
 
 
 class Gate:
     """A guard with everything that it looks at."""
 
-    def __init__(self, limits: RiskLimits | None = None, **market: object) -> None:
-        self.market = Market("BTC/USDT", 2, 4, **{"min_notional": "1", **market})
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.clock = Hands()
+        self.account = AccountOrders()
+        self.ids = IdSource(journal.instance, journal.boot)
+        self.make()
+
+    def make(self, limits: RiskLimits | None = None, **market: object) -> "Gate":
+        self.market = Market(SYMBOL, 2, 4, **{"min_notional": "1", **market})
         self.ledger = Ledger(self.market)
         self.orders = OrderStore()
+        self.account.join(SYMBOL, self.orders)
         self.book = OrderBook(self.market)
-        self.book.apply_snapshot([(9_990, 5)], [(10_010, 5)], 1)
-        self.guard = RiskGuard(limits or RiskLimits(), self.market, self.ledger, self.orders)
-        self.count = 0
+        self.books = {SYMBOL: self.book}
+        self.show(9_990, 10_010)
+        self.limit(limits or RiskLimits())
+        return self
+
+    def limit(self, limits: RiskLimits) -> None:
+        """Begin anew, as a restart does, with other limits."""
+        self.day = Day(self.journal, self.clock)
+        self.guard = RiskGuard(
+            limits,
+            books=self.books,
+            ledger=self.ledger,
+            orders=self.orders,
+            clock=self.clock,
+            day=self.day,
+            account=self.account,
+        )
+
+    def show(self, bid: int, ask: int) -> None:
+        sequence = self.book.sequence + 1
+        self.book.apply_snapshot([(bid, 5)], [(ask, 5)], sequence, now_ns=self.clock.now_ns)
+
+    def fill(self, side: str, price: str, quantity: str) -> None:
+        """Let an order of an earlier time have moved the position."""
+        number = self.ledger.profit.fills
+        fill = Execution(
+            f"t{number}", "o", None, SYMBOL, side, D(price), D(quantity), D(0), "USDT", True, 0
+        )
+        self.ledger.apply(self.ledger.profit.after_fill(fill))
 
     def rest(self, side: str, price: str, quantity: str = "1") -> Order:
-        self.count += 1
-        name = f"o{self.count}"
-        order = Order(name, name, "BTC/USDT", side, D(price), D(quantity))
+        name = self.ids.next()
+        order = Order(name, name, SYMBOL, side, D(price), D(quantity))
         self.orders.add(order)
         self.ledger.reserve(order)
         return order
 
-    def check(self, side: str, price: str | None, quantity: str = "1", **times: int) -> None:
-        if price is None:
-            order = NewOrder("c", "BTC/USDT", side, D(quantity), None, "market")
-        else:
-            order = Quote(side, D(price), D(quantity))
-        self.guard.check(order, self.book, times.get("now", 0), times.get("book"))
+    def check(self, side: str, price: str | None, quantity: str = "1") -> None:
+        self.guard.check(intent(side, price, quantity))
 
-    def refusal(self, *order: object, **times: int) -> RiskError:
+    def send(self, side: str, price: str | None, quantity: str = "1") -> None:
+        """Do what the order gate does with an order that passes."""
+        wanted = intent(side, price, quantity)
+        self.guard.check(wanted)
+        name = self.ids.next()
+        sent_ms = self.clock.unix_ns // 1_000_000
+        self.journal.intend(
+            Order(name, name, SYMBOL, side, wanted.price, D(quantity), wanted.type, sent_ms)
+        )
+        self.guard.note_sent(wanted)
+
+    def refusal(self, *order: str | None) -> RiskError:
         with pytest.raises(RiskError) as caught:
-            self.check(*order, **times)
+            self.check(*order)
         assert pickle.loads(pickle.dumps(caught.value)).code == caught.value.code
         assert caught.value.value
         assert caught.value.limit
         return caught.value
 
 
-def test_an_ordinary_order_passes() -> None:
-    Gate().check("buy", "99.00")
-    Gate().check("sell", None)
+def intent(side: str, price: str | None, quantity: str = "1", symbol: str = SYMBOL) -> Intent:
+    kind = "market" if price is None else "limit"
+    return Intent("slot", symbol, side, D(quantity), None if price is None else D(price), kind)
 
 
-def test_a_stale_book() -> None:
-    gate = Gate()
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Journal.open(tmp_path / "journal.db", instance="nk01") as journal:
+        yield Gate(journal)
+
+
+def test_an_ordinary_order_passes(gate: Gate) -> None:
+    gate.make().check("buy", "99.00")
+    gate.make().check("sell", None)
+
+
+def test_a_stale_book(gate: Gate) -> None:
     gate.book.mark_stale()
     assert gate.refusal("buy", "99").code == "BOOK_NOT_LIVE"
 
 
-def test_an_old_book() -> None:
-    gate = Gate(RiskLimits(max_book_age_s=2.0))
-    gate.check("buy", "99", now=5 * S, book=3 * S)
-    assert gate.refusal("buy", "99", now=5 * S + 1, book=3 * S).code == "BOOK_TOO_OLD"
+def test_an_old_book(gate: Gate) -> None:
+    gate.make(RiskLimits(max_book_age_s=2.0))
+    gate.clock.now_ns += 2 * S
+    gate.check("buy", "99")
+    gate.clock.now_ns += 1
+    refusal = gate.refusal("buy", "99")
+    assert (refusal.code, refusal.value, refusal.limit) == ("BOOK_TOO_OLD", "2.000 s", "2.0 s")
+    gate.show(9_990, 10_010)
+    gate.check("buy", "99")
 
 
 @pytest.mark.parametrize(
@@ -80,39 +158,40 @@ def test_an_old_book() -> None:
         ({"pause_sells": True}, "sell"),
     ],
 )
-def test_a_paused_market(flags: dict[str, bool], side: str) -> None:
-    assert Gate(**flags).refusal(side, "100").code == "MARKET_PAUSED"
+def test_a_paused_market(gate: Gate, flags: dict[str, bool], side: str) -> None:
+    assert gate.make(**flags).refusal(side, "100").code == "MARKET_PAUSED"
 
 
-def test_one_paused_side_leaves_the_other() -> None:
-    Gate(pause_buys=True).check("sell", "100")
+def test_one_paused_side_leaves_the_other(gate: Gate) -> None:
+    gate.make(pause_buys=True).check("sell", "100")
 
 
 @pytest.mark.parametrize(
     ("price", "quantity"), [("99.001", "1"), ("99", "0.00001"), ("99", "0"), ("0", "1")]
 )
-def test_off_the_markets_grid(price: str, quantity: str) -> None:
-    assert Gate(RiskLimits(price_collar=None)).refusal("buy", price, quantity).code == "OFF_GRID"
+def test_off_the_markets_grid(gate: Gate, price: str, quantity: str) -> None:
+    gate.make(RiskLimits(price_collar=None))
+    assert gate.refusal("buy", price, quantity).code == "OFF_GRID"
 
 
-def test_below_the_markets_minimums() -> None:
-    gate = Gate(min_quantity="0.5", min_notional="60")
+def test_below_the_markets_minimums(gate: Gate) -> None:
+    gate.make(min_quantity="0.5", min_notional="60")
     assert gate.refusal("buy", "99", "0.4").code == "BELOW_MINIMUM"
     refusal = gate.refusal("buy", "99", "0.6")
     assert (refusal.code, refusal.value, refusal.limit) == ("BELOW_MINIMUM", "59.4", "60")
     gate.check("buy", "100", "0.6")
 
 
-def test_order_notional() -> None:
-    gate = Gate(RiskLimits(max_order_notional=D(99)))
+def test_order_notional(gate: Gate) -> None:
+    gate.make(RiskLimits(max_order_notional=D(99)))
     gate.check("buy", "99")
     refusal = gate.refusal("buy", "99", "1.0001")
     assert (refusal.code, refusal.value) == ("MAX_ORDER_NOTIONAL", "99.0099")
 
 
 @pytest.mark.parametrize("price", ["80.00", "120.00"])
-def test_price_collar_includes_its_edge(price: str) -> None:
-    gate = Gate(RiskLimits(price_collar=D("0.2")))
+def test_price_collar_includes_its_edge(gate: Gate, price: str) -> None:
+    gate.make(RiskLimits(price_collar=D("0.2")))
     gate.check("buy", price)
     beyond = D(price) + (D("0.01") if price > "1" and D(price) > 100 else D("-0.01"))
     refusal = gate.refusal("buy", str(beyond))
@@ -120,16 +199,15 @@ def test_price_collar_includes_its_edge(price: str) -> None:
     assert "100" in refusal.limit
 
 
-def test_a_one_sided_book_has_no_collar_to_pass() -> None:
-    gate = Gate()
+def test_a_one_sided_book_has_no_collar_to_pass(gate: Gate) -> None:
     gate.book.apply_snapshot([(9_990, 5)], [], 2)
     assert gate.refusal("buy", "99").code == "PRICE_COLLAR"
     assert gate.refusal("buy", None).code == "BOOK_NOT_LIVE"
-    Gate(RiskLimits(price_collar=None)).check("buy", "99")
+    gate.make(RiskLimits(price_collar=None)).check("buy", "99")
 
 
-def test_open_orders() -> None:
-    gate = Gate(RiskLimits(max_open_orders=2))
+def test_open_orders(gate: Gate) -> None:
+    gate.make(RiskLimits(max_open_orders=2))
     gate.rest("buy", "98")
     gate.check("buy", "99")
     done = gate.rest("buy", "97")
@@ -138,26 +216,198 @@ def test_open_orders() -> None:
     gate.check("buy", "99")
 
 
-def test_unknown_orders() -> None:
-    gate = Gate(RiskLimits(max_unknown_orders=1))
+def test_unknown_orders(gate: Gate) -> None:
+    gate.make(RiskLimits(max_unknown_orders=1))
     for price in ("98", "97"):
         gate.check("buy", "99")
         gate.orders.apply(gate.rest("buy", price).hear_outcome(Outcome.UNKNOWN))
     assert gate.refusal("buy", "99").code == "MAX_UNKNOWN_ORDERS"
 
 
-def test_order_rate_is_of_any_sixty_seconds() -> None:
-    gate = Gate(RiskLimits(max_orders_per_minute=2))
-    gate.guard.note_sent(0)
-    gate.guard.note_sent(30 * S)
-    assert gate.refusal("buy", "99", now=60 * S - 1).code == "ORDER_RATE"
-    gate.check("buy", "99", now=60 * S)
-    gate.guard.note_sent(60 * S)
-    assert gate.refusal("buy", "99", now=89 * S).code == "ORDER_RATE"
+def test_order_rate_is_of_any_sixty_seconds(gate: Gate) -> None:
+    gate.make(RiskLimits(max_orders_per_minute=2))
+    start_ns = gate.clock.now_ns
+    gate.send("buy", "99")
+    gate.clock.now_ns = start_ns + 30 * S
+    gate.send("buy", "98")
+    gate.clock.now_ns = start_ns + 60 * S - 1
+    refusal = gate.refusal("buy", "99")
+    assert (refusal.code, refusal.value, refusal.limit) == ("ORDER_RATE", "3 in 60 s", "2 in 60 s")
+    gate.clock.now_ns += 1
+    gate.send("buy", "99")
+    gate.clock.now_ns = start_ns + 89 * S
+    assert gate.refusal("buy", "99").code == "ORDER_RATE"
 
 
-def test_self_cross() -> None:
-    gate = Gate()
+def test_the_same_order_over_and_over(gate: Gate) -> None:
+    gate.make(RiskLimits(max_repeats_per_minute=2))
+    for _ in range(2):
+        gate.send("buy", "99")
+    refusal = gate.refusal("buy", "99")
+    assert (refusal.code, refusal.value, refusal.limit) == ("MAX_REPEATS", "3 in 60 s", "2 in 60 s")
+    gate.check("buy", "99.01")
+    gate.check("buy", "99", "1.0001")
+    gate.clock.now_ns += 60 * S
+    gate.check("buy", "99")
+
+
+def test_orders_of_a_day_are_counted_over_starts(gate: Gate) -> None:
+    limits = RiskLimits(max_daily_orders=2)
+    gate.limit(limits)
+    gate.send("buy", "99")
+    gate.limit(limits)
+    gate.send("buy", None)
+    gate.limit(limits)
+    refusal = gate.refusal("sell", "110")
+    assert (refusal.code, refusal.value, refusal.limit) == ("MAX_DAILY_ORDERS", "3", "2")
+    gate.clock.unix_ns = NOON_NS + DAY_NS // 2 - 1
+    assert gate.refusal("sell", "110").code == "MAX_DAILY_ORDERS"
+    gate.clock.unix_ns += 1
+    gate.send("sell", "110")
+    gate.send("sell", "111")
+    assert gate.refusal("sell", "112").code == "MAX_DAILY_ORDERS"
+    gate.clock.unix_ns -= 1  # a clock that steps back begins no day
+    assert gate.refusal("sell", "112").code == "MAX_DAILY_ORDERS"
+
+
+def test_notional_of_a_day_is_counted_over_starts(gate: Gate) -> None:
+    limits = RiskLimits(max_daily_notional=D(300))
+    gate.limit(limits)
+    gate.send("buy", "99")
+    gate.send("sell", "101")
+    gate.limit(limits)
+    gate.check("buy", "100", "1")
+    refusal = gate.refusal("buy", "100", "1.0001")
+    assert (refusal.code, refusal.value, refusal.limit) == (
+        "MAX_DAILY_NOTIONAL",
+        "300.01 USDT",
+        "300 USDT",
+    )
+
+
+def test_a_market_order_of_today_counts_at_its_fills_after_a_restart(gate: Gate) -> None:
+    limits = RiskLimits(max_daily_notional=D(300))
+    gate.limit(limits)
+    order = Order(gate.ids.next(), "a", SYMBOL, "buy", None, D(2), "market", NOON_MS)
+    gate.journal.intend(order)
+    fill = Execution("t", "o", None, SYMBOL, "buy", D("100.10"), D(2), D(0), "USDT", False, NOON_MS)
+    gate.journal.record([order.hear_execution(fill)], profit=Profit("BTC", "USDT").after_fill(fill))
+    gate.limit(limits)
+    gate.check("buy", "99", "1")
+    assert gate.refusal("buy", "100", "1").value == "300.2 USDT"
+
+
+def test_the_days_loss_begins_where_the_day_began(gate: Gate) -> None:
+    limits = RiskLimits(max_daily_loss=D(10))
+    gate.fill("buy", "1000", "5")  # yesterday's, and worse than today's limit
+    gate.limit(limits)
+    gate.guard.check_loss()
+    gate.show(9_790, 9_810)  # five fall from 100 to 98
+    gate.guard.check_loss()
+    gate.limit(limits)  # a restart takes no new baseline
+    gate.show(9_789, 9_810)
+    with pytest.raises(RiskError) as caught:
+        gate.guard.check_loss()
+    refusal = caught.value
+    assert (refusal.code, refusal.value, refusal.limit) == ("MAX_DAILY_LOSS", "10.025", "10")
+    gate.clock.unix_ns += DAY_NS
+    gate.guard.check_loss()
+
+
+def test_no_loss_without_fills_and_no_word_without_a_mid(gate: Gate) -> None:
+    gate.limit(RiskLimits(max_daily_loss=D(0)))
+    gate.guard.check_loss()
+    gate.show(4_000, 4_001)  # what was owned before does not count
+    gate.guard.check_loss()
+    gate.fill("buy", "100", "1")
+    gate.book.apply_snapshot([], [], gate.book.sequence + 1)
+    gate.guard.check_loss()
+    gate.show(9_990, 10_008)
+    with pytest.raises(RiskError):
+        gate.guard.check_loss()
+
+
+def test_the_loss_over_several_markets_is_valued_in_the_home_quote(gate: Gate) -> None:
+    other = Market("ETH/BTC", 4, 4)
+    inverse = Market("USDT/DOGE", 4, 4)
+    gate.ledger.add_market(other)
+    gate.ledger.add_market(inverse)
+    for market in (other, inverse):
+        gate.books[market.symbol] = OrderBook(market)
+    eth = OrderBook(Market("ETH/USDT", 2, 4))
+    eth.apply_snapshot([(1_000, 5)], [(1_000 + 100, 5)], 1)
+    gate.books["ETH/USDT"] = eth
+    gate.limit(RiskLimits(max_daily_loss=D(0)))
+    gate.guard.check_loss()  # takes zero as its baseline
+
+    def buy(symbol: str, price: str, quantity: str) -> None:
+        asset = symbol.split("/")[1]
+        fill = Execution("t", "o", None, symbol, "buy", D(price), D(quantity), D(0), asset, True, 0)
+        gate.ledger.apply(gate.ledger.profits[symbol].after_fill(fill))
+
+    buy("ETH/BTC", "0.1", "10")  # 1 BTC of 100 for 10 ETH of 10.5
+    gate.guard.check_loss()
+    buy("USDT/DOGE", "2", "8")  # 16 DOGE for 8 USDT: nobody says what a DOGE is worth
+    gate.guard.check_loss()
+    gate.books["USDT/DOGE"].apply_snapshot([(5_000, 5)], [(5_000, 5)], 1)
+    with pytest.raises(RiskError) as caught:
+        gate.guard.check_loss()
+    assert caught.value.value == "19"  # 100 less 105, less 8, and 16 DOGE at two to the USDT
+
+
+def test_the_last_trade_bounds_prices_too(gate: Gate) -> None:
+    gate.make(RiskLimits(price_collar=D("0.2")))
+    gate.check("buy", "120")
+    gate.guard.note_trade(PublicTrade(SYMBOL, "2", D(96), D(1), "buy", 2_000))
+    gate.guard.note_trade(PublicTrade(SYMBOL, "1", D(100), D(1), "buy", 1_000))  # an older one
+    gate.guard.note_trade(PublicTrade("ETH/USDT", "3", D(100), D(1), "buy", 3_000))
+    gate.check("buy", "115.20")
+    refusal = gate.refusal("buy", "115.21")
+    assert (refusal.code, refusal.limit) == (
+        "PRICE_COLLAR",
+        "last trade 96 plus or minus 0.2 of it",
+    )
+
+
+def test_what_reduces_the_position_passes_exposure_limits_and_no_other(gate: Gate) -> None:
+    gate.make(
+        RiskLimits(max_position={"BTC": D(3), "USDT": D(100)}, max_daily_notional=D(0)),
+        maker_fee="0",
+        taker_fee="0",
+    )
+    gate.ledger.set_holdings([Holding("BTC", D(3), D(0)), Holding("USDT", D(1_000), D(0))])
+    assert gate.refusal("buy", "99").code == "MAX_POSITION"
+    assert gate.refusal("sell", "101").code == "MAX_POSITION"  # of USDT
+    gate.fill("buy", "100", "2")
+    gate.check("sell", "101", "2")
+    gate.rest("sell", "102", "1.5")
+    gate.check("sell", "101", "0.5")
+    assert gate.refusal("sell", "101", "0.5001").code == "MAX_POSITION"
+    assert gate.refusal("buy", "99", "0.5").code == "MAX_POSITION"
+    assert gate.refusal("sell", "60", "0.1").code == "PRICE_COLLAR"
+    gate.book.mark_stale()
+    assert gate.refusal("sell", "101", "0.1").code == "BOOK_NOT_LIVE"
+
+
+def test_buying_back_what_was_sold_reduces_too(gate: Gate) -> None:
+    gate.make(RiskLimits(max_position=D(1)), maker_fee="0", taker_fee="0")
+    gate.ledger.set_holdings([Holding("BTC", D(9), D(0)), Holding("USDT", D(1_000), D(0))])
+    assert gate.refusal("buy", "99").code == "MAX_POSITION"
+    gate.fill("sell", "100", "2")
+    gate.check("buy", "99", "2")
+    assert gate.refusal("buy", "99", "2.0001").code == "MAX_POSITION"
+
+
+def test_other_markets_and_market_orders_where_they_are_not_allowed(gate: Gate) -> None:
+    with pytest.raises(RiskError) as caught:
+        gate.guard.check(intent("buy", "1", symbol="ETH/USDT"))
+    assert caught.value.code == "NOT_WATCHED"
+    gate.make(allow_market_orders=False)
+    assert gate.refusal("buy", None).code == "ORDER_TYPE"
+    gate.check("buy", "99")
+
+
+def test_self_cross(gate: Gate) -> None:
     gate.rest("sell", "101")
     gate.rest("buy", "98")
     gate.check("buy", "100.99")
@@ -167,18 +417,22 @@ def test_self_cross() -> None:
     assert gate.refusal("sell", "98").code == "SELF_CROSS"
 
 
-def test_position_counts_what_open_buys_may_add() -> None:
-    gate = Gate(RiskLimits(max_position=D(5)))
+def test_position_counts_what_open_buys_may_add(gate: Gate) -> None:
+    gate.make(RiskLimits(max_position=D(5)))
     gate.ledger.set_holdings([Holding("BTC", D(1), D(1)), Holding("USDT", D(10_000), D(0))])
     gate.rest("buy", "98", "2")
     gate.check("buy", "99", "1")
     refusal = gate.refusal("buy", "99", "1.0001")
-    assert (refusal.code, refusal.value, refusal.limit) == ("MAX_POSITION", "5.0001", "5")
+    assert (refusal.code, refusal.value, refusal.limit) == (
+        "MAX_POSITION",
+        "5.0001 BTC",
+        "5 BTC",
+    )
     gate.check("sell", "101", "1")
 
 
-def test_balance_counts_reservations_and_the_fee() -> None:
-    gate = Gate(RiskLimits(min_free_quote=D(10)), maker_fee="0.002", taker_fee="0.002")
+def test_balance_counts_reservations_and_the_fee(gate: Gate) -> None:
+    gate.make(RiskLimits(min_free_quote=D(10)), maker_fee="0.002", taker_fee="0.002")
     gate.ledger.set_holdings([Holding("BTC", D(3), D(0)), Holding("USDT", D("310.4"), D(0))])
     gate.rest("buy", "98", "1")  # 98.196
     gate.rest("sell", "110", "2")
@@ -191,20 +445,38 @@ def test_balance_counts_reservations_and_the_fee() -> None:
     assert gate.refusal("sell", "111", "1.0001").code == "INSUFFICIENT_BALANCE"
 
 
-def test_none_switches_a_limit_off() -> None:
+def test_none_switches_a_limit_off(gate: Gate) -> None:
     off = RiskLimits(
         max_open_orders=None, max_orders_per_minute=None, price_collar=None, max_unknown_orders=0
     )
-    gate = Gate(off)
+    gate.make(off)
     for number in range(500):
         gate.rest("buy", f"{50 + number % 40}.00")
-        gate.guard.note_sent(0)
+        gate.guard.note_sent(intent("buy", "1.00"))
     gate.check("buy", "1.00")
 
 
 @pytest.mark.parametrize(
-    "limits", [{"max_open_orders": -1}, {"price_collar": D("NaN")}, {"max_position": True}]
+    "limits",
+    [
+        {"max_open_orders": -1},
+        {"price_collar": D("NaN")},
+        {"max_daily_loss": "10"},
+        {"max_position": True},
+        {"max_position": {"BTC": D(-1)}},
+    ],
 )
 def test_limits_that_make_no_sense(limits: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         RiskLimits(**limits)
+
+
+def test_live_trading_needs_the_limits_that_bound_a_mistake() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RiskLimits(max_position=D(1)).require_live()
+    assert str(caught.value) == (
+        "risk: live mode needs max_order_notional, max_daily_loss; set each to a number"
+    )
+    RiskLimits(
+        max_order_notional=D(1), max_position={"BTC": D(1)}, max_daily_loss=D(0)
+    ).require_live()

@@ -19,6 +19,10 @@ from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.simulated import SimulatedVenue
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "ETH/BTC")
+#: Wide: this is not about limits.
+LIMITS = RiskLimits(
+    max_order_notional=Decimal(10**9), max_position=Decimal(10**9), max_daily_loss=Decimal(10**9)
+)
 ROWS = [row for row in DEFAULT_MARKETS if row["symbol"] in SYMBOLS]
 #: A bid and an ask of somebody else on each market.
 PRICES = {
@@ -55,7 +59,7 @@ class Floor:
             strategy=strategy,
             symbol=SYMBOLS[0],
             more_symbols=SYMBOLS[1:],
-            limits=RiskLimits(),
+            limits=LIMITS,
             mode="live",
         )
 
