@@ -48,9 +48,11 @@ SETTINGS = EngineSettings(
 )
 SIDES: dict[Side, int] = {"buy": -1, "sell": 1}
 LIMITS = RiskLimits(
-    max_orders_per_minute=None,
+    max_orders_per_minute=1_000_000,
     max_order_notional=Decimal(1000),
     max_open_orders=60,
+    max_position=Decimal(10**6),
+    max_daily_loss=Decimal(10**9),
     max_unknown_orders=1000,
 )
 #: The exchange's own faults let a start fail; what a user would do is to start again.
