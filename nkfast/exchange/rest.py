@@ -228,7 +228,7 @@ class RestApi:
     def _find(self, method: str, path: str) -> tuple[_Handler | None, bool, str]:
         if method == "POST":
             return self._posts.get(path), True, ""
-        if method != "GET":
+        if method not in ("GET", "HEAD"):
             return None, False, ""
         for table, named, is_private in (
             (self._public, self._public_named, False),

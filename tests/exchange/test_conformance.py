@@ -308,6 +308,26 @@ async def test_names_of_headers_have_no_case(server: ExchangeServer, cased: Any)
         assert (await read_reply(reader))[0] == 200
 
 
+async def test_head_has_the_headers_of_get_alone(server: ExchangeServer) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(head(server, "HEAD /api/v2/ticker/BTC_USDT HTTP/1.1"))
+        answered = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert answered.startswith(b"http/1.1 200") and b"content-length: 0" not in answered
+        writer.write(head(server, "GET /api/v2/time HTTP/1.1"))
+        assert (await read_reply(reader))[0] == 200
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "TLS/1.0"])
+async def test_upgrades_that_are_none_of_ours_are_ignored(
+    server: ExchangeServer, upgrade: str
+) -> None:
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AA"}
+    async with connected(server) as (reader, writer):
+        for _ in range(2):
+            writer.write(head(server, "GET /api/v2/time HTTP/1.1", **headers))
+            assert (await read_reply(reader))[0] == 200
+
+
 async def test_content_type_of_a_body_does_not_matter(server: ExchangeServer) -> None:
     body = json.dumps(ORDER, separators=(",", ":"))
     async with connected(server) as (reader, writer):
