@@ -1,6 +1,6 @@
 """What a market-data frame costs, from received bytes to the changed book.
 
-The update is about 245 bytes long and changes a level of each side, as most in recordings do; the
+The update is 245 bytes long and changes a level of each side, as most in recordings do; the
 snapshot has 100 + 100 levels. The peers decode, make Decimals and change a book; they check
 neither sequence nor market, and a fault in the middle would leave their book half changed.
 
@@ -26,14 +26,17 @@ from peers.frame import decode_json, decode_msgspec, decode_orjson, decode_simdj
 from nkfast.core.frame import FrameDecoder, FrameKind
 from nkfast.core.market import Market
 
-MARKET = Market("BTC/USDT", 2, 5)
+MARKET = Market("BTC/USDT", 4, 8)
+#: The best bid: 33500.0000.
+TOP_TICKS = 335_000_000
+UPDATE_BYTES = 245
 UPDATES = 2_000
 LEVELS = 100
 FIRST_SEQUENCE = 7_476_850
 
 
 def level(ticks: int, lots: int) -> dict[str, str]:
-    return {"price": f"{MARKET.ticks_to_price(ticks)}", "quantity": f"{lots / 100_000:.5f}"}
+    return {"price": f"{MARKET.ticks_to_price(ticks)}", "quantity": f"{lots / 100_000:.8f}"}
 
 
 def frame(method: str, params: dict[str, Any]) -> bytes:
@@ -47,24 +50,26 @@ def snapshot() -> bytes:
         {
             "symbol": "BTC/USDT",
             "sequence": FIRST_SEQUENCE,
-            "asks": [level(3_350_001 + 37 * i, 1_000 + 300 * i) for i in range(LEVELS)],
-            "bids": [level(3_350_000 - 37 * i, 1_000 + 300 * i) for i in range(LEVELS)],
+            "asks": [level(TOP_TICKS + 1 + 37 * i, 1_000 + 300 * i) for i in range(LEVELS)],
+            "bids": [level(TOP_TICKS - 37 * i, 1_000 + 300 * i) for i in range(LEVELS)],
         },
     )
 
 
 def update(number: int) -> bytes:
     near = number // 2 % 7
-    return frame(
+    made = frame(
         "updateOrderbook",
         {
             "symbol": "BTC/USDT",
             "sequence": FIRST_SEQUENCE + 1 + number,
             "timestamp": f"2026-07-03T00:56:17.{number % 1000:03}Z",
-            "asks": [level(3_350_001 + 37 * near, 0 if number % 4 == 3 else 1_000 + number)],
-            "bids": [level(3_350_000 - 37 * near, 0 if number % 4 == 1 else 2_000 + number)],
+            "asks": [level(TOP_TICKS + 1 + 37 * near, 0 if number % 4 == 3 else 1_000 + number)],
+            "bids": [level(TOP_TICKS - 37 * near, 0 if number % 4 == 1 else 2_000 + number)],
         },
     )
+    assert len(made) == UPDATE_BYTES, made
+    return made
 
 
 def our_updates(updates: list[bytes]) -> Any:

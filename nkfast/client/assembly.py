@@ -16,6 +16,9 @@ MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 #: More fragments than this for one message are an attack or a fault.
 FRAGMENTS_MAX = 4096
 
+#: Close codes that only ever describe what happened (RFC 6455, 7.4.1); picows knows the others.
+_NEVER_SENT = (0, 1005, 1006)
+
 #: Called with receive time and bytes of every text message, before anything else.
 Tap = Callable[[int, bytes], object]
 
@@ -140,8 +143,12 @@ class FrameAssembler:
 
     def _close(self, transport: WSTransport, payload: bytes) -> None:
         # Read from the bytes: codes of 3000 and more are not in picows' enumeration.
+        code = int.from_bytes(payload[:2])
+        if payload and code in _NEVER_SENT:
+            self._fail(transport, WSCloseCode.PROTOCOL_ERROR, f"close code {code} was sent")
+            return
         self._is_closing = True
-        self._sink.on_close(int.from_bytes(payload[:2]), payload[2:].decode("utf-8", "replace"))
+        self._sink.on_close(code, payload[2:].decode("utf-8", "replace"))
         transport.send_close(WSCloseCode.OK)
         transport.disconnect()
 

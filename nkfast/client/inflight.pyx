@@ -35,7 +35,6 @@ UNANSWERED_MAX = 16
 cdef object TEXT = WSMsgType.TEXT
 cdef object LOG = logging.getLogger("nkfast.client.websocket")
 cdef object READ_CANCELLED = functools.partial(read_model, OrderCancelResult)
-cdef object get_running_loop = asyncio.get_running_loop
 
 
 @cython.final
@@ -45,6 +44,7 @@ cdef class Waiting:
 
     cdef object future
     cdef object read
+    cdef object request  # the `OrderRequest`, which `read` is not needed for
     cdef str method
     cdef object about
     cdef double deadline
@@ -78,6 +78,7 @@ cdef class InFlight:
     cdef readonly double timeout_seconds
     cdef object on_swallowed
     cdef object on_late_outcome
+    cdef object loop
     cdef object transport
     cdef object listener
     cdef dict waiting  # by id, in the order of sending, which is that of the deadlines
@@ -110,6 +111,7 @@ cdef class InFlight:
 
     def opened(self, transport not None, listener not None):
         """Send over this connection from now on."""
+        self.loop = asyncio.get_running_loop()
         self.transport = transport
         self.listener = listener
 
@@ -154,7 +156,7 @@ cdef class InFlight:
         row = Waiting()
         row.method = "newOrder"
         row.is_change = True
-        row.read = functools.partial(read_acceptance, request)
+        row.request = request
         row.about = request.user_provided_id
         return self.await_answer(number, row, obstacle)
 
@@ -213,11 +215,14 @@ cdef class InFlight:
         return None
 
     cdef object await_answer(self, object number, Waiting row, str obstacle):
-        cdef object loop = get_running_loop()
-        cdef object future = loop.create_future()
+        # Asked for once a connection: to ask is a system call.
+        cdef object loop = self.loop
+        cdef object future
         if obstacle is not None:
+            future = asyncio.get_running_loop().create_future()
             future.set_exception(UnreachableError(obstacle, endpoint=row.method, sent="no"))
             return future
+        future = loop.create_future()
         self.session.expect(number, row.method)
         row.future = future
         row.deadline = loop.time() + self.timeout_seconds
@@ -231,7 +236,7 @@ cdef class InFlight:
     def expire_due(self):
         """End the requests whose time is over."""
         cdef Waiting row
-        cdef object loop = get_running_loop()
+        cdef object loop = self.loop
         cdef double now = loop.time()
         self.timer = None
         for number, row in [*self.waiting.items()]:
@@ -259,7 +264,10 @@ cdef class InFlight:
         self.unanswered_changes -= row.is_change
         if error is None:
             try:
-                outcome = row.read(result)
+                if row.request is not None:
+                    outcome = read_acceptance(row.request, result)
+                else:
+                    outcome = row.read(result)
             except WireError as fault:
                 error = fault
                 if row.is_change:

@@ -316,7 +316,7 @@ class KeptSocket(ABC):
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self.loss_reason = self.loss_reason or "the connection was lost"
+        self.loss_reason = self.loss_reason or _refusal(transport) or "the connection was lost"
         self.ended(self.loss_reason)
 
     def on_pong(self) -> None:
@@ -325,13 +325,22 @@ class KeptSocket(ABC):
 
     def on_close(self, code: int, reason: str) -> None:
         """Note why the venue closes; a ban is final."""
-        self.loss_reason = f"closed by the venue with code {code} {reason}".rstrip()
+        told = f"closed by the venue with code {code} {reason}".rstrip()
+        # Unless it only answers ours, whose reason came first.
+        self.loss_reason = self.loss_reason or _refusal(self.transport) or told
         if code in _BANNED_CODES and _BANNED.search(reason):
-            self.fatal = AuthenticationError(self.loss_reason, endpoint=self._options.url)
+            self.fatal = AuthenticationError(told, endpoint=self._options.url)
 
     def on_protocol_error(self, reason: str) -> None:
         """Note why the connection is being closed."""
         self.loss_reason = f"protocol error: {reason}"
+
+
+def _refusal(transport: WSTransport | None) -> str:
+    # What picows found wrong with a frame is told to `wait_disconnected` only, which is too late.
+    handshake = transport.close_handshake if transport is not None else None
+    sent = handshake.sent if handshake is not None else None
+    return f"protocol error: {sent.reason} (closed with code {sent.code:d})" if sent else ""
 
 
 def _log_end(runner: "asyncio.Task[None]") -> None:

@@ -9,6 +9,7 @@ login has been acknowledged.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
@@ -193,6 +194,12 @@ class _Pending(NamedTuple):
     subscription: Subscription | None = None
 
 
+@lru_cache(maxsize=64)
+def _request(method: str) -> _Pending:
+    # One for all requests of a method: to make a new one would take as long as all the rest.
+    return _Pending(method, "request")
+
+
 class ClientSession:
     """The state of one conversation.
 
@@ -206,6 +213,9 @@ class ClientSession:
     ----------
     ids : iterator of int
         Of all requests: the session takes its own from it, and so does whoever sends others.
+    takes_orders : bool
+        Whether an order's fate would be heard of: logged in, and reports, if wanted, flow. Kept
+        ready, because it is asked before every order.
     counters : dict
         ``late_answers``, ``unknown_answers`` and ``stray_frames`` since the beginning.
     """
@@ -216,8 +226,6 @@ class ClientSession:
         # Public subscriptions that this connection has not asked for yet, first one first.
         self._unasked: deque[Subscription] = deque()
         self._active: set[Subscription] = set()
-        # Of the reports, whether they are wanted and active: asked before every order.
-        self._wants_reports = self._has_reports = False
         self._pending: dict[int, _Pending] = {}
         self._forgotten: dict[int, str] = {}
         self._outgoing: list[bytes] = []
@@ -225,6 +233,7 @@ class ClientSession:
         self.ids = count(1)
         self._is_open = False
         self._is_logged_in = False
+        self.takes_orders = False
         # Books whose snapshot is on its way, with the id of the request that asked for it.
         self._awaited: dict[str, int] = {}
         self._resyncing: set[str] = set()
@@ -239,11 +248,6 @@ class ClientSession:
     def has_login(self) -> bool:
         """Whether the session is made for an account."""
         return self._login is not None
-
-    @property
-    def takes_orders(self) -> bool:
-        """Whether an order's fate would be heard of: logged in, and reports, if wanted, flow."""
-        return self._is_logged_in and (self._has_reports or not self._wants_reports)
 
     @property
     def is_logged_in(self) -> bool:
@@ -312,22 +316,17 @@ class ClientSession:
         self._outgoing.clear()
         self._unasked.clear()
         self._active.clear()
-        self._has_reports = False
         self._awaited.clear()
         self._resyncing.clear()
-        self._is_open = self._is_logged_in = False
+        self._is_open = self._is_logged_in = self.takes_orders = False
         return unanswered
-
-    def request(self, method: str, params: Mapping[str, object]) -> int:
-        """Queue a request and return its id, which an `Answer` or a `Refusal` will carry."""
-        return self._send(method, params, "request")
 
     def expect(self, request_id: int, method: str) -> None:
         """Take note that a request with an id of `ids` was sent by somebody else.
 
         The way for those in a hurry: the frame is on the socket before the session hears of it.
         """
-        self._pending[request_id] = _Pending(method, "request")
+        self._pending[request_id] = _request(method)
 
     def forget(self, request_id: int) -> Subscription | None:
         """Give an unanswered request up; a late answer to it becomes a `LateAnswer`.
@@ -371,7 +370,7 @@ class ClientSession:
         if subscription in self._wanted:
             return
         self._wanted[subscription] = None
-        self._wants_reports = _REPORTS in self._wanted
+        self._check_takes_orders()
         if self._is_open and (self._is_logged_in or not subscription.is_private):
             self._subscribe(subscription)
 
@@ -380,7 +379,7 @@ class ClientSession:
         if subscription not in self._wanted:
             return
         del self._wanted[subscription]
-        self._wants_reports = _REPORTS in self._wanted
+        self._check_takes_orders()
         self._deactivate(subscription)
         if subscription in self._unasked:
             self._unasked.remove(subscription)
@@ -516,7 +515,7 @@ class ClientSession:
         is_final = isinstance(error, _NEVER)
         if is_final:
             self._wanted.pop(subscription, None)
-            self._wants_reports = _REPORTS in self._wanted
+            self._check_takes_orders()
         return SubscriptionRefused(subscription, error, is_final)
 
     def _answered(self, number: object, row: _Pending, result: Any) -> list[Event]:
@@ -529,6 +528,7 @@ class ClientSession:
                 )
                 return [LoginRefused(error)]
             self._is_logged_in = True
+            self._check_takes_orders()
             for subscription in self._wanted:
                 if subscription.is_private:
                     self._subscribe(subscription)
@@ -550,17 +550,21 @@ class ClientSession:
 
     def _activate(self, subscription: Subscription) -> None:
         self._active.add(subscription)
-        self._has_reports = _REPORTS in self._active
+        self._check_takes_orders()
 
     def _deactivate(self, subscription: Subscription) -> None:
         self._active.discard(subscription)
-        self._has_reports = _REPORTS in self._active
+        self._check_takes_orders()
+
+    def _check_takes_orders(self) -> None:
+        is_told = _REPORTS in self._active or _REPORTS not in self._wanted
+        self.takes_orders = self._is_logged_in and is_told
 
     def _send(
         self,
         method: str,
         params: Mapping[str, object],
-        kind: Literal["login", "subscribe", "unsubscribe", "request"],
+        kind: Literal["login", "subscribe", "unsubscribe"],
         subscription: Subscription | None = None,
     ) -> int:
         number = self._last_id = next(self.ids)

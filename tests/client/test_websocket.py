@@ -31,7 +31,7 @@ from nkfast.client.websocket import Subscription, WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
 from nkfast.wire import client_session
-from nkfast.wire.models import OrderReport, OrderState, Trade
+from nkfast.wire.models import OrderReport, OrderResponse, OrderState, Trade
 
 LISTENERS = [listener.PythonListener]
 if listener.Listener is not listener.PythonListener:
@@ -538,6 +538,73 @@ async def test_an_order_to_a_venue_that_does_not_read_is_not_sent(until):
         there.last.transport.underlying_transport.resume_reading()
         await until(lambda: owner.client._talk.listener.is_writable)
         assert (await owner.client.new_order(REQUEST)).order_id == "o1"
+
+
+async def cancelled_order(there, owner, until):
+    """Send an order and cancel the task that waits for it, when the venue has the order."""
+    there.silent.add("newOrder")
+    waiting = asyncio.ensure_future(owner.client.new_order(REQUEST))
+    await until(lambda: "newOrder" in there.last.methods())
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(owner.client._requests) == 1
+    return there.last.requests[-1]["id"]
+
+
+@pytest.mark.parametrize("end", ["accepted", "refused", "another's", "lost", "closed", "timeout"])
+async def test_what_becomes_of_an_order_is_told_though_its_task_was_cancelled(until, caplog, end):
+    """Reliability R30: the request stays in flight, and its outcome is not lost."""
+    outcomes = []
+    options = {"on_late_outcome": lambda *told: outcomes.append(told)}
+    if end == "timeout":
+        options["request_timeout_seconds"] = 0.1
+    async with venue() as there, connected(there, KEY, REPORTS, **options) as owner:
+        number = await cancelled_order(there, owner, until)
+        if end == "accepted":
+            there.last.send(result=ORDER, id=number)
+        elif end == "refused":
+            there.last.send(error={"code": 20001, "message": "Insufficient funds"}, id=number)
+        elif end == "another's":
+            there.last.send(result={**ORDER, "userProvidedId": "nk-2"}, id=number)
+        elif end == "lost":
+            there.last.transport.disconnect(graceful=False)
+        elif end == "closed":
+            await owner.client.close()
+        await until(lambda: outcomes)
+        [(method, about, outcome)] = outcomes
+        assert (method, about) == ("newOrder", "nk-1")
+        expected = {"accepted": OrderResponse, "refused": errors.InsufficientFundsError}
+        assert isinstance(outcome, expected.get(end, errors.OutcomeUnknownError))
+        requests = owner.client._requests
+        assert len(requests) == requests.unanswered_changes == 0
+        assert owner.client.counters["late_outcomes"] == 1
+        assert "newOrder nk-1, no longer waited for" in caplog.text
+
+
+async def test_a_cancel_and_a_raw_change_are_told_as_well_and_reads_are_not(until):
+    outcomes = []
+    options = {"on_late_outcome": lambda *told: outcomes.append(told[:2])}
+    async with venue() as there, connected(there, KEY, **options) as owner:
+        there.silent |= {"cancelOrder", "getAssets"}
+        client = owner.client
+        waiting = [
+            client.send_cancel_order(order_id="o1"),
+            client.send_cancel_order(user_provided_id="nk-1"),
+            asyncio.ensure_future(client.request("cancelOrder", {"orderId": "o2"})),
+            asyncio.ensure_future(client.get_assets()),
+        ]
+        await until(lambda: len(there.last.requests) == 5)
+        for future in waiting:
+            future.cancel()
+        await asyncio.sleep(0)
+        there.last.transport.disconnect()
+        await until(lambda: len(outcomes) == 3)
+        assert outcomes == [
+            ("cancelOrder", "o1"),
+            ("cancelOrder", "nk-1"),
+            ("cancelOrder", {"orderId": "o2"}),
+        ]
 
 
 async def test_timers_end_with_their_connection(until):

@@ -363,8 +363,11 @@ async def test_malformed_messages_in_numbers_replace_the_connection(until, junk)
         await until(lambda: len(there.connections) == 2)
 
 
-async def test_malformed_messages_now_and_then_do_not(until):
-    options = {"malformed_max": 3, "malformed_window_seconds": 0.02}
+async def test_malformed_messages_now_and_then_do_not(until, monkeypatch):
+    options = {"malformed_max": 3, "malformed_window_seconds": 0.5}
+    loop = asyncio.get_running_loop()
+    clock, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
     async with venue() as there, connected(there, None, **options) as client:
         for count in range(1, 7):
             there.last.send_text("{")
@@ -377,7 +380,7 @@ async def test_malformed_messages_now_and_then_do_not(until):
                     == count
                 )
             )
-            await asyncio.sleep(0.012)
+            ahead += 0.3
         assert len(there.connections) == 1
 
 

@@ -66,6 +66,13 @@ def ready(session, *subscriptions):
     assert session.is_ready
 
 
+def asked(session, method):
+    """Let the session expect the answer to a request, and return its id."""
+    number = next(session.ids)
+    session.expect(number, method)
+    return number
+
+
 def test_login_goes_first_and_private_subscriptions_wait_for_it(session):
     for subscription in (REPORTS, BOOK, TRADES, BALANCES):
         session.subscribe(subscription)
@@ -245,9 +252,9 @@ def test_notifications_are_handed_on_and_empty_ones_dropped(session):
 
 def test_requests_are_matched_by_id(session):
     ready(session)
-    first = session.request("getOrders", {})
-    second = session.request("newOrder", {})
-    assert [request["id"] for request in sent(session)] == [first, second]
+    first = asked(session, "getOrders")
+    second = asked(session, "newOrder")
+    assert first < second
     [refusal] = tell(session, error={"code": 20001, "message": "no"}, id=second)
     assert isinstance(refusal, Refusal) and refusal.request_id == second
     assert isinstance(refusal.error, InsufficientFundsError)
@@ -256,14 +263,14 @@ def test_requests_are_matched_by_id(session):
 
 def test_an_uncertain_code_leaves_an_order_unknown(session):
     ready(session)
-    number = session.request("newOrder", {})
+    number = asked(session, "newOrder")
     [refusal] = tell(session, error={"code": 503, "message": "later"}, id=number)
     assert isinstance(refusal.error, OutcomeUnknownError)
 
 
 def test_a_late_answer_is_information(session):
     ready(session)
-    number = session.request("newOrder", {})
+    number = asked(session, "newOrder")
     session.forget(number)
     assert tell(session, result={"id": "o"}, id=number) == [
         LateAnswer("newOrder", {"id": "o"}, None)
@@ -274,7 +281,7 @@ def test_a_late_answer_is_information(session):
 
 def test_an_answer_is_used_once(session):
     ready(session)
-    number = session.request("getOrders", {})
+    number = asked(session, "getOrders")
     assert len(tell(session, result=[], id=number)) == 1
     assert tell(session, result=[], id=number) == []
     assert tell(session, result=True, id="a word") == []
@@ -285,7 +292,7 @@ def test_an_answer_is_used_once(session):
 
 def test_what_was_given_up_is_forgotten_in_the_end(session):
     ready(session)
-    numbers = [session.request("getOrders", {}) for _ in range(FORGOTTEN_MAX + 1)]
+    numbers = [asked(session, "getOrders") for _ in range(FORGOTTEN_MAX + 1)]
     for number in numbers:
         session.forget(number)
     assert tell(session, result=[], id=numbers[0]) == []
@@ -303,7 +310,7 @@ def test_losing_the_connection_names_the_unanswered_requests_only(session):
     session.subscribe(BOOK)
     session.opened()
     sent(session)
-    number = session.request("getOrders", {})
+    number = asked(session, "getOrders")
     assert session.lost() == [number]
     assert sent(session) == []
     assert session.lost() == []
@@ -366,7 +373,7 @@ def test_what_is_overdue(session):
     session.subscribe(BOOK)
     session.opened()
     login, book = sent(session)
-    session.request("getOrders", {})
+    asked(session, "getOrders")
     assert session.overdue(0) == []
     assert session.overdue(session.last_id) == [
         "login",
