@@ -95,6 +95,16 @@ def test_each_library_lives_in_one_room(path: Path) -> None:
             assert room_of(path) in HOMES[library], f"{names(path)} imports {library}"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "client").glob("*.py")), ids=names)
+def test_clients_use_no_private_name_of_another(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
+            owner = node.value
+            assert isinstance(owner, ast.Name) and owner.id in {"self", "cls"}, (
+                f"{names(path)}:{node.lineno} uses {node.attr}"
+            )
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=names)
 def test_names_say_what_a_file_holds(path: Path) -> None:
     assert not FORBIDDEN_NAMES.match(path.stem)

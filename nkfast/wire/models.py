@@ -238,9 +238,13 @@ class MarketInfo(Message, frozen=True, kw_only=True):
         quantity_decimals = read_integer(data, "quantityDecimals")
         if price_decimals is None or quantity_decimals is None:
             raise WireError("market without priceDecimals or quantityDecimals", str(data)[:200])
+        symbol = read_symbol(data)
+        if not symbol:
+            raise WireError("market without symbol", str(data)[:200])
         return cls(
             market_id=read_text(data, "id", "_id"),
-            symbol=TradingPair.parse(require_text(data, "symbol")).symbol,
+            # As it comes: one market with an odd name must not make the list unreadable.
+            symbol=symbol,
             price_decimals=price_decimals,
             quantity_decimals=quantity_decimals,
             is_active=read_flag(data, "isActive", default=True),

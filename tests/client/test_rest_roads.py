@@ -13,6 +13,7 @@ from client.rest_clients import KEY, ORDER, REQUEST, make_async
 from client.scripted_http import STALL, STALL_UNTIL_TOLD, Cut, answer, tunnel, venue
 
 from nkfast import errors
+from nkfast.app.loop import run
 from nkfast.client import idle
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.rest import RestClient
@@ -111,6 +112,16 @@ async def test_through_a_proxy_tls_goes_to_the_venue(client, authority, kind, us
     assert proxy.asked == [there.url.removeprefix("https://").removesuffix("/api/v2")]
     assert proxy.users == ([] if not user else ["me"] if kind == "socks4" else ["me:p@ss"])
     assert [request[1] for request in there.requests] == ["/api/v2/balances"] * 2
+
+
+@pytest.mark.parametrize("kind", ["http", "https", "socks5"])
+def test_the_same_on_the_loop_that_nkfast_runs_on(authority, kind):
+    run(test_through_a_proxy_tls_goes_to_the_venue(make_async, authority, kind, "me:p%40ss@"))
+
+
+def test_a_kept_connection_on_the_loop_that_nkfast_runs_on():
+    run(test_a_connection_after_which_nothing_may_come_is_not_used(make_async, answer([]) * 2))
+    run(test_time_that_runs_out_before_anything_is_sent_leaves_nothing_unknown(make_async))
 
 
 @pytest.mark.parametrize("kind", ["socks4", "socks5"])

@@ -346,3 +346,26 @@ def test_the_target_of_every_listed_market_needs_no_encoding(shared_data):
     for market in json.loads((shared_data / "markets.json").read_text()):
         target = codec.build_target(ENDPOINTS["get_market"], {"symbol": market["symbol"]})
         assert target.isascii() and "/" not in target.partition("?")[2] and "%" not in target
+
+
+ODD_REPLIES = [
+    *(b"", b"null", b"0", b'"', b"[", b"{}", b"[]", b'{"error":', b"\xff", b"<html>", b"NaN"),
+    *(b'{"error":0}', b'{"error":[]}', b'{"error":{}}', b'{"error":{"code":{}}}', b'{"error":""}'),
+    *(b'{"error":{"code":1e400}}', b'{"error":{"code":"20001"}}', b'{"error":{"code":true}}'),
+    *(b'{"error":{"code":20001,"message":["x"]}}', b"[" * 100_000, b'{"error":{"code":-1}}'),
+]
+
+
+@pytest.mark.parametrize("body", ODD_REPLIES, ids=lambda body: body[:30].decode("latin-1"))
+def test_whatever_the_answer_it_is_an_object_or_an_error_that_says_what_was_sent(body):
+    for status in (200, 204, 304, 400, 401, 403, 404, 409, 429, 500, 503, 526, 599):
+        for changes in (True, False):
+            try:
+                codec.decode_reply(status, body, endpoint="/x", changes=changes)
+            except errors.VenueError as error:
+                is_unknown = isinstance(error, errors.OutcomeUnknownError)
+                assert error.sent == ("maybe" if is_unknown else "yes")
+                assert changes or not is_unknown
+                assert error.endpoint == "/x" and str(error)
+            else:
+                assert 200 <= status < 300 and body in (b"{}", b"[]")

@@ -1,11 +1,14 @@
 import copy
 import pickle
+import random
 from decimal import Decimal
 
 import pytest
 
 from nkfast.errors import ConfigError, WireError
+from nkfast.wire import models
 from nkfast.wire.codec import decode_json
+from nkfast.wire.known_fields import KNOWN_FIELDS
 from nkfast.wire.models import (
     AccountTrade,
     ApiCredentials,
@@ -357,3 +360,53 @@ def test_order_request_goes_out_in_plain_digits():
 def test_an_impossible_order_request_is_refused(changes):
     with pytest.raises(ConfigError):
         request(**changes)
+
+
+#: An object with what every model needs, and what may stand in any field of it.
+ANY = {
+    **{"id": "1", "ticker": "A", "asset": "A", "symbol": "A/B", "available": "1", "address": "x"},
+    **{"priceDecimals": 2, "quantityDecimals": 2, "bids": [["1", "2"]], "asks": [["1", "2"]]},
+    **{"price": "1", "quantity": "2", "side": "buy", "type": "buy", "status": "New", "ids": ["a"]},
+    **dict.fromkeys(("open", "high", "low", "close", "base_volume"), "1"),
+    **{"time": 5, "serverTime": 5, "trade_id": "t", "market": {"symbol": "A/B"}},
+}
+ODD = [
+    *(
+        None,
+        "",
+        0,
+        1,
+        -1,
+        True,
+        False,
+        "x",
+        "1.5",
+        Decimal("1e5"),
+        10**30,
+        "9" * 80,
+        "NaN",
+        "1e999",
+    ),
+    *([], {}, ["1"], [None], [[1, 2]], [{"price": None}], {"symbol": None}, {"symbol": 5}),
+    *("A_B", "A-B-C", "2026-01-01T00:00:00Z", "2026-13-01", "9999-12-31T23:59:59+23:59", "Sell"),
+    *("1e999", float("nan"), float("inf"), 1.5, "\u0663", "1_0", " 1", "-5"),
+]
+
+
+@pytest.mark.parametrize("model", KNOWN_FIELDS)
+def test_whatever_stands_in_a_field_is_read_or_is_a_wire_error(model):
+    kind, names = getattr(models, model), sorted(KNOWN_FIELDS[model])
+    kind.from_wire(ANY)
+    rng = random.Random(model)
+    for _ in range(500):
+        changed = rng.sample(names, rng.choice((1, 1, min(3, len(names)))))
+        data = ANY | {name: rng.choice(ODD) for name in changed}
+        try:
+            repr(kind.from_wire(data))
+        except WireError as error:
+            assert str(error), data
+
+
+def test_a_market_with_an_odd_name_does_not_hide_the_others():
+    rows = [{"symbol": name, "priceDecimals": 2, "quantityDecimals": 2} for name in ("$X", "A/B")]
+    assert [MarketInfo.from_wire(row).symbol for row in rows] == ["$X", "A/B"]
