@@ -1,0 +1,171 @@
+"""Fifty bots in one process on fifty markets: memory, and how long an event waits for its bot.
+
+A simulated exchange of its own process trades the markets; the bots are grids, each with its own
+engine and journal, and share one connection. Measured is, for every change of a book that a bot is
+told of, the time from the arrival of its frame to the bot, and at the end the process's memory.
+
+Run:  python -P benchmarks/fleet.py [--seconds 20] [--speed 60] [--bots 50]
+"""
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.throttle import Throttle
+from nkfast.client.websocket import WebSocketClient
+from nkfast.core.market import Market
+from nkfast.strategies.grid import Grid
+from nkfast.trading.engine import Engine
+from nkfast.trading.journal import Journal, verify
+from nkfast.trading.risk import RiskLimits
+from nkfast.venue.clock import RealClock
+from nkfast.venue.live import LiveVenue
+from nkfast.venue.shared import SharedVenue
+from nkfast.wire.models import ApiCredentials
+
+CREDENTIALS = ApiCredentials("fleet", "s" * 40)
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [
+        {
+            "symbol": f"C{number:02}/USDT",
+            "primaryTicker": f"C{number:02}",
+            "lastPrice": f"{10 + number}.0000",
+            "priceDecimals": 4,
+            "quantityDecimals": 4,
+            "minimumQuantity": "0.001",
+            "isActive": True,
+            "allowMarketOrders": True,
+        }
+        for number in range(count)
+    ]
+
+
+def start_exchange(folder: Path, bots: int, speed: float, seconds: float) -> dict[str, Any]:
+    """Start the exchange; it ends with this process, for its input does."""
+    markets = folder / "markets.json"
+    markets.write_text(json.dumps(rows(bots)))
+    words = ("-m", "nkfast", "exchange", "serve", "--json", "--until-eof", "--secret-stdin")
+    options = ("--markets", str(markets), "--key", CREDENTIALS.api_key, "--speed", f"{speed}x")
+    process = subprocess.Popen(
+        [sys.executable, "-P", *words, *options, "--for", f"{seconds}s"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(f"{CREDENTIALS.api_secret}\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline()) | {"process": process}
+
+
+class Watched(Engine):
+    """An engine that notes how long news of a book took to reach it, and what it did then."""
+
+    waits_ns: list[int]
+    works_ns: list[int]
+
+    def on_book(self, symbol: str, received_ns: int) -> None:
+        began = time.monotonic_ns()
+        self.waits_ns.append(began - received_ns)
+        super().on_book(symbol, received_ns)
+        self.works_ns.append(time.monotonic_ns() - began)
+
+
+def rss_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def quantile(values: list[int], fraction: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * fraction), len(ordered) - 1)] / 1e6
+
+
+async def main(bots: int, speed: float, seconds: float) -> dict[str, object]:
+    clock = RealClock()
+    waits: list[int] = []
+    works: list[int] = []
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        exchange = start_exchange(folder, bots, speed, seconds + 120)
+        symbols = [str(row["symbol"]) for row in rows(bots)]
+        async with AsyncRestClient(
+            CREDENTIALS, base_url=exchange["rest_url"], allow_changes=True, throttle=Throttle({})
+        ) as rest:
+            socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
+            venue = LiveVenue(rest=rest, websocket=socket, clock=clock)
+            shared = SharedVenue(venue, symbols)
+            engines = []
+            for number, symbol in enumerate(symbols):
+                market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
+                path = folder / f"b{number:02}.db"
+                journal = stack.enter_context(Journal.open(path, instance=f"b{number:02}"))
+                settings = {"step_pct": "0.0065", "base_order_size": "0.5"}
+                engine = Watched(
+                    venue=shared.seat(),
+                    clock=clock,
+                    journal=journal,
+                    strategy=Grid(Grid.settings_from(settings), market),
+                    symbol=symbol,
+                    limits=RiskLimits(max_order_notional=Decimal(1000)),
+                    mode="paper",
+                )
+                engine.waits_ns, engine.works_ns = waits, works
+                engines.append(engine)
+            await asyncio.gather(*(engine.start() for engine in engines))
+            stop = asyncio.Event()
+            running = [asyncio.ensure_future(engine.run(stop)) for engine in engines]
+            waits.clear()
+            works.clear()
+            frames, began = venue.counters["connection_frames"], time.monotonic()
+            processor = time.process_time()
+            done, _ = await asyncio.wait(running, timeout=seconds)
+            elapsed = time.monotonic() - began
+            frames = venue.counters["connection_frames"] - frames
+            processor = time.process_time() - processor
+            memory = rss_mb()
+            halted = [task.exception() for task in done]
+            waits_of_run, works_of_run = list(waits), list(works)
+            stop.set()
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*(engine.stop("cancel") for engine in engines))
+        exchange["process"].stdin.close()
+        exchange["process"].wait(timeout=20)
+        reports = [verify(folder / f"b{number:02}.db") for number in range(bots)]
+        return {
+            "bots": bots,
+            "seconds": round(elapsed, 1),
+            "frames_per_s": round(frames / elapsed),
+            "processor_share": round(processor / elapsed, 2),
+            "orders": sum(report.orders for report in reports),
+            "fills": sum(report.fills for report in reports),
+            "journals_verified": all(report.ok for report in reports),
+            "halted": [str(error) for error in halted],
+            "memory_mb": round(memory, 1),
+            "events": len(waits_of_run),
+            "wait_ms": {str(q): round(quantile(waits_of_run, q), 3) for q in (0.5, 0.99, 0.999)},
+            "work_ms": {str(q): round(quantile(works_of_run, q), 3) for q in (0.5, 0.99, 0.999)},
+        }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--speed", type=float, default=60)
+    parser.add_argument("--bots", type=int, default=50)
+    chosen = parser.parse_args()
+    print(json.dumps(uvloop.run(main(chosen.bots, chosen.speed, chosen.seconds)), indent=2))
