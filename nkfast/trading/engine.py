@@ -9,16 +9,17 @@ by the bookkeeper (`bookkeeping`), and what does not come back is found out by t
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from nkfast.errors import ConfigError, HaltedError, JournalError, OrderError, RiskError
 from nkfast.trading.account import AccountOrders
+from nkfast.trading.audit import BookAudit
 from nkfast.trading.bookkeeping import Bookkeeper
 from nkfast.trading.day import Day
+from nkfast.trading.engine_settings import EngineSettings
+from nkfast.trading.engine_summary import EngineSummary
 from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.execution import Executor
 from nkfast.trading.gate import OrderGate
@@ -34,11 +35,12 @@ from nkfast.trading.life import (
 )
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, Outcome, instance_code
 from nkfast.trading.reasons import Reasons
-from nkfast.trading.reconcile import Reconciler, ReconcileSettings
+from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan
 from nkfast.trading.risk import RiskGuard, RiskLimits
 from nkfast.trading.strategy import Desired, Fill, Strategy
 from nkfast.trading.strategy_host import StrategyHost
+from nkfast.trading.watch import TimeWatch
 from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade
 
 if TYPE_CHECKING:
@@ -53,130 +55,6 @@ Mode = Literal["monitor", "paper", "live"]
 _NS = 1_000_000_000
 _GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
 _DECIDING = frozenset({LifeState.RUNNING, LifeState.DRAINING})
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How the engine behaves, apart from what the strategy and the limits say.
-
-    Attributes
-    ----------
-    instance : str or None
-        When given, the journal must be this instance's.
-    reconcile_interval_s, overlap_s, finality_horizon_s, round_gap_s, unknown_max_s : float
-        See `ReconcileSettings`. An order that stays unknown for too long halts trading.
-    request_timeout_s : float
-        A create or cancel without an answer for this long is in doubt.
-    exit_timeout_s : float
-        How long `Engine.stop` waits for cancels to end.
-    on_halt : {"cancel", "keep"}
-        What becomes of resting orders when trading is halted.
-    slow_callback_ms : float
-        A call of the strategy that takes longer is counted and named.
-    error_budget : int
-        So many rejected orders and misplaced answers are put up with in ``error_window_s``.
-    error_window_s : float
-        Seconds.
-    recent_fills : int
-        Fills kept for the screens.
-    """
-
-    instance: str | None = None
-    reconcile_interval_s: float = 30.0
-    overlap_s: float = 60.0
-    finality_horizon_s: float = 120.0
-    round_gap_s: float = 5.0
-    unknown_max_s: float = 300.0
-    request_timeout_s: float = 10.0
-    exit_timeout_s: float = 10.0
-    on_halt: OnExit = "cancel"
-    slow_callback_ms: float = 5.0
-    error_budget: int = 30
-    error_window_s: float = 60.0
-    recent_fills: int = 256
-
-    def __post_init__(self) -> None:
-        for name in (
-            "request_timeout_s",
-            "exit_timeout_s",
-            "slow_callback_ms",
-            "error_budget",
-            "error_window_s",
-            "recent_fills",
-        ):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive", name)
-        self.reconcile()
-
-    def reconcile(self) -> ReconcileSettings:
-        """Return the part that the reconciler needs."""
-        return ReconcileSettings(
-            self.reconcile_interval_s,
-            self.overlap_s,
-            self.finality_horizon_s,
-            self.round_gap_s,
-            self.unknown_max_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSummary:
-    """What one run did so far. The ledger holds the totals over all runs.
-
-    Attributes
-    ----------
-    orders, fills, rejects : int
-        Intents sent, executions told, orders that the venue rejected.
-    fees : mapping of str to Decimal
-        By the asset that they were paid in.
-    unknown_fees : int
-        Fills, over all runs, whose fee is not known yet.
-    realized, unrealized, equity_change : Decimal
-        Of the home market, in its quote units; the last two are None without a mid to value the
-        position at. Over all runs the first two add up to the last, to the last digit.
-    position : Decimal
-        Base units bought less sold, over all runs.
-    open_orders, unknown_orders : int
-        Now.
-    tick_to_order_us : mapping
-        p50 and p99, from the arrival of the frame or report that an order answers until after
-        the order was handed to the venue; None before the first. Orders that answer nothing, such
-        as the first ones of a start, are not measured.
-    reasons : mapping of str to int
-        How often each action was not taken, by reason code.
-    life : LifeState
-        Where the engine is in its life.
-    halted : str or None
-        Why nothing new is sent any more.
-    """
-
-    orders: int
-    fills: int
-    rejects: int
-    fees: Mapping[str, Decimal]
-    unknown_fees: int
-    realized: Decimal
-    unrealized: Decimal | None
-    equity_change: Decimal | None
-    position: Decimal
-    open_orders: int
-    unknown_orders: int
-    tick_to_order_us: Mapping[str, float | None]
-    reasons: Mapping[str, int]
-    life: LifeState
-    halted: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything with money in plain digits."""
-        return {name: _as_json(value) for name, value in asdict(self).items()}
-
-
-def _as_json(value: object) -> object:
-    if isinstance(value, Decimal):
-        return plain(value)
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    return value
 
 
 class Engine:
@@ -254,7 +132,7 @@ class Engine:
         self._error: BaseException | None = None
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         # News that comes before `start` has a ledger to put it in; None from then on.
         self._early_news: list[Callable[[], None]] | None = []
         self._recovered_open: list[Order] = []
@@ -311,11 +189,13 @@ class Engine:
         early, self._early_news = self._early_news or [], None
         for tell in early:
             tell()
+        self._watch.start()
         if self.mode == "monitor":
             self._is_compared = True
         else:
             await self._compare_at_start()
             self._is_loss_bearable()
+        self._supervise(self._audit.run(), "audit")
         if self._error is not None:
             raise self._error
         # What was paused or draining when its process died goes on so.
@@ -420,13 +300,15 @@ class Engine:
         if self._life.may_become(LifeState.STOPPING):
             self._life.become(LifeState.STOPPING, on_exit)
         try:
-            if self._task is not None:
+            if self._tasks and self.mode != "monitor":
                 await self._wind_down(cancels=on_exit == "cancel" and self._may_cancel)
         finally:
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.gather(self._task, return_exceptions=True)
-                self._task = None
+            if self._early_news is None:
+                self._watch.stop()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks.clear()
             await self._venue.close()
             self._account.leave(self.orders)
             if self._early_news is None and self._bookkeeper.can_record:
@@ -456,6 +338,7 @@ class Engine:
             unknown_orders=self.orders.unknown_count,
             tick_to_order_us=self._gate.tick_to_order_us(),
             reasons=dict(self.reasons),
+            book_mismatch=self._audit.mismatch.get(self.symbol),
             life=self._life.state,
             halted=self.halted,
         )
@@ -580,6 +463,21 @@ class Engine:
             sends=self.mode != "monitor",
             decide_afresh=self._decide_afresh,
         )
+        self._audit = BookAudit(
+            venue=self._venue,
+            markets=markets,
+            books=self._books,
+            reasons=self._reasons,
+            interval_s=self._settings.audit_interval_s,
+            on_change=self._on_audited,
+        )
+        self._watch = TimeWatch(
+            self._clock,
+            self._loop,
+            stall_max_s=self._settings.stall_max_s,
+            on_gap=self._on_gap,
+            on_step=lambda step_s: self.count("CLOCK_SET", f"by {step_s:.1f} s"),
+        )
         for order in reversed(recovered.orders):  # the newest order of a slot holds it
             self._bookkeeper.adopt(order)
             if order.state is OrderState.UNKNOWN:
@@ -592,13 +490,19 @@ class Engine:
     async def _compare_at_start(self) -> None:
         await self._reconciler.compare()
         await self._reconciler.settle_due()
-        self._task = self._loop.create_task(self._reconciler.run(), name="nkfast-reconcile")
-        self._task.add_done_callback(self._on_task_done)
+        self._supervise(self._reconciler.run(), "reconcile")
+
+    def _supervise(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Let work go on beside the loop; when it ends, by an error or not, trading halts."""
+        task = self._loop.create_task(work, name=f"nkfast-{name}")
+        task.add_done_callback(self._on_task_done)
+        self._tasks.append(task)
 
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled():
             error = task.exception()
-            self._halt(error if error is not None else AssertionError("reconciling ended"))
+            ended = AssertionError(f"task {task.get_name()} ended")
+            self._halt(error if error is not None else ended)
 
     async def _wind_down(self, *, cancels: bool) -> None:
         """Cancel what rests and wait until everything on its way has ended, up to a deadline."""
@@ -713,6 +617,20 @@ class Engine:
             self._is_compared = False
             if is_up:
                 self._reconciler.compare_soon()
+
+    def _on_gap(self, gap_s: float) -> None:
+        """Believe nothing that was told before: connect anew, and compare before deciding."""
+        self.count("TIME_LOST", f"nothing ran for {gap_s:.1f} s")
+        if self.mode != "monitor":
+            self._is_compared = False
+            self._reconciler.compare_soon()
+        self._venue.resync(f"nothing ran for {gap_s:.1f} s")
+
+    def _on_audited(self, symbol: str) -> None:
+        if symbol in self._audit.drifted:
+            self._venue.resync(f"the book of {symbol} has drifted")
+        else:
+            self._decide_afresh()
 
     def _guarded(self, tell: Callable[[], None]) -> None:
         """Run what news causes; whatever goes wrong halts trading, not the venue's socket."""
@@ -867,11 +785,12 @@ class Engine:
             and self._is_connected
             and self._life.state in _DECIDING
             and self._gate.is_open
+            and not self._audit.drifted
             and any(book.state == "live" for book in self._books.values())
         )
 
     def _decide(self, event_ns: int) -> None:
-        if not self.may_decide:
+        if self._watch.look() or not self.may_decide:
             if self._life.state is LifeState.HALTED and self._may_cancel:
                 self._cancel_all()
             return

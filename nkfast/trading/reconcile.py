@@ -15,7 +15,7 @@ What was given up, rejected or proven absent, is looked for in the history for a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -46,6 +46,8 @@ _SWEPT_MS = 24 * 3600 * 1000
 _YOUNG_MS = 3600 * 1000
 _SWEEP_YOUNG_S = 60.0
 _SWEEP_ALL_S = 600.0
+#: Our clock may be ahead of the venue's by this much, and an order is in its history all the same.
+_CLOCKS_APART_MS = 3600 * 1000
 #: A fill this young may be missing from the venue's history: replicas lag.
 _SETTLED_MS = 10_000
 #: An order whose fills have not all been told after this long is named.
@@ -62,8 +64,8 @@ class ReconcileSettings:
     interval_s : float
         Between two comparisons.
     overlap_s : float
-        How far before the last complete comparison executions are read again; more than the skew
-        of the clocks and the venue's read lag.
+        How far before the newest known execution they are read again; more than the venue's read
+        lag.
     finality_horizon_s : float
         After this long without a trace the venue is taken to have decided about a request.
     round_gap_s : float
@@ -275,8 +277,9 @@ class Reconciler:
                 self.open_case(order, "absent", at_once=True)
         if epoch == self._epoch:
             self._compare_at_ns = self._clock.monotonic_ns() + int(self._settings.interval_s * _NS)
-            self._cursor_ms = started_ms
-            self._sink.on_compared(started_ms)
+            # By the venue's own times: ours may be wrong, and be set back.
+            self._cursor_ms = max(self._cursor_ms, *told.values(), 0)
+            self._sink.on_compared(self._cursor_ms)
 
     async def settle_due(self) -> None:
         """Look up every order in doubt whose time has come, once."""
@@ -312,7 +315,7 @@ class Reconciler:
                 missing = subtract(order.executed, order.filled)
                 self._sink.count("FILLS_LATE", f"{order.client_id}: {plain(missing)} not told")
 
-    def _check_rolled_back(self, told: set[FillKey], since_ms: int, until_ms: int) -> None:
+    def _check_rolled_back(self, told: Collection[FillKey], since_ms: int, until_ms: int) -> None:
         """Say which of our fills the history lacks that had them, twice in a row."""
         missing = {
             key: order
@@ -344,7 +347,7 @@ class Reconciler:
 
     async def _read_history(self, symbol: str, since_ms: int) -> set[str]:
         """Tell of the orders of ours in the history since a time; return their client ids."""
-        since_ms = max(since_ms - int(self._settings.overlap_s * 1000), 0)
+        since_ms = max(since_ms - _CLOCKS_APART_MS, 0)
         seen = set()
         for row in await self._venue.order_history(symbol, since_ms):
             order = self._orders.find(row.client_id, row.order_id)
@@ -393,19 +396,19 @@ class Reconciler:
                     seen.add(order.client_id)
         return seen
 
-    async def _read_executions(self, since_ms: int) -> tuple[set[FillKey], list[Execution]]:
-        """Tell of every execution since a time; return their keys, and those of nobody known."""
-        told: set[FillKey] = set()
+    async def _read_executions(self, since_ms: int) -> tuple[dict[FillKey, int], list[Execution]]:
+        """Tell of every execution since a time; return their times, and those of nobody known."""
+        told: dict[FillKey, int] = {}
         unknown: list[Execution] = []
         for symbol in self._symbols:
             await self._read_executions_of(symbol, since_ms, told, unknown)
         return told, unknown
 
     async def _read_executions_of(
-        self, symbol: str, since_ms: int, told: set[FillKey], unknown: list[Execution]
+        self, symbol: str, since_ms: int, told: dict[FillKey, int], unknown: list[Execution]
     ) -> None:
         for execution in await self._venue.executions(symbol, since_ms):
-            told.add((execution.trade_id, execution.order_id))
+            told[execution.trade_id, execution.order_id] = execution.time_ms
             if self._sink.on_execution(execution) or execution.order_id in self._strangers:
                 continue
             # A trade in the history does not say its client id: ask for its order.
@@ -421,7 +424,7 @@ class Reconciler:
 
     async def _look_up(self, case: _Case) -> None:
         order, started_ns, epoch = case.order, self._clock.boot_ns(), self._epoch
-        since_ms = max(order.sent_ms - int(self._settings.overlap_s * 1000), 0)
+        since_ms = max(order.sent_ms - _CLOCKS_APART_MS, 0)
         found = await self._venue.find_order(order.symbol, order.client_id)
         if found is not None:
             case.was_found = True

@@ -46,6 +46,7 @@ ENGINE = EngineSummary(
     unknown_orders=0,
     tick_to_order_us={"p50": 40.5, "p99": None},
     reasons={},
+    book_mismatch=None,
     life=LifeState.STOPPED,
     halted=None,
 )

@@ -1,0 +1,214 @@
+"""Time that passed without us, and books that drifted: both are noticed before anything is done."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from nkfast.trading.orders import OrderState
+from nkfast.trading.watch import TimeWatch
+from nkfast.venue.clock import run_virtual
+from nkfast.venue.port import BookLevels
+
+BUY = ("buy", "99.00", "1")
+
+
+def levels(bid: str, ask: str, quantity: str = "100") -> BookLevels:
+    lots = Decimal(quantity)
+    return BookLevels([(Decimal(bid), lots)], [(Decimal(ask), lots)])
+
+
+# Time ----------------------------------------------------------------------------------------
+
+
+def test_a_watch_tells_of_gaps_and_steps_once() -> None:
+    async def main(clock) -> None:
+        gaps: list[float] = []
+        steps: list[float] = []
+        loop = asyncio.get_running_loop()
+        watch = TimeWatch(clock, loop, stall_max_s=5, on_gap=gaps.append, on_step=steps.append)
+        watch.start()
+        await asyncio.sleep(10)
+        assert not watch.look()
+        clock.sleep_machine(4.9)
+        assert not watch.look()
+        await asyncio.sleep(2)
+        assert gaps == []
+        clock.sleep_machine(3600)
+        assert watch.look()
+        assert not watch.look()
+        await asyncio.sleep(10)
+        assert gaps == [pytest.approx(3600, abs=1.1)]
+        assert steps == []  # a sleep moves both clocks
+        unix_ns = clock.time_ns
+        clock.time_ns = lambda: unix_ns() + 7 * 10**9
+        await asyncio.sleep(5)
+        assert steps == [pytest.approx(7)]
+        watch.stop()
+        clock.sleep_machine(3600)
+        await asyncio.sleep(10)
+        assert len(gaps) == 1
+
+    run_virtual(main, 10**18)
+
+
+def test_after_a_sleep_nothing_is_sent_before_the_comparison(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            desk.venue.fill(desk.venue.at_price("buy", "99"), told=False)
+            desk.clock.sleep_machine(3600)
+            decisions = desk.strategy.decisions
+            desk.strategy.want(low=BUY, next=("buy", "98.00", "1"))
+            desk.venue.set_book("100.01", "100.10")  # the first frame after it, an old one
+            assert desk.strategy.decisions == decisions
+            assert not engine.may_decide
+            assert len(desk.venue.wire) == 1
+            assert desk.venue.resyncs == ["nothing ran for 3600.0 s"]
+            assert engine.reasons["TIME_LOST"] == 1
+            await desk.until(lambda: engine.may_decide)
+            assert len(desk.strategy.told) == 1  # found by the comparison
+            await desk.until(lambda: len(desk.venue.wire) == 3)
+
+    on_virtual_desk(scenario)
+
+
+def test_a_sleep_is_noticed_without_any_frame(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            desk.clock.sleep_machine(60)
+            await asyncio.sleep(1.5)
+            assert [text[:17] for text in desk.venue.resyncs] == ["nothing ran for 6"]
+            assert engine.reasons["TIME_LOST"] == 1
+
+    on_virtual_desk(scenario)
+
+
+STOPPED = """
+import asyncio, sys
+from nkfast.trading.watch import TimeWatch
+from nkfast.venue.clock import RealClock
+
+async def main():
+    ended = asyncio.Event()
+    def on_gap(seconds):
+        print("gap", flush=True)
+        ended.set()
+    watch = TimeWatch(
+        RealClock(), asyncio.get_running_loop(), stall_max_s=0.2, on_gap=on_gap, on_step=print
+    )
+    watch.start()
+    print("started", flush=True)
+    await asyncio.wait_for(ended.wait(), 30)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
+def test_a_process_that_was_stopped_notices(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", STOPPED],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        os.kill(process.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        os.waitpid(process.pid, os.WUNTRACED)
+        while time.monotonic() - stopped < 1.5:  # it has to be longer than the watch puts up with
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.stdout.readline() == "gap\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# Audit ---------------------------------------------------------------------------------------
+
+
+def test_a_book_that_is_as_shown_is_well(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(audit_interval_s=60) as engine:
+            assert engine.summary().book_mismatch is None
+            desk.venue.shown_beside = levels("100.00", "100.10")
+            await asyncio.sleep(61)
+            assert engine.summary().book_mismatch == 0
+            assert engine.may_decide
+
+    on_virtual_desk(scenario)
+
+
+def test_a_book_that_drifted_stops_trading_until_it_is_well_again(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(audit_interval_s=60) as engine:
+            desk.venue.shown_beside = levels("98.00", "98.10")
+            await asyncio.sleep(61)
+            assert engine.may_decide  # once is not enough
+            assert engine.summary().book_mismatch == 1
+            await asyncio.sleep(5)
+            assert engine.reasons["BOOK_DRIFT"] == 1
+            assert not engine.may_decide
+            assert desk.venue.resyncs == ["the book of BTC/USDT has drifted"]
+            desk.strategy.want(low=("buy", "97.00", "1"))
+            await asyncio.sleep(20)
+            assert desk.venue.wire == []
+            desk.venue.set_book("98.00", "98.10")
+            await desk.until(lambda: engine.may_decide, 30)
+            await desk.until(lambda: len(desk.venue.wire) == 1)
+
+    on_virtual_desk(scenario)
+
+
+def test_a_book_that_moves_while_it_is_read_has_not_drifted(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(audit_interval_s=60) as engine:
+            read = desk.venue.read_book
+
+            async def read_while_it_moves(symbol: str, depth: int) -> BookLevels:
+                await read(symbol, depth)
+                desk.venue.set_book("99.00", "99.10")
+                return levels("99.00", "99.10")
+
+            desk.venue.read_book = read_while_it_moves
+            await asyncio.sleep(70)
+            # Shown as it was afterwards; what was there before has gone for good reason.
+            assert engine.summary().book_mismatch == 0
+
+    on_virtual_desk(scenario)
+
+
+def test_a_level_that_the_venue_does_not_have_counts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(audit_interval_s=60) as engine:
+            shown = levels("99.00", "100.10")
+            desk.venue.shown_beside = shown
+            await asyncio.sleep(61)
+            # The bid at 99 is not in our book, the bid at 100 not in theirs, the ask is alike.
+            assert engine.summary().book_mismatch == pytest.approx(2 / 3)
+
+    on_virtual_desk(scenario)
+
+
+def test_an_audit_that_cannot_read_changes_nothing(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(audit_interval_s=60, reconcile_interval_s=100_000) as engine:
+            desk.venue.reads.append("fail")
+            await asyncio.sleep(61)
+            assert engine.reasons["AUDIT_FAILED"] == 1
+            assert engine.may_decide
+
+    on_virtual_desk(scenario)
