@@ -4,7 +4,7 @@ A simulated exchange of its own process trades the markets; the bots are grids, 
 engine and journal, and share one connection. Measured is, for every change of a book that a bot is
 told of, the time from the arrival of its frame to the bot, and at the end the process's memory.
 
-Run:  python -P benchmarks/fleet.py [--seconds 20] [--speed 60] [--bots 50]
+Run:  python -P benchmarks/fleet.py [--seconds 20] [--speed 60] [--bots 50] [--tick 0.005]
 """
 
 import argparse
@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -26,6 +26,7 @@ from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
+from nkfast.exchange.server import ExchangeSettings, serve
 from nkfast.strategies.grid import Grid
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal, verify
@@ -54,22 +55,41 @@ def rows(count: int) -> list[dict[str, object]]:
     ]
 
 
-def start_exchange(folder: Path, bots: int, speed: float, seconds: float) -> dict[str, Any]:
-    """Start the exchange; it ends with this process, for its input does."""
-    markets = folder / "markets.json"
-    markets.write_text(json.dumps(rows(bots)))
-    words = ("-m", "nkfast", "exchange", "serve", "--json", "--until-eof", "--secret-stdin")
-    options = ("--markets", str(markets), "--key", CREDENTIALS.api_key, "--speed", f"{speed}x")
+async def serve_exchange(bots: int, speed: float, tick_s: float) -> None:
+    """Serve until standard input ends, as it does with the process that started this one."""
+    settings = ExchangeSettings(
+        seed=7,
+        key=CREDENTIALS.api_key,
+        secret=CREDENTIALS.api_secret,
+        markets=rows(bots),
+        speed=speed,
+        tick_interval_s=tick_s,
+    )
+    async with serve(settings) as server:
+        print(json.dumps({"rest_url": server.rest_url, "ws_url": server.ws_url}), flush=True)
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(0, ended.set)
+        await ended.wait()
+
+
+@contextmanager
+def exchange_process(bots: int, speed: float, tick_s: float) -> Iterator[dict[str, str]]:
+    words = ["--serve", "--bots", str(bots), "--speed", str(speed), "--tick", str(tick_s)]
     process = subprocess.Popen(
-        [sys.executable, "-P", *words, *options, "--for", f"{seconds}s"],
+        [sys.executable, "-P", __file__, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(f"{CREDENTIALS.api_secret}\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline()) | {"process": process}
+    try:
+        yield json.loads(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 class Watched(Engine):
@@ -95,13 +115,13 @@ def quantile(values: list[int], fraction: float) -> float:
     return ordered[min(int(len(ordered) * fraction), len(ordered) - 1)] / 1e6
 
 
-async def main(bots: int, speed: float, seconds: float) -> dict[str, object]:
+async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[str, object]:
     clock = RealClock()
     waits: list[int] = []
     works: list[int] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        exchange = start_exchange(folder, bots, speed, seconds + 120)
+        exchange = stack.enter_context(exchange_process(bots, speed, tick_s))
         symbols = [str(row["symbol"]) for row in rows(bots)]
         async with AsyncRestClient(
             CREDENTIALS, base_url=exchange["rest_url"], allow_changes=True, throttle=Throttle({})
@@ -143,8 +163,6 @@ async def main(bots: int, speed: float, seconds: float) -> dict[str, object]:
             stop.set()
             await asyncio.gather(*running, return_exceptions=True)
             await asyncio.gather(*(engine.stop("cancel") for engine in engines))
-        exchange["process"].stdin.close()
-        exchange["process"].wait(timeout=20)
         reports = [verify(folder / f"b{number:02}.db") for number in range(bots)]
         return {
             "bots": bots,
@@ -167,5 +185,11 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--speed", type=float, default=60)
     parser.add_argument("--bots", type=int, default=50)
+    parser.add_argument("--tick", type=float, default=0.005, help="seconds between its actions")
+    parser.add_argument("--serve", action="store_true", help="be the exchange")
     chosen = parser.parse_args()
-    print(json.dumps(uvloop.run(main(chosen.bots, chosen.speed, chosen.seconds)), indent=2))
+    if chosen.serve:
+        uvloop.run(serve_exchange(chosen.bots, chosen.speed, chosen.tick))
+    else:
+        outcome = uvloop.run(main(chosen.bots, chosen.speed, chosen.tick, chosen.seconds))
+        print(json.dumps(outcome, indent=2))
