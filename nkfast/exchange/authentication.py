@@ -80,7 +80,7 @@ class Authenticator:
         Parameters
         ----------
         headers : Mapping
-            Of the request; case does not matter if the mapping says so.
+            Of the request, by lower-case name.
         urls : Sequence of str
             The URL exactly as received, once for each base that it may have been signed with.
         body : bytes
@@ -96,14 +96,14 @@ class Authenticator:
         A body may be signed as it was sent, or as the same JSON without spaces: the exchange's
         own Hummingbot connector signs the latter and sends the former.
         """
-        authorization = headers.get("Authorization", "")
+        authorization = headers.get("authorization", "")
         if authorization.startswith("Basic "):
             return self._basic(authorization.removeprefix("Basic "))
-        key = self._keys.get(headers.get("X-API-KEY", ""))
-        nonce = headers.get("X-API-NONCE", "")
+        key = self._keys.get(headers.get("x-api-key", ""))
+        nonce = headers.get("x-api-nonce", "")
         if key is None or not (nonce.isascii() and nonce.isdigit()):
             raise self._unauthorized()
-        signature = _received(headers.get("X-API-SIGN", ""))
+        signature = _received(headers.get("x-api-sign", ""))
         suffix = nonce.encode()
         if not _is_signed(key, urls, body + suffix, signature) and not _is_signed(
             key, urls, _without_spaces(body) + suffix, signature

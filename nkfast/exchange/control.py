@@ -41,7 +41,7 @@ class WeatherControl:
 
     def handle(self, method: str, remote: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Answer one request."""
-        given = headers.get("Authorization", "").encode()
+        given = headers.get("authorization", "").encode()
         is_known = hmac.compare_digest(given, f"Bearer {self.token}".encode())
         if not (is_known and _is_this_machine(remote)):
             return error_reply(401, 401, "Not Authorized")

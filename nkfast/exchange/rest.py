@@ -45,7 +45,7 @@ class Request(NamedTuple):
     target : str
         Path and query exactly as received.
     headers : Mapping
-        Case-insensitive.
+        By lower-case name.
     body : bytes
         Exactly as received.
     origins : tuple of str
@@ -542,7 +542,7 @@ def error_reply(status: int, code: int, description: str) -> Reply:
 
 def _read_query(query: str) -> dict[str, str]:
     # The official node client sends the word null for what is absent.
-    return {name: value for name, value in parse_qsl(query) if value != "null"}
+    return {name: value for name, value in parse_qsl(query) if value != "null"} if query else {}
 
 
 def _read_body(body: bytes) -> dict[str, Any]:

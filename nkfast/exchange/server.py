@@ -31,7 +31,7 @@ from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, load_markets
 from nkfast.exchange.money import ATOM_DECIMALS
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
-from nkfast.exchange.weather import Fate, Rule, Weather
+from nkfast.exchange.weather import CALM, Fate, Rule, Weather
 from nkfast.wire.request import HttpRequest
 from nkfast.wire.server_session import (
     Channel,
@@ -323,7 +323,7 @@ class ExchangeServer:
     def on_request(self, connection: Connection, request: HttpRequest) -> None:
         """Answer one HTTP request, or begin a WebSocket conversation."""
         headers = request.headers
-        if headers.get("Upgrade").lower() == "websocket":
+        if headers.get("upgrade", "").lower() == "websocket":
             self._meet(connection, request)
             return
         path = request.target.partition("?")[0]
@@ -332,13 +332,16 @@ class ExchangeServer:
             self._send(connection, reply)
             return
         refused = self._allowances.refusal(
-            headers.get("X-API-KEY") or connection.remote, self._now_ms()
+            headers.get("x-api-key") or connection.remote, self._now_ms()
         )
         if refused is not None:
             self._send(connection, _refusal(refused, 429))
             return
         fate = self.weather.request(path.removeprefix(BASE_PATH + "/"))
-        _after(fate.inbound_s, partial(self._execute, connection, request, fate))
+        if fate is CALM:
+            self._deliver(connection, request, fate, self._answer(request))
+        else:
+            _after(fate.inbound_s, partial(self._execute, connection, request, fate))
 
     def _execute(self, connection: Connection, request: HttpRequest, fate: Fate) -> None:
         reply = fate.run(partial(self._answer, request))
@@ -347,11 +350,15 @@ class ExchangeServer:
     def _deliver(
         self, connection: Connection, request: HttpRequest, fate: Fate, reply: Reply | None
     ) -> None:
-        if request.headers.get("X-API-NONCE") == str(self.settings.clock_ms()):
+        nonce = request.headers.get("x-api-nonce")
+        if nonce is not None and nonce == str(self.settings.clock_ms()):
             # No network between: who counts nonces in milliseconds and asks again at once would
             # use the same one twice.
             later = partial(self._deliver, connection, request, fate, reply)
             asyncio.get_running_loop().call_later(_MILLISECOND_S, later)
+            return
+        if fate is CALM and reply is not None:
+            self._send(connection, reply)
             return
         if fate.is_lost:
             connection.reset()
@@ -385,7 +392,7 @@ class ExchangeServer:
         self._send(connection, error_reply(status, 400, description))
 
     def _answer(self, request: HttpRequest) -> Reply:
-        origin = f"{self._scheme}://{request.headers.get('Host')}"
+        origin = f"{self._scheme}://{request.headers.get('host', '')}"
         self.weather.step()
         try:
             reply = self._rest.handle(
@@ -418,8 +425,8 @@ class ExchangeServer:
         if most is not None and len(self.connections) >= most:
             self._send(connection, error_reply(429, 429, f"At most {most} connections"))
             return
-        key = request.headers.get("Sec-WebSocket-Key")
-        if not key or request.headers.get("Sec-WebSocket-Version") != "13":
+        key = request.headers.get("sec-websocket-key")
+        if not key or request.headers.get("sec-websocket-version") != "13":
             reply = error_reply(400, 400, "A WebSocket of version 13 needs Sec-WebSocket-Key")
             self._send(connection, reply._replace(headers={"Sec-WebSocket-Version": "13"}))
             return

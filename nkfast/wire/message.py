@@ -134,6 +134,7 @@ class MessageReader:
         return bool(line)
 
 
+_ONE_ONLY = ("content-length", "transfer-encoding")
 #: Names seen before, by their spelling.
 _names: dict[str, str] = {}
 _NAMES_MAX = 1000
@@ -162,7 +163,7 @@ def read_headers(lines: Iterable[str], what: str) -> dict[str, str]:
         if not (colon and name):
             raise WireError(f"not a header of a {what}", repr(line[:100]))
         value = value.strip(" \t")
-        if name in ("content-length", "transfer-encoding") and headers.get(name, value) != value:
+        if name in headers and name in _ONE_ONLY and headers[name] != value:
             raise WireError(f"two different headers {name}", value[:100])
         headers[name] = value
     return headers

@@ -8,26 +8,10 @@ from typing import NamedTuple
 from nkfast.errors import WireError
 from nkfast.wire.message import MessageReader, read_headers
 
-__all__ = ["Headers", "HttpRequest", "RequestReader", "encode_response"]
+__all__ = ["HttpRequest", "RequestReader", "encode_response"]
 
 _REQUEST_LINE = re.compile(r"([A-Z]{1,16}) ([^\x00-\x20\x7f]+) HTTP/1\.([01])")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-class Headers(dict[str, str]):
-    """Headers, stored by their lower-case names and found under any spelling."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
-        """Return a header, empty where there is none."""
-        return super().get(name.lower(), default)
 
 
 class HttpRequest(NamedTuple):
@@ -38,7 +22,8 @@ class HttpRequest(NamedTuple):
     method : str
     target : str
         Exactly as received; bytes that are no UTF-8 are surrogates in it, as in the headers.
-    headers : Headers
+    headers : dict of str to str
+        By lower-case name; of repeated ones the last.
     body : bytes
         Empty where there was none.
     may_reuse : bool
@@ -47,7 +32,7 @@ class HttpRequest(NamedTuple):
 
     method: str
     target: str
-    headers: Headers
+    headers: Mapping[str, str]
     body: bytes
     may_reuse: bool
 
@@ -76,7 +61,7 @@ class RequestReader(MessageReader):
     def __init__(self, body_bytes_max: int) -> None:
         super().__init__(body_bytes_max)
         self._first: re.Match[str] | None = None
-        self._headers = Headers()
+        self._headers: dict[str, str] = {}
         self.is_too_long = False
         self.waits = False
 
@@ -103,7 +88,7 @@ class RequestReader(MessageReader):
         WireError
             It is none, or too long; nothing more can be read from this connection.
         """
-        if self._first is None and not self._take_head():
+        if self._first is None and not (self._buffer and self._take_head()):
             return None
         while not self.is_complete and self._take():
             pass
@@ -113,7 +98,7 @@ class RequestReader(MessageReader):
         assert first is not None
         self.waits = False
         method, target, version = first.groups()
-        connection = self._headers.get("connection").lower()
+        connection = self._headers.get("connection", "").lower()
         may_reuse = "close" not in connection if version == "1" else "keep-alive" in connection
         return HttpRequest(method, target, self._headers, bytes(self.body), may_reuse)
 
@@ -129,14 +114,14 @@ class RequestReader(MessageReader):
             raise WireError("not the first line of an HTTP request", repr(first[:100]))
         self._first = match
         headers = read_headers(lines, self.what)
-        self._headers = Headers(headers)
+        self._headers = headers
         self.body = bytearray()
         self.is_complete = False
         self._take = self._take_length
         length = self._length(headers)
         if "transfer-encoding" not in headers:
             self._expect(length or 0)
-        self.waits = self._headers.get("expect").lower() == "100-continue"
+        self.waits = headers.get("expect", "").lower() == "100-continue"
         return True
 
     def _too_long(self) -> WireError:
@@ -154,8 +139,7 @@ def encode_response(
     has_body : bool
         False for the answer to a HEAD: only the head is sent.
     """
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
-    head = "\r\n".join(lines).encode("latin-1")
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    reason = _REASONS.get(status, "Unknown")
+    head = f"HTTP/1.1 {status} {reason}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode()
     return head + body if has_body else head

@@ -104,7 +104,7 @@ class Desk:
             Request(
                 method,
                 BASE_PATH + target,
-                {"Authorization": f"Basic {credentials}"},
+                {"authorization": f"Basic {credentials}"},
                 body,
                 ("http://localhost",),
             ),
