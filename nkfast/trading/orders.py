@@ -7,8 +7,10 @@ order ends in the same state, because what is known of it is a join of facts tha
        |           |
     REJECTED   ABANDONED        both are left when the venue shows that the order exists after all
 
-CLOSING means that nothing rests any more but not every fill has been told. A slot holds at most one
-order that is not DONE, REJECTED or ABANDONED.
+CLOSING means that nothing rests any more but not every fill has been told. A step may be left out
+on the way to the right. The only way back is from DONE to CLOSING, when the venue tells of more
+fills than it had. Every other move is an `OrderError`: such news is of another order, or ours are
+wrong. A slot holds at most one order that is not DONE, REJECTED or ABANDONED.
 """
 
 from collections import deque
@@ -25,6 +27,7 @@ from nkfast.trading.exact import ZERO, add, subtract
 from nkfast.venue.port import Execution, OrderType, OrderUpdate, Side, VenueStatus
 
 __all__ = [
+    "TRANSITIONS",
     "ClientId",
     "Facts",
     "FillKey",
@@ -170,6 +173,19 @@ class OrderState(StrEnum):
         return self in _OPEN
 
 
+_S = OrderState
+#: Which state may follow which.
+TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = MappingProxyType(
+    {
+        _S.SENDING: frozenset({_S.UNKNOWN, _S.LIVE, _S.CLOSING, _S.DONE, _S.REJECTED}),
+        _S.UNKNOWN: frozenset({_S.LIVE, _S.CLOSING, _S.DONE, _S.REJECTED, _S.ABANDONED}),
+        _S.LIVE: frozenset({_S.CLOSING, _S.DONE, _S.REJECTED}),
+        _S.CLOSING: frozenset({_S.DONE}),
+        _S.DONE: frozenset({_S.CLOSING}),
+        _S.REJECTED: frozenset({_S.LIVE, _S.CLOSING, _S.DONE}),
+        _S.ABANDONED: frozenset({_S.LIVE, _S.CLOSING, _S.DONE, _S.REJECTED}),
+    }
+)
 _OPEN = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LIVE, OrderState.CLOSING})
 
 
@@ -330,7 +346,7 @@ class Order:
         ------
         nkfast.errors.OrderError
             It tells of another order: an id, the symbol, the side, the price or the quantity
-            differs, or more was executed than was ordered.
+            differs, or more was executed than was ordered; or the state that would follow cannot.
         """
         self._check_identity(update)
         executed, final = update.executed, self.facts.final
@@ -349,7 +365,7 @@ class Order:
         )
         if facts == self.facts and fill is None and fee is None:
             return None
-        return News(self, facts, fill, fee)
+        return self._checked(News(self, facts, fill, fee))
 
     def hear_execution(self, execution: Execution) -> News | None:
         """Return what one trade of the account's history adds; None when it adds nothing."""
@@ -357,7 +373,8 @@ class Order:
         if fill is None and fee is None:
             return None
         order_id = execution.order_id or self.facts.order_id
-        return News(self, replace(self.facts, order_id=order_id, is_accepted=True), fill, fee)
+        facts = replace(self.facts, order_id=order_id, is_accepted=True)
+        return self._checked(News(self, facts, fill, fee))
 
     def hear_outcome(self, outcome: Outcome, reason: str = "") -> News | None:
         """Return what the end of our attempt to send adds; None when it adds nothing.
@@ -371,7 +388,7 @@ class Order:
             raise OrderError(self.client_id, self.state, f"outcome {outcome}")
         if _OUTCOME_RANK[outcome] <= _OUTCOME_RANK[self.facts.outcome]:
             return None
-        return News(self, replace(self.facts, outcome=outcome, reason=reason))
+        return self._checked(News(self, replace(self.facts, outcome=outcome, reason=reason)))
 
     def hear_cancel_wish(self) -> News | None:
         """Return what our wish to cancel adds; None when it was noted before."""
@@ -383,7 +400,7 @@ class Order:
         """Return what the proof adds that an accepted order rests no more, its end unseen."""
         if not self.facts.is_accepted or self.facts.final is not None:
             raise OrderError(self.client_id, self.state, "proof that it is gone")
-        return News(self, replace(self.facts, final=VenueStatus.EXPIRED))
+        return self._checked(News(self, replace(self.facts, final=VenueStatus.EXPIRED)))
 
     def apply(self, news: News) -> None:
         """Make the news part of the order. The journal has it already."""
@@ -394,6 +411,12 @@ class Order:
         execution = news.fill if news.fill is not None else news.fee
         if execution is not None:
             self._fills[execution.trade_id, execution.order_id] = execution
+
+    def _checked(self, news: News) -> News:
+        state = news.state
+        if state is not self.state and state not in TRANSITIONS[self.state]:
+            raise OrderError(self.client_id, self.state, f"a move to {state}")
+        return news
 
     def _check_identity(self, update: OrderUpdate) -> None:
         for name, ours, told in (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nkfast.errors import ConfigError, OrderError
 from nkfast.trading.orders import (
+    TRANSITIONS,
     IdSource,
     Order,
     OrderState,
@@ -109,6 +110,80 @@ def test_state_follows_from_what_is_known(news: list[object], state: OrderState)
     for item in news:
         tell(order, item)
     assert order.state is state
+
+
+#: Everything that can be told of an order, in few sizes: the alphabet of the walk below.
+TOLD: list[object] = [
+    *(Outcome),
+    *(
+        an_update(status, executed)
+        for status in VenueStatus
+        for executed in (0, 4, 10)
+        if not (status is VenueStatus.FILLED and executed == 4)
+    ),
+    a_fill("t1", 4),
+    a_fill("t2", 6),
+    "vanished",
+    "wish",
+]
+#: The picture of the module once more: what may follow, told by hand.
+PICTURE = {
+    "sending": "unknown live closing done rejected",
+    "unknown": "live closing done rejected abandoned",
+    "live": "closing done rejected",
+    "closing": "done",
+    "done": "closing",
+    "rejected": "live closing done",
+    "abandoned": "live closing done rejected",
+}
+
+
+def replayed(told: tuple[int, ...]) -> tuple[Order, OrderState]:
+    """Tell a new order everything; return it and the state before the last word."""
+    order, before = an_order(), OrderState.SENDING
+    for index in told:
+        item, before = TOLD[index], order.state
+        try:
+            if item == "vanished":
+                order.apply(order.hear_vanished())
+            elif item == "wish":
+                news = order.hear_cancel_wish()
+                order.apply(news) if news is not None else None
+            else:
+                tell(order, item)
+        except OrderError:
+            pass  # refused: nothing has changed
+    return order, before
+
+
+def test_walking_every_way_takes_exactly_the_steps_of_the_picture() -> None:
+    # From each distinct knowledge on, everything is told once more, until nothing new is reached.
+    reached: dict[object, tuple[int, ...]] = {}
+    steps: set[tuple[str, str]] = set()
+    waiting: list[tuple[int, ...]] = [()]
+    while waiting:
+        way = waiting.pop()
+        for index in range(len(TOLD)):
+            order, before = replayed((*way, index))
+            if order.state is not before:
+                steps.add((before.value, order.state.value))
+            known = (order.state, order.facts, order.filled, frozenset(order.fills))
+            if known not in reached:
+                reached[known] = (*way, index)
+                waiting.append((*way, index))
+    assert len(reached) > 200
+    assert steps == {(a, b) for a, row in PICTURE.items() for b in row.split()}
+    assert {a: {b.value for b in row} for a, row in TRANSITIONS.items()} == {
+        a: set(row.split()) for a, row in PICTURE.items()
+    }
+
+
+def test_a_state_that_cannot_follow_is_refused() -> None:
+    order = an_order()
+    tell(order, an_update(OPEN))
+    order.state = OrderState.DONE  # as if our own books were wrong
+    with pytest.raises(OrderError, match="is done and cannot take a move to live"):
+        order.hear_update(an_update(PARTLY, 4))
 
 
 def test_all_orders_of_six_messages_end_alike() -> None:
