@@ -89,6 +89,13 @@ async def test_millisecond_that_is_used_twice_is_still_refused(rest: Rest) -> No
     assert (status, reply["error"]["description"]) == (401, "Bad Nonce")
 
 
+async def test_clock_that_stands_still_holds_no_reply_back(session: aiohttp.ClientSession) -> None:
+    settings = ExchangeSettings(speed=0, key=KEY, secret=SECRET, clock_ms=lambda: 1_790_000_000_000)
+    async with serve(settings) as server, asyncio.timeout(5):
+        rest = Rest(server, session)
+        assert (await rest.get("/balances", nonce=1_790_000_000_000))[0] == 200
+
+
 @pytest.mark.parametrize(
     "nonces",
     [
