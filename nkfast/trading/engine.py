@@ -150,6 +150,11 @@ class Engine:
         return self._reasons.counts
 
     @property
+    def error(self) -> BaseException | None:
+        """What halted trading."""
+        return self._error
+
+    @property
     def life(self) -> LifeState:
         """Where the engine is in its life; see `nkfast.trading.life`."""
         return self._life.state
@@ -286,36 +291,35 @@ class Engine:
     async def stop(self, on_exit: OnExit = "cancel") -> StopReport:
         """Send nothing new, cancel what rests (or keep it), wait for the ends, disconnect.
 
-        The journal stays open. Orders whose end is not known at the deadline are in the journal
-        and are looked up by the next start.
+        Neither a broken journal nor a venue that does not close keeps it from its end; look at
+        `error` afterwards. The journal stays open. Orders whose end is not known at the deadline
+        are in the journal and are looked up by the next start.
 
         Returns
         -------
         StopReport
             What is left at the venue.
         """
-        if self._early_news is None:
+        is_assembled = self._early_news is None
+        if is_assembled:
             self._gate.close("the engine stops")
             self._executor.stop()
-        if self._life.may_become(LifeState.STOPPING):
-            self._life.become(LifeState.STOPPING, on_exit)
+        self._pass_to(LifeState.STOPPING, on_exit)
         try:
             if self._tasks and self.mode != "monitor":
                 await self._wind_down(cancels=on_exit == "cancel" and self._may_cancel)
         finally:
-            if self._early_news is None:
+            if is_assembled:
                 self._watch.stop()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._tasks.clear()
-            await self._venue.close()
+            await self._close_venue()
             self._account.leave(self.orders)
-            if self._early_news is None and self._bookkeeper.can_record:
-                self._bookkeeper.flush()
-                self._write_reasons()
-        if self._life.may_become(LifeState.STOPPED):
-            self._life.become(LifeState.STOPPED, on_exit)
+            if is_assembled and self._bookkeeper.can_record:
+                self._guarded(self._put_away)
+        self._pass_to(LifeState.STOPPED, on_exit)
         return self._stop_report(on_exit)
 
     def summary(self) -> EngineSummary:
@@ -342,6 +346,27 @@ class Engine:
             life=self._life.state,
             halted=self.halted,
         )
+
+    def _pass_to(self, state: LifeState, reason: str) -> None:
+        """Move on when the life allows it; the way to the end depends on no store."""
+        try:
+            if self._life.may_become(state):
+                self._life.become(state, reason)
+        except JournalError as error:
+            self._halt(error)
+
+    async def _close_venue(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.exit_timeout_s):
+                await self._venue.close()
+        except TimeoutError:
+            self.count("EXIT_TIMEOUT", "the venue did not close")
+        except Exception as error:
+            self.count("CLOSE_FAILED", f"{type(error).__name__}: {error}")
+
+    def _put_away(self) -> None:
+        self._bookkeeper.flush()
+        self._write_reasons()
 
     def _stop_report(self, on_exit: OnExit) -> StopReport:
         is_assembled = self._early_news is None

@@ -427,3 +427,28 @@ def test_monitor_mode_may_look_at_a_halted_instance(on_virtual_desk) -> None:
             clear_halt(journal, "KILL_SWITCH", 2)
 
     on_virtual_desk(scenario)
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+def test_a_venue_that_does_not_close_does_not_keep_the_engine_from_its_end(
+    on_virtual_desk, how
+) -> None:
+    async def scenario(desk) -> None:
+        close = desk.venue.close
+
+        async def badly() -> None:
+            await close()
+            if how == "fails":
+                raise OSError("bad descriptor")
+            await asyncio.Event().wait()
+
+        desk.venue.close = badly
+        desk.strategy.want(low=BUY)
+        async with desk.trading(exit_timeout_s=3) as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+        assert desk.stopped.is_complete
+        assert engine.life is S.STOPPED
+        code = "EXIT_TIMEOUT" if how == "hangs" else "CLOSE_FAILED"
+        assert engine.reasons[code] == 1
+
+    on_virtual_desk(scenario)
