@@ -38,7 +38,7 @@ _VARIANTS: Final = (
     *("nonce_policy", "nonce_window_ms", "public_origins"),
     *("cancel_all_needs_side", "cancel_returns_order", "filters_trades", "shows_assets"),
     *("self_trade", "uniqueness", "market_buys_in", "fee_decimals"),
-    *("connections_max", "subscriptions_max"),
+    *("connections_max", "subscriptions_max", "history_max"),
 )
 
 

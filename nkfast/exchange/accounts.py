@@ -3,18 +3,19 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nkfast.exchange.money import text
 
 if TYPE_CHECKING:
     from nkfast.exchange.orders import AccountTrade, Order
 
-__all__ = ["Account", "Holding"]
+__all__ = ["HISTORY_MAX", "Account", "Holding"]
 
-#: Finished orders, trades and client ids remembered for each account that keeps a history.
-HISTORY_COUNT_MAX = 20_000
-CLIENT_ID_COUNT_MAX = 200_000
+#: Finished orders, and trades, that an account remembers unless it is told otherwise.
+HISTORY_MAX: Final = 20_000
+#: A client id outlives its order: how many of them are remembered for each finished order.
+_CLIENT_IDS_PER_ORDER: Final = 10
 
 
 @dataclass(slots=True)
@@ -43,18 +44,24 @@ class Account:
         For people; unique.
     keeps_history : bool
         Whether finished orders, trades and client ids are remembered.
+    history_max : int
+        How many finished orders, and how many trades; of client ids ten times as many.
     """
 
     number: int
     name: str
     keeps_history: bool = True
+    history_max: int = HISTORY_MAX
     holdings: dict[str, Holding] = field(default_factory=dict)
     open_orders: dict[str, "Order"] = field(default_factory=dict)  # by exchange id, oldest first
     finished: "OrderedDict[str, Order]" = field(default_factory=OrderedDict)
-    trades: "deque[AccountTrade]" = field(default_factory=lambda: deque(maxlen=HISTORY_COUNT_MAX))
+    trades: "deque[AccountTrade]" = field(init=False)
     client_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)  # to exchange ids
     #: What balances are shown as where that is not what they are: a replica that lags.
     shown: dict[str, Holding] | None = None
+
+    def __post_init__(self) -> None:
+        self.trades = deque(maxlen=self.history_max)
 
     def holding(self, asset: str) -> Holding:
         """Return the holding of an asset, an empty one where nothing was ever owned."""
@@ -117,7 +124,7 @@ class Account:
         self.open_orders[order.id] = order
         if self.keeps_history and order.client_id:
             self.client_ids[order.client_id] = order.id
-            if len(self.client_ids) > CLIENT_ID_COUNT_MAX:
+            if len(self.client_ids) > self.history_max * _CLIENT_IDS_PER_ORDER:
                 self.client_ids.popitem(last=False)
 
     def finish(self, order: "Order") -> None:
@@ -125,5 +132,5 @@ class Account:
         del self.open_orders[order.id]
         if self.keeps_history:
             self.finished[order.id] = order
-            if len(self.finished) > HISTORY_COUNT_MAX:
+            if len(self.finished) > self.history_max:
                 self.finished.popitem(last=False)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, Protocol
 
 from nkfast.core.matching import Match
-from nkfast.exchange.accounts import Account
+from nkfast.exchange.accounts import HISTORY_MAX, Account
 from nkfast.exchange.markets import Listing, ObjectIds
 from nkfast.exchange.money import ATOM_DECIMALS, atoms
 from nkfast.exchange.orders import (
@@ -114,6 +114,8 @@ class Exchange:
         What the quantity of a market buy counts.
     fee_decimals : int or None
         None charges fees as they are; otherwise they are cut off after so many places.
+    history_max : int
+        Finished orders, and trades, that each account remembers.
     pools : Iterable of str
         Symbols of liquidity pools; they are listed and do not trade.
     """
@@ -128,6 +130,7 @@ class Exchange:
         uniqueness: Uniqueness = "always",
         market_buys_in: Literal["base", "quote"] = "base",
         fee_decimals: int | None = None,
+        history_max: int = HISTORY_MAX,
         pools: Iterable[str] = (),
     ) -> None:
         self._generator = random.Random(seed)
@@ -136,6 +139,7 @@ class Exchange:
         self.created_ms = now_ms
         self._uniqueness = uniqueness
         self._market_buys_in = market_buys_in
+        self._history_max = history_max
         self._fee_grain = 1 if fee_decimals is None else 10 ** (ATOM_DECIMALS - fee_decimals)
         self.listings: dict[str, Listing] = {}
         for row in rows:
@@ -173,7 +177,7 @@ class Exchange:
         keeps_history : bool
             False for the many whom nobody will ask about: no reports, no finished orders.
         """
-        account = Account(len(self.accounts) + 1, name, keeps_history)
+        account = Account(len(self.accounts) + 1, name, keeps_history, self._history_max)
         self.accounts.append(account)
         self._accounts_by_name.setdefault(name, account)
         for asset, amount in balances.items():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from nkfast.errors import ConfigError, RateLimitError, VenueError
-from nkfast.exchange.accounts import Account
+from nkfast.exchange.accounts import HISTORY_MAX, Account
 from nkfast.exchange.authentication import Authenticator, NoncePolicy
 from nkfast.exchange.connection import Connection
 from nkfast.exchange.control import WeatherControl
@@ -96,7 +96,7 @@ class ExchangeSettings:
         many as they like.
     nonce_policy, nonce_window_ms, unauthorized_code
         See `nkfast.exchange.authentication.Authenticator`.
-    self_trade, uniqueness, market_buys_in, fee_decimals
+    self_trade, uniqueness, market_buys_in, fee_decimals, history_max
         See `nkfast.exchange.exchange.Exchange`.
     cancel_all_needs_side, cancel_returns_order, filters_trades, shows_assets
         See `nkfast.exchange.rest.RestApi`.
@@ -150,6 +150,7 @@ class ExchangeSettings:
     book_time: Literal["ms", "iso"] = "ms"
     market_buys_in: Literal["base", "quote"] = "base"
     fee_decimals: int | None = None
+    history_max: int = HISTORY_MAX
     unknown_method_code: int = 402
     private_shape: Literal["live", "docs"] = "live"
     weather: tuple[Rule, ...] = ()
@@ -160,7 +161,7 @@ class ExchangeSettings:
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def __post_init__(self) -> None:
-        for name in ("tick_interval_s", "ping_interval_s", "outbound_bytes_max"):
+        for name in ("tick_interval_s", "ping_interval_s", "outbound_bytes_max", "history_max"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, was {getattr(self, name)}")
         if self.fee_decimals is not None and not 0 <= self.fee_decimals <= ATOM_DECIMALS:
@@ -234,6 +235,7 @@ class ExchangeServer:
             uniqueness=settings.uniqueness,
             market_buys_in=settings.market_buys_in,
             fee_decimals=settings.fee_decimals,
+            history_max=settings.history_max,
             pools=DEFAULT_POOLS if settings.markets is None else (),
         )
         self.rest_url = self.ws_url = ""

@@ -320,6 +320,21 @@ def test_reports_tell_each_fill_with_what_was_true_then(bench: Any) -> None:
     ]
 
 
+def test_histories_are_bounded_by_option(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(history_max=3)
+    for number in range(31):
+        bench.order(bench.alice, "sell", "1", "2000", userProvidedId=f"a{number}")
+        bench.order(bench.bob, "buy", "1", "2000")
+    for account in (bench.alice, bench.bob):
+        assert (len(account.finished), len(account.trades)) == (3, 3)
+        assert len(account.client_ids) == 30
+    assert bench.alice.find("a27") is None and bench.alice.find("a28") is not None
+    # Of an id that is forgotten nobody knows any more that it was taken.
+    with pytest.raises(VenueError, match="Duplicate"):
+        bench.order(bench.alice, "sell", "1", "2000", userProvidedId="a1")
+    bench.order(bench.alice, "sell", "1", "2000", userProvidedId="a0")
+
+
 def test_anonymous_accounts_trade_without_leaving_a_history(bench: Any) -> None:
     crowd = bench.exchange.open_account("crowd", {"ETH": "10"}, keeps_history=False)
     reports = Reports(bench.exchange)
