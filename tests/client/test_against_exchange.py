@@ -1,16 +1,19 @@
 """Both clients against the simulated exchange over real sockets: the life of a bot."""
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import pytest
+import trustme
 
+import nkfast
 from nkfast import errors
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Throttle
-from nkfast.client.websocket import WebSocketClient
+from nkfast.client.websocket import Subscription, WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
 from nkfast.exchange.server import AccountSettings, ExchangeSettings, serve
@@ -195,6 +198,70 @@ async def test_the_sync_client_does_the_same():
 
     async with exchange() as there:
         await asyncio.to_thread(trade, there.rest_url)
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "TLS"])
+async def test_every_request_and_stream_of_the_socket(until, is_secure):
+    """Protocol 2.3 to 2.5, line by line, over one connection."""
+    authority, ours, theirs = trustme.CA(), None, None
+    if is_secure:
+        ours, theirs = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.configure_trust(ours)
+        authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    async with exchange(speed=50.0, tick_interval_s=0.01, tls=theirs) as there:
+        decoder = FrameDecoder([Market(SYMBOL, 2, 6)])
+        options = {"decoder": decoder, "allow_changes": True, "ssl_context": ours}
+        async with WebSocketClient(there.ws_url, ALICE, **options) as client:
+            assert (await client.get_asset("BTC")).ticker == "BTC"
+            assert "BTC" in {row.ticker for row in await client.get_assets()}
+            assert (await client.get_market(SYMBOL)).symbol == SYMBOL
+            assert SYMBOL in {row.symbol for row in await client.get_markets()}
+            assert "USDT" in {row.asset for row in await client.get_trading_balance()}
+            streams = {
+                "book": client.books(SYMBOL, 20),
+                "trade": client.trades(SYMBOL),
+                "ticker": client.tickers(SYMBOL),
+                "bar": client.candles(SYMBOL, 5, count=3),
+                "account": client.account_updates(),
+            }
+            first = {name: await anext(stream) for name, stream in streams.items()}
+            assert first["book"].state == "live" and first["book"].best_bid
+            assert first["trade"].symbol == SYMBOL and first["ticker"].last_price > 0
+            assert first["bar"].high >= first["bar"].low
+            assert isinstance(first["account"], OrderStatus | Balance)
+            assert (await client.get_trades(SYMBOL, 5))[0].symbol == SYMBOL
+            order = await client.new_order(request("buy", "0.5", "100", "nk-1"))
+            assert [row.order_id for row in await client.get_orders(SYMBOL)] == [order.order_id]
+            cancelled = await client.cancel_order(order_id=order.order_id)
+            assert cancelled.order.status is OrderState.CANCELLED
+            assert await client.request("getOrders", {}) == []
+            for channel in ("order_book", "trades", "ticker"):
+                limit = 20 if channel == "order_book" else 0
+                client.unsubscribe(Subscription(channel, SYMBOL, limit))
+            client.unsubscribe(Subscription("candles", SYMBOL, 3, 5))
+            client.unsubscribe(Subscription("reports"))
+            assert client.is_ready
+            assert await client.request("getOrders", {}) == []  # the unsubscriptions were taken
+            assert client.counters["complaints"] == 0
+
+
+async def test_the_example_of_the_founding_document_runs(until):
+    async with exchange(speed=50.0, tick_interval_s=0.01) as there:
+        client = nkfast.WebSocketClient(there.ws_url.rstrip("/") + "/ws")
+        client.subscribe_order_book("BTC/USDT", depth=20)
+        client.subscribe_trades("BTC/USDT")
+
+        shown = []
+
+        async def handle_orderbook(msg):
+            shown.append(f"Order book: {msg}")
+
+        client.register_handler("orderbook", handle_orderbook)
+        running = asyncio.ensure_future(client.run_forever())
+        await until(lambda: shown)
+        await client.close()
+        await running
+    assert "'symbol': 'BTC/USDT'" in shown[0] and "'bids': [" in shown[0]
 
 
 async def test_open_orders_are_told_after_a_reconnect(until):

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import sys
 
 import pytest
 
@@ -192,3 +193,26 @@ async def test_busy_polling_keeps_the_loop_from_sleeping(until):
         assert len(timeouts) < 10
     finally:
         loop._selector.select = select
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not run on Windows")
+def test_busy_polling_keeps_uvloop_from_sleeping():
+    uvloop = pytest.importorskip("uvloop")
+    turns = []
+
+    class Counting(BusyPoll):
+        def _turn(self):
+            turns.append(asyncio.get_running_loop().time())
+            super()._turn()
+
+    async def main():
+        busy = Counting()
+        busy.start()
+        await asyncio.sleep(0.01)
+        busy.stop()
+        assert len(turns) > 20
+        turns.clear()
+        await asyncio.sleep(0.01)
+        assert turns == []
+
+    uvloop.run(main())
