@@ -26,6 +26,7 @@ from nkfast.wire.models import OrderRequest, OrderResponse
 
 FRAMES = 10_000
 FRAME_BYTES = 245
+FIRST_SEQUENCE = 10**14
 
 
 class Silent:
@@ -45,20 +46,20 @@ def frame(method, sequence, bids, asks):
     params = {
         "symbol": "AAA/USDT",
         "sequence": sequence,
-        "bids": [{"price": price, "quantity": "40.0"} for price in bids],
-        "asks": [{"price": price, "quantity": "7.0"} for price in asks],
+        "bids": [{"price": price, "quantity": "0.025000"} for price in bids],
+        "asks": [{"price": price, "quantity": "0.012500"} for price in asks],
     }
     content = {"jsonrpc": "2.0", "method": method, "params": params}
     text = json.dumps(content, separators=(",", ":")).removesuffix("}}")
-    text += f',"timestamp":"2026-07-03T00:56:17.{sequence % 1000:03}Z"'
-    payload = (text + " " * (FRAME_BYTES - 2 - len(text)) + "}}").encode()
-    assert len(payload) == FRAME_BYTES
+    text += f',"timestamp":"2026-07-03T00:56:17.{sequence % 1000:03}Z"}}}}'
+    payload = text.encode()
+    assert method != "updateOrderbook" or len(payload) == FRAME_BYTES
     return _make_test_ws_frame(WSMsgType.TEXT, payload, True, False)
 
 
 UPDATES = [
-    frame("updateOrderbook", n, [f"1.{n % 50:02}"], [f"2.{n % 50:02}"])
-    for n in range(2, FRAMES + 2)
+    frame("updateOrderbook", FIRST_SEQUENCE + n, [f"63999.{n % 50:02}"], [f"64001.{n % 50:02}"])
+    for n in range(1, FRAMES + 1)
 ]
 
 
@@ -66,16 +67,17 @@ UPDATES = [
 def test_frame(benchmark, kind):
     def prepare():
         sink = Silent()
-        decoder = FrameDecoder([Market("AAA/USDT", 2, 1)])
+        decoder = FrameDecoder([Market("AAA/USDT", 2, 6)])
         listener = kind(sink, decoder)
-        listener.on_ws_frame(None, frame("snapshotOrderbook", 1, ["1.00"], ["2.00"]))
+        snapshot = frame("snapshotOrderbook", FIRST_SEQUENCE, ["63999.00"], ["64001.00"])
+        listener.on_ws_frame(None, snapshot)
         return (listener, decoder), {}
 
     def run(listener, decoder):
         take = listener.on_ws_frame
         for update in UPDATES:
             take(None, update)
-        assert decoder.book("AAA/USDT").sequence == FRAMES + 1
+        assert decoder.book("AAA/USDT").sequence == FIRST_SEQUENCE + FRAMES
 
     benchmark.pedantic(run, setup=prepare, rounds=20)
     if benchmark.stats is not None:  # with --benchmark-disable there are none

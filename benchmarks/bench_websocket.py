@@ -36,15 +36,15 @@ ROUND_TRIPS = 10
 PAUSE_US = 200
 TIMEOUT_SECONDS = 30.0
 #: Sequences have as many digits from the first to the last, so that C can write them in place.
-FIRST_SEQUENCE = 10**11
-DIGITS = 12
+FIRST_SEQUENCE = 10**14
+DIGITS = 15
 #: First bytes of whole frames.
 TEXT, PING, PONG = 0x81, 0x89, 0x8A
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def tick(sequence: int) -> bytes:
-    """One update of exactly `TICK_BYTES`, in a frame of a server."""
+    """One update of exactly `TICK_BYTES`, without a blank, in a frame of a server."""
     head = '{"jsonrpc":"2.0","method":"updateOrderbook","params":{"symbol":"BTC/USDT","sequence":'
     ask, bid = 6_400_100 + sequence % 50, 6_400_000 - sequence % 50
     quantity = f"0.{sequence % 999 + 1:06}"
@@ -53,8 +53,9 @@ def tick(sequence: int) -> bytes:
         for price in (ask, bid)
     )
     text = f'{head}{sequence:{DIGITS}d},"asks":{ask_level},"bids":{bid_level},'
-    text += '"timestamp":1790000000123'
-    return frame(text + " " * (TICK_BYTES - len(text) - 2) + "}}")
+    text += f'"timestamp":"2026-07-03T00:56:17.{sequence % 1000:03}Z"}}}}'
+    assert len(text) == TICK_BYTES, text
+    return frame(text)
 
 
 def frame(text: str) -> bytes:

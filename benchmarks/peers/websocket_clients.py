@@ -30,7 +30,7 @@ from nkfast.wire.models import ApiCredentials, OrderRequest
 SYMBOL = "BTC/USDT"
 BATCH = 5_000
 #: Sequence of the snapshot.
-FIRST_SEQUENCE = 10**11
+FIRST_SEQUENCE = 10**14
 ORDER = OrderRequest(
     symbol=SYMBOL,
     side="buy",

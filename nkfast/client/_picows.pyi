@@ -18,6 +18,7 @@ class Listener(WSListener):
         message_bytes_max: int = ...,
         fragments_max: int = ...,
     ) -> Listener: ...
+    book_callback: Callable[[int, int], object] | None
     wants_books: bool
     is_writable: bool
     frame_count: int

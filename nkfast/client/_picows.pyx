@@ -46,6 +46,7 @@ cdef class Listener(WSListener):
     cdef Py_ssize_t changed_count
     cdef bint is_plain  # copy of the assembler's
     cdef bint was_taken  # by the assembler, in this burst: it may have to answer
+    cdef public object book_callback  # instead of the sink's on_book
     cdef public bint wants_books
     cdef public bint is_writable
     cdef public int64_t frame_count
@@ -161,8 +162,21 @@ cdef class Listener(WSListener):
             for i in range(count):
                 self.is_changed[self.changed[i]] = 0
             for i in range(count):
-                self.sink.on_book(self.changed[i], received_ns)
+                self.tell_book(self.changed[i], received_ns)
         if self.was_taken:
             self.was_taken = False
             self.assembler.end_of_burst(transport)
+        return 0
+
+    cdef int tell_book(self, int32_t market, int64_t received_ns) except -1:
+        if self.book_callback is None:
+            self.sink.on_book(market, received_ns)
+            return 0
+        try:
+            result = self.book_callback(market, received_ns)
+        except Exception as error:
+            self.sink.on_book_called(market, None, error)
+        else:
+            if result is not None:
+                self.sink.on_book_called(market, result, None)
         return 0

@@ -50,6 +50,9 @@ class Sink(Protocol):
     def on_book(self, market_index: int, received_ns: int) -> None:
         """Say that a book changed, once per burst of frames."""
 
+    def on_book_called(self, market_index: int, result: object, error: Exception | None) -> None:
+        """Hand over what the listener's ``book_callback`` returned, unless None, or raised."""
+
     def on_pong(self) -> None:
         """Say that the venue answered a ping."""
 

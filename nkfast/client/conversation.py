@@ -111,8 +111,6 @@ class Conversation(KeptSocket):
     requests : InFlight
     streams : set of Stream
         What ends with the client.
-    book_streams : dict of int to list of Stream
-        By market of the decoder.
     """
 
     def __init__(
@@ -151,7 +149,7 @@ class Conversation(KeptSocket):
             self, session, decoder, counters, options.stale_after_seconds, options.clock_ns
         )
         self.streams: set[Stream[Any]] = set()
-        self.book_streams: dict[int, list[Stream[OrderBook]]] = {}
+        self._book_streams: dict[int, list[Stream[OrderBook]]] = {}
 
     @property
     def is_ready(self) -> bool:
@@ -170,10 +168,25 @@ class Conversation(KeptSocket):
             for frame in self.session.take_outgoing():
                 transport.send(_TEXT, frame)
 
-    def books_are_wanted(self) -> None:
-        """Look again whether somebody wants order books as objects."""
+    def tune(self) -> None:
+        """Let the listener know who wants what of order books; after any change of that."""
         if self.listener is not None:
             self.listener.wants_books = self.handlers.wants_books
+            self.listener.book_callback = None if self._book_streams else self.owner.on_book
+
+    def add_book_stream(self, market_index: int, stream: Stream[OrderBook]) -> None:
+        """Put the book there whenever it changed."""
+        self._book_streams.setdefault(market_index, []).append(stream)
+        self.tune()
+
+    def remove_book_stream(self, stream: Stream[Any]) -> None:
+        """Put nothing there any more."""
+        kept = {
+            index: [row for row in streams if row is not stream]
+            for index, streams in self._book_streams.items()
+        }
+        self._book_streams = {index: streams for index, streams in kept.items() if streams}
+        self.tune()
 
     async def close(self) -> None:
         """End it all for good; unanswered requests end as unknown or unreachable."""
@@ -186,14 +199,13 @@ class Conversation(KeptSocket):
 
     def make_listener(self) -> Listener:
         """Return a listener that tells this conversation."""
-        listener = Listener(self, self.decoder, self.owner.tap, self._talk_options.clock_ns)
-        listener.wants_books = self.handlers.wants_books
-        return listener
+        return Listener(self, self.decoder, self.owner.tap, self._talk_options.clock_ns)
 
     def began(self) -> None:
         """Log in and subscribe."""
         options = self._talk_options
         assert self.transport is not None and self.listener is not None
+        self.tune()
         self.requests.opened(self.transport, self.listener)
         self.session.opened(options.burst, options.subscription_priority)
         self.flush()
@@ -285,18 +297,25 @@ class Conversation(KeptSocket):
         """Tell the owner."""
         callback = self.owner.on_book
         if callback is not None:
-            # As `Handlers.call`, written out: this is the way from a tick to an order.
             try:
                 result = callback(market_index, received_ns)
             except Exception as error:
-                self.handlers.report(error, f"{callback!r} failed")
+                self.on_book_called(market_index, None, error)
             else:
-                if result is not None and inspect.isawaitable(result):
-                    self.handlers.lane(callback).run(result, market_index)
-        if self.book_streams:
+                self.on_book_called(market_index, result, None)
+        if self._book_streams:
             assert self.decoder is not None
-            for stream in self.book_streams.get(market_index, ()):
+            for stream in self._book_streams.get(market_index, ()):
                 stream.put(self.decoder.book(self.decoder.markets[market_index].symbol), "")
+
+    def on_book_called(self, market_index: int, result: object, error: Exception | None) -> None:
+        """Isolate the owner's callback, as `Handlers.call` does; books conflate by market."""
+        callback = self.owner.on_book
+        assert callback is not None
+        if error is not None:
+            self.handlers.report(error, f"{callback!r} failed")
+        elif result is not None and inspect.isawaitable(result):
+            self.handlers.lane(callback).run(result, market_index)
 
     def reject(self, error: WireError) -> None:
         """Count a message that cannot be read."""

@@ -44,6 +44,9 @@ class PythonListener(WSListener):
 
     Attributes
     ----------
+    book_callback : callable or None
+        Called instead of the sink's ``on_book``, which saves a call on the way from a tick to an
+        order; the sink gets what it returns or raises.
     wants_books : bool
         Whether order-book messages go to the sink as well, after the decoder has had them.
     is_writable : bool
@@ -71,6 +74,7 @@ class PythonListener(WSListener):
         self._assembler = FrameAssembler(sink, message_bytes_max, fragments_max)
         self._burst_ns = 0
         self._changed: dict[int, None] = {}
+        self.book_callback: Callable[[int, int], object] | None = None
         self.wants_books = False
         self.is_writable = True
         self.frame_count = 0
@@ -135,8 +139,20 @@ class PythonListener(WSListener):
         if self._changed:
             changed, self._changed = self._changed, {}
             for index in changed:
-                self._sink.on_book(index, received_ns)
+                self._tell_book(index, received_ns)
         self._assembler.end_of_burst(transport)
+
+    def _tell_book(self, index: int, received_ns: int) -> None:
+        if self.book_callback is None:
+            self._sink.on_book(index, received_ns)
+            return
+        try:
+            result = self.book_callback(index, received_ns)
+        except Exception as error:
+            self._sink.on_book_called(index, None, error)
+        else:
+            if result is not None:
+                self._sink.on_book_called(index, result, None)
 
 
 if TYPE_CHECKING:

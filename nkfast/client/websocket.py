@@ -251,7 +251,7 @@ class WebSocketClient:
             The venue has no such notification.
         """
         self._talk.handlers.add(method, callback)
-        self._talk.books_are_wanted()
+        self._talk.tune()
 
     # News as streams
 
@@ -328,7 +328,7 @@ class WebSocketClient:
             raise ConfigError(f"no book of {symbol}: make the client with a decoder for it")
         index = self._decoder.index(symbol)
         stream: Stream[OrderBook] = Stream(1, self._forget_stream)
-        self._talk.book_streams.setdefault(index, []).append(stream)
+        self._talk.add_book_stream(index, stream)
         self._add_stream(stream, {})
         self.subscribe_order_book(symbol, depth)
         return stream
@@ -364,9 +364,7 @@ class WebSocketClient:
         self._talk.streams.discard(stream)
         for method, push in self._routes.pop(stream).items():
             self._talk.handlers.remove(method, push)
-        for streams in self._talk.book_streams.values():
-            if stream in streams:
-                streams.remove(stream)
+        self._talk.remove_book_stream(stream)
 
     # Requests
 

@@ -693,12 +693,14 @@ async def test_a_failing_book_callback_disturbs_nobody(until, reported):
     async with venue() as there, connected(there, None, BOOK) as owner:
         live = await live_book(owner, until)
         owner.client._talk.owner.on_book = lambda *_: 1 / 0
+        owner.client._talk.tune()
         there.last.send_bytes(update(101))
         await until(lambda: reported)
         there.last.send_bytes(update(102))
         await until(lambda: live.sequence == 102 and len(reported) == 2)
         reported.clear()
         owner.client._talk.owner.on_book = None
+        owner.client._talk.tune()
         assert len(there.connections) == 1
 
 

@@ -196,9 +196,10 @@ async def test_a_final_refusal_reaches_the_readers(until):
 
 async def test_a_slow_handler_blocks_no_book_and_stays_small(until, monkeypatch):
     monkeypatch.setattr(handlers.Lane.__init__, "__defaults__", (8,))
-    gate, seen = asyncio.Event(), []
+    gate, entered, seen = asyncio.Event(), [], []
 
     async def slow(params):
+        entered.append(params)
         await gate.wait()
         seen.append(params["data"][0]["id"])
 
@@ -208,6 +209,8 @@ async def test_a_slow_handler_blocks_no_book_and_stays_small(until, monkeypatch)
         await until(lambda: live.state == "live")
         for number in range(100):
             there.last.send(**trades(number))
+            if number == 0:  # the first runs before the others come
+                await until(lambda: entered)
             there.last.send_bytes(update(101 + number))
         await until(lambda: live.sequence == 200)
         assert seen == []
@@ -263,6 +266,7 @@ async def test_a_quiet_book_is_asked_for_again_and_the_connection_stays(until):
     async with venue() as there, connected(there, None, BOOK, **options) as client:
         live = client._decoder.book("AAA/USDT")
         client._talk.owner.on_book = lambda index, received_ns: states.append((index, live.state))
+        client._talk.tune()
         await until(lambda: client.counters["silent_streams"] >= 3)
         await until(lambda: live.state == "live")
         assert (0, "stale") in states
