@@ -86,7 +86,7 @@ class AsyncRestClient:
     trust_environment : bool
         Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
     connections : int
-        At most so many reads at once; changes do not wait behind them. All are kept alive.
+        At most so many reads at once; changes do not wait behind them. So many are kept alive.
     user_agent : str
 
     Notes

@@ -549,6 +549,8 @@ def create_order(request: OrderRequest) -> Call[OrderResponse]:
         The client was made without ``allow_changes``.
     RejectedError, AuthenticationError, PermissionDeniedError, RateLimitError
         There is certainly no order from this call.
+    DuplicateClientIdError
+        There is an order with this client id: another's, or this one, sent twice on the way.
     UnreachableError
         Nothing was sent.
     OutcomeUnknownError

@@ -67,10 +67,12 @@ class Connections:
             if connection is not None:
                 connection.close()
             return Lost(f"{type(error).__name__}: {error}", is_sent)
-        except BaseException:
+        except BaseException as error:
             # Interrupted half way: what comes on it later would be taken for another's answer.
             if connection is not None:
                 connection.close()
+            if is_sent and request.method == "POST":
+                error.add_note(f"POST {request.target} was sent, and its outcome is unknown")
             raise
         if reader.may_reuse:
             self._idle.put(connection, generation)

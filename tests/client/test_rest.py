@@ -30,6 +30,7 @@ from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Rate, Throttle
 from nkfast.wire.endpoints import ENDPOINTS
 from nkfast.wire.models import OrderState
+from nkfast.wire.response import ResponseReader
 
 
 async def test_public_read(client):
@@ -323,6 +324,22 @@ async def test_a_change_whose_caller_is_cancelled_is_unknown_and_goes_on(until, 
         # Its connection is as good as any.
         await rest.get_balances()
         assert there.connections == 1
+
+
+async def test_an_interrupted_change_says_that_it_was_sent(monkeypatch):
+    def interrupt(reader, data):
+        raise KeyboardInterrupt
+
+    def create(url):
+        with RestClient(KEY, base_url=url, allow_changes=True) as rest:
+            with pytest.raises(KeyboardInterrupt) as caught:
+                rest.create_order(REQUEST)
+        return caught.value.__notes__
+
+    async with venue(answer(ORDER)) as there:
+        monkeypatch.setattr(ResponseReader, "feed", interrupt)
+        [note] = await asyncio.to_thread(create, there.url)
+    assert note == "POST /api/v2/createorder was sent, and its outcome is unknown"
 
 
 async def test_a_time_limit_around_a_change_does_not_hide_that_it_was_sent():
