@@ -69,7 +69,7 @@ class AsyncConnections:
         try:
             packet = self._road.packet(request)
         except BaseException:
-            self._idle.put(connection, generation)
+            connection.close()
             raise
         outcome: _Outcome = loop.create_future()
         connection.exchange(

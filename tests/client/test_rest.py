@@ -278,7 +278,7 @@ async def test_lists_are_filtered_here_because_the_venue_does_not(client):
     assert there.requests[1][1] == "/api/v2/account/orders?symbol=AAA_USDT&status=active"
 
 
-async def test_a_call_without_a_nonce_is_not_sent_and_costs_no_connection(client, tmp_path):
+async def test_a_call_without_a_nonce_is_not_sent_and_leaves_nothing_open(client, tmp_path, until):
     nonces = KeyNonces(KEY.api_key, directory=tmp_path)
     [file] = tmp_path.iterdir()
     good = file.read_bytes()
@@ -287,6 +287,7 @@ async def test_a_call_without_a_nonce_is_not_sent_and_costs_no_connection(client
         file.write_bytes(b"something else")
         with pytest.raises(errors.ConfigError, match="nonce file"):
             await rest.create_order(REQUEST)
+        await until(there.writers[0].is_closing, 2.0)
         file.write_bytes(good)
         await rest.get_balances()
     assert len(there.requests) == 2
@@ -306,6 +307,7 @@ async def test_waiting_reads_can_be_cancelled(until):
         with pytest.raises(asyncio.CancelledError):
             await task
         # What still comes on that connection is nobody's answer.
+        await until(there.writers[0].is_closing, 2.0)
         assert await rest.get_tickers() == []
         assert there.connections == 2
 

@@ -150,14 +150,16 @@ def test_a_change_is_sent_once(answer, kind, sent, retires):
 
 
 def test_after_a_bad_nonce_nothing_is_signed_for_a_while_but_cancels():
-    there = Pretended(BAD_NONCE, CANCELLED, FINE)
-    start = there.now
-    with pytest.raises(errors.NonceError):
-        there.run(calls.get_balances())
-    there.run(calls.cancel_order("o1"))
-    assert there.now == start
-    there.run(calls.get_orders())
-    assert there.now == start + NONCE_PAUSE_SECONDS
+    for call in (calls.get_orders(), calls.create_order(ORDER)):
+        there = Pretended(BAD_NONCE, CANCELLED, TOO_MANY, attempts=1)
+        start = there.now
+        with pytest.raises(errors.NonceError):
+            there.run(calls.get_balances())
+        there.run(calls.cancel_order("o1"))
+        assert there.now == start
+        with pytest.raises(errors.RateLimitError):  # an answer that both take alike
+            there.run(call)
+        assert there.now == start + NONCE_PAUSE_SECONDS
 
 
 def test_every_meaning_has_its_error():
