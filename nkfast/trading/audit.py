@@ -4,7 +4,7 @@ A stream can lose an update without a gap in its numbers, and then its book is w
 looks well. The two cannot be compared by sequence (each counts for itself), nor at one moment; so a
 level counts as differing when the venue shows it as it was neither just before nor just after the
 question, and a book is believed to have drifted when half of its levels differ three times in a
-row.
+row. A book whose best bid is not below its best ask for more than a second is wrong without asking.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ _READS = 3
 _READ_GAP_S = 2.0
 #: A book that had drifted is looked at again this soon.
 _AGAIN_S = 15.0
+#: How often it is looked whether a book is crossed; at the second time in a row it is wrong.
+_CROSSED_S = 1.0
 
 _Levels = dict[int, int]  # lots by ticks
 
@@ -70,16 +72,33 @@ class BookAudit:
         self._reasons = reasons
         self._interval_s = interval_s
         self._on_change = on_change
+        self._crossed: set[str] = set()
 
     async def run(self) -> None:
         """Look at every book at the interval, until cancelled."""
+        waited_s = 0.0
         while True:
-            await asyncio.sleep(min(self._interval_s, _AGAIN_S if self.drifted else 3600.0))
-            for symbol in self._books:
-                try:
-                    await self.look(symbol)
-                except VenueError as error:
-                    self._reasons.count("AUDIT_FAILED", f"{symbol}: {error}")
+            await asyncio.sleep(_CROSSED_S)
+            waited_s += _CROSSED_S
+            self._look_for_crossed()
+            if waited_s >= (min(self._interval_s, _AGAIN_S) if self.drifted else self._interval_s):
+                waited_s = 0.0
+                await self._look_at_all()
+
+    async def _look_at_all(self) -> None:
+        for symbol in self._books:
+            try:
+                await self.look(symbol)
+            except VenueError as error:
+                self._reasons.count("AUDIT_FAILED", f"{symbol}: {error}")
+
+    def _look_for_crossed(self) -> None:
+        crossed = {symbol for symbol, book in self._books.items() if _is_crossed(book)}
+        for symbol in crossed & self._crossed - self.drifted:
+            self._reasons.count("BOOK_DRIFT", f"{symbol}: the best bid is not below the best ask")
+            self.drifted.add(symbol)
+            self._on_change(symbol)
+        self._crossed = crossed
 
     async def look(self, symbol: str) -> None:
         """Compare one book with what the venue shows.
@@ -96,7 +115,7 @@ class BookAudit:
             if share is None:
                 return  # the book is not live, or there is nothing to compare with
             self.mismatch[symbol] = share
-            if share < _DRIFTED_SHARE:
+            if share < _DRIFTED_SHARE and not _is_crossed(self._books[symbol]):
                 if symbol in self.drifted:
                     self.drifted.remove(symbol)
                     self._on_change(symbol)
@@ -135,6 +154,11 @@ class BookAudit:
             except FixedPointError as error:
                 self._reasons.count("AUDIT_FAILED", f"{symbol}: {error}")
         return levels
+
+
+def _is_crossed(book: "OrderBook") -> bool:
+    bid, ask = book.best_bid, book.best_ask
+    return book.state == "live" and bid is not None and ask is not None and bid[0] >= ask[0]
 
 
 def _compare(theirs: _Levels, before: _Levels, after: _Levels, *, is_bid: bool) -> tuple[int, int]:

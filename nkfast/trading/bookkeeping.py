@@ -147,8 +147,10 @@ class Bookkeeper:
         before = order.state
         self._orders.apply(news)
         self._ledger.reserve(order)
-        if profit is not None:
+        told = news.fill if news.fill is not None else news.fee
+        if profit is not None and told is not None:
             self._ledger.apply(profit)
+            self._ledger.learn_fee(told)
         if state is not None:
             host.note_stored(state)
         if news.fill is not None:
@@ -158,9 +160,12 @@ class Bookkeeper:
             self.rejection_count += 1
         self._on_learned(order, before, received_ns)
 
-    def set_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
-        """Take the venue's word on balances; ``is_quiet``: all, while none of our orders moved."""
-        self._ledger.set_holdings(holdings, is_complete=is_quiet)
+    def set_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> list[Holding]:
+        """Take the venue's word on balances; return those that contradict themselves.
+
+        ``is_quiet`` says that they are all, told while none of our orders moved.
+        """
+        return self._ledger.set_holdings(holdings, is_complete=is_quiet)
 
     def note_compared(self, cursor_ms: int) -> None:
         """Make durable up to when the venue's executions are known."""

@@ -22,7 +22,7 @@ from nkfast.trading.engine_settings import EngineSettings
 from nkfast.trading.engine_summary import EngineSummary
 from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.execution import Executor
-from nkfast.trading.gate import OrderGate
+from nkfast.trading.gate import DUPLICATE_ID, OrderGate
 from nkfast.trading.ledger import Ledger
 from nkfast.trading.life import (
     ErrorBudget,
@@ -38,12 +38,14 @@ from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan
 from nkfast.trading.risk import RiskGuard, RiskLimits
+from nkfast.trading.rules_watch import RulesWatch
 from nkfast.trading.strategy import Desired, Fill, Strategy
 from nkfast.trading.strategy_host import StrategyHost
 from nkfast.trading.watch import TimeWatch
-from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade
+from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, VenueStatus
 
 if TYPE_CHECKING:
+    from nkfast.core.market import Market
     from nkfast.trading.journal import Journal, Recovered
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
@@ -128,6 +130,7 @@ class Engine:
         self._reasons = Reasons(clock)
         self._life = Lifecycle(self._note_life)
         self._budget = ErrorBudget(settings.error_budget, int(settings.error_window_s * _NS))
+        self._fills_asked_for = 0  # up to here the venue was asked for the balances since
         self._may_cancel = True  # False when nothing at the venue may be touched
         self._error: BaseException | None = None
         self._ended = asyncio.Event()
@@ -201,6 +204,7 @@ class Engine:
             await self._compare_at_start()
             self._is_loss_bearable()
         self._supervise(self._audit.run(), "audit")
+        self._supervise(self._rules_watch.run(), "rules")
         if self._error is not None:
             raise self._error
         # What was paused or draining when its process died goes on so.
@@ -496,6 +500,16 @@ class Engine:
             interval_s=self._settings.audit_interval_s,
             on_change=self._on_audited,
         )
+        self._rules_watch = RulesWatch(
+            venue=self._venue,
+            markets=markets,
+            reasons=self._reasons,
+            interval_s=self._settings.rules_interval_s,
+            on_rules=self._on_rules,
+            on_grid=lambda symbol: self.halt(
+                "MARKET_CHANGED", f"ticks or lots of {symbol} have another size"
+            ),
+        )
         self._watch = TimeWatch(
             self._clock,
             self._loop,
@@ -657,6 +671,11 @@ class Engine:
         else:
             self._decide_afresh()
 
+    def _on_rules(self, symbol: str, market: "Market | None") -> None:
+        self._guard.note_rules(symbol, market)
+        self._executor.forget_refusals()
+        self._decide_afresh()
+
     def _guarded(self, tell: Callable[[], None]) -> None:
         """Run what news causes; whatever goes wrong halts trading, not the venue's socket."""
         if self._early_news is not None:
@@ -671,11 +690,21 @@ class Engine:
         order = self._bookkeeper.find(update.client_id, update.order_id)
         if order is None:
             self._meet_stranger(update)
-        else:
-            self._bookkeeper.learn(order.hear_update(update), received_ns)
+            return
+        try:
+            news = order.hear_update(update)
+        except OrderError:
+            if update.order_id != order.order_id and not update.status.is_final:
+                self._gate.cancel_stray(update)  # one intent, two orders: somebody repeated it
+            raise
+        if update.status is VenueStatus.UNKNOWN:
+            self.count("UNKNOWN_STATUS", f"{order.client_id} is taken to be still open")
+        self._bookkeeper.learn(news, received_ns)
 
     def _take_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
-        self._bookkeeper.set_holdings(holdings, is_quiet=is_quiet)
+        for odd in self._bookkeeper.set_holdings(holdings, is_quiet=is_quiet):
+            free, held = plain(odd.available), plain(odd.held)
+            self.count("ODD_BALANCE", f"{odd.asset}: {free} free and {held} held")
         self._executor.forget_refusals()
         self._decide_soon()
 
@@ -711,6 +740,8 @@ class Engine:
         """Take what became of an attempt to send."""
         if outcome is Outcome.ABANDONED:
             self.count("ABANDONED", f"{order.client_id}: {reason}")
+            if order.facts.reason == DUPLICATE_ID:  # used by whom?
+                self.halt("UNRECONCILED", f"{DUPLICATE_ID}, and has no order {order.client_id}")
         self._guarded(lambda: self._bookkeeper.learn(order.hear_outcome(outcome, reason)))
 
     def on_vanished(self, order: Order) -> None:
@@ -773,6 +804,9 @@ class Engine:
                 self._reconciler.note_given_up(order)
                 if order.state is OrderState.REJECTED:
                     self._executor.note_rejected(order.slot)
+        if self._bookkeeper.fill_count != self._fills_asked_for:
+            self._fills_asked_for = self._bookkeeper.fill_count
+            self._reconciler.read_balances_soon()
         self._executor.forget_refusals()
         self._take_wish()
         self._changed.set()

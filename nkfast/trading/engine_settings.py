@@ -36,6 +36,8 @@ class EngineSettings:
         or something held the loop, it makes a new connection and compares before it decides again.
     audit_interval_s : float
         Between two comparisons of the streamed books with what the venue shows when it is asked.
+    rules_interval_s : float
+        Between two readings of the markets' rules.
     recent_fills : int
         Fills kept for the screens.
     """
@@ -54,6 +56,7 @@ class EngineSettings:
     error_window_s: float = 60.0
     stall_max_s: float = 5.0
     audit_interval_s: float = 300.0
+    rules_interval_s: float = 60.0
     recent_fills: int = 256
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class EngineSettings:
             "error_window_s",
             "stall_max_s",
             "audit_interval_s",
+            "rules_interval_s",
             "recent_fills",
         ):
             if not getattr(self, name) > 0:

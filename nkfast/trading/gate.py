@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
 
-__all__ = ["Intent", "OrderGate"]
+__all__ = ["DUPLICATE_ID", "Intent", "OrderGate"]
+
+#: Why an order is UNKNOWN whose id the venue refused as used.
+DUPLICATE_ID = "the venue knows its id already"
 
 _NS = 1_000_000_000
 #: Latencies kept for the percentiles.
@@ -259,7 +262,7 @@ class OrderGate:
         answer.add_done_callback(partial(self._on_cancelled, order, timer))
 
     def cancel_stray(self, update: OrderUpdate) -> None:
-        """Cancel an order with an id of ours that the journal does not know."""
+        """Cancel an order with an id of ours that no order of ours is."""
         answer = self._venue.cancel(update.symbol, update.client_id, update.order_id)
         answer.add_done_callback(_error_of)  # its caller halts; that is what matters
 
@@ -306,7 +309,7 @@ class OrderGate:
                 self._bookkeeper.learn(news)
             return
         if isinstance(error, DuplicateClientIdError):
-            self._doubt_create(order, "the venue knows its id already")
+            self._doubt_create(order, DUPLICATE_ID)
         elif isinstance(error, VenueError) and _is_certain(error):
             self._reasons.count(_reject_code(error), f"{order.slot}: {error}")
             self._bookkeeper.learn(order.hear_outcome(Outcome.REJECTED, str(error)))

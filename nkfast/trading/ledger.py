@@ -11,7 +11,7 @@ So, to the last digit and at any mark,
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from nkfast.trading.orders import Order
 
 __all__ = ["Ledger", "Lot", "Profit"]
+
+#: A fee rate that was seen is rounded up to so many digits, and not believed beyond this.
+_RATE = Context(prec=9, rounding=ROUND_CEILING)
+_FEE_RATE_MAX = Decimal("0.05")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +259,19 @@ class Ledger:
         """Return what the venue says that the account has of an asset, free and held."""
         return add(holding.available, holding.held)
 
-    def set_holdings(self, holdings: Iterable[Holding], *, is_complete: bool = False) -> None:
-        """Take the venue's word on balances.
+    def set_holdings(
+        self, holdings: Iterable[Holding], *, is_complete: bool = False
+    ) -> list[Holding]:
+        """Take the venue's word on balances; return those that contradict themselves.
 
         ``is_complete`` says that every balance was told while none of our orders moved; only then
-        can it be seen what is held for the orders of others.
+        can it be seen what is held for the orders of others. A venue that holds more than there is
+        tells a negative free amount: the total is what is believed, and nothing of it is free.
         """
+        odd = []
         for holding in holdings:
+            if holding.available < 0 or holding.held < 0:
+                odd.append(holding)
             self._totals[holding.asset] = self.total_of(holding)
             self._held[holding.asset] = holding.held
             if is_complete:
@@ -271,6 +281,7 @@ class Ledger:
             for asset in self._reserved:
                 self._totals.setdefault(asset, ZERO)
         self.version += 1
+        return odd
 
     def cost(
         self, side: Side, price: Decimal, quantity: Decimal, symbol: str = ""
@@ -295,6 +306,17 @@ class Ledger:
             self._reservations[order.client_id] = (asset, amount)
             self._reserved[asset] = add(self._reserved.get(asset, ZERO), amount)
         self.version += 1
+
+    def learn_fee(self, fill: Execution) -> None:
+        """Reserve more from now on where a fill cost more than the market's fees say."""
+        market, notional = self._markets[fill.symbol], multiply(fill.price, fill.quantity)
+        if fill.fee is None or fill.fee_asset != market.quote:
+            return
+        if not notional or notional < market.min_notional:
+            return  # of a crumb the venue's rounding is a large share
+        factor = add(ONE, min(_RATE.divide(fill.fee, notional), _FEE_RATE_MAX))
+        if factor > self._cost_factors[fill.symbol]:
+            self._cost_factors[fill.symbol] = factor
 
     def apply(self, profit: Profit) -> None:
         """Take the profit after a fill, and move the balances by what it changed."""

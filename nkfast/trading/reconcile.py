@@ -15,7 +15,7 @@ What was given up, rejected or proven absent, is looked for in the history for a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -41,6 +41,8 @@ _RETRIES_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _STRANGERS_KEPT = 10_000
 #: How often balances are read again because an order moved meanwhile.
 _BALANCE_READS = 3
+#: Balances are read so long after a fill, once for all fills of that time.
+_BALANCES_AFTER_S = 2.0
 #: For so long what was given up is looked for again, more often at first.
 _SWEPT_MS = 24 * 3600 * 1000
 _YOUNG_MS = 3600 * 1000
@@ -194,6 +196,7 @@ class Reconciler:
         self._compare_at_ns = 0
         self._failures = 0
         self._given_up: dict[str, Order] = {}
+        self._balances_at_ns: int | None = None
         self._sweep_at_ns = 0
         self._sweep_all_at_ns = 0
         self._missing: set[FillKey] = set()
@@ -231,6 +234,16 @@ class Reconciler:
         self._compare_at_ns = self._clock.monotonic_ns()
         self._wake.set()
 
+    def read_balances_soon(self) -> None:
+        """Ask `run` for the balances: a fill has moved them, and their own news may come before it.
+
+        What is told of balances is the venue's word on all fills up to then, also on those that
+        are told later and counted once more; the word after the last fill is right.
+        """
+        if self._balances_at_ns is None:
+            self._balances_at_ns = self._clock.monotonic_ns() + int(_BALANCES_AFTER_S * _NS)
+            self._wake.set()
+
     async def run(self) -> None:
         """Compare at the interval, settle what is in doubt, until cancelled."""
         while True:
@@ -240,6 +253,8 @@ class Reconciler:
             due_ns = min(due_ns, self._compare_at_ns)
             if self._given_up:
                 due_ns = min(due_ns, self._sweep_at_ns)
+            if self._balances_at_ns is not None:
+                due_ns = min(due_ns, self._balances_at_ns)
             if due_ns > now:
                 # Not wait_for: in Python 3.11 it loses a cancellation that meets the event.
                 timer = asyncio.get_running_loop().call_later((due_ns - now) / _NS, self._wake.set)
@@ -249,7 +264,9 @@ class Reconciler:
                     timer.cancel()
                 continue
             if self._compare_at_ns <= now:
-                await self._attempt(self.compare, "RECONCILE_FAILED")
+                await self._compare_or_retry()
+            if self._balances_at_ns is not None and self._balances_at_ns <= now:
+                await self._read_balances_or_retry()
             await self.settle_due()
             if self._given_up and self._sweep_at_ns <= now:
                 await self._sweep()
@@ -356,11 +373,19 @@ class Reconciler:
                 self._sink.on_order(row)
         return seen
 
-    async def _attempt(self, read: Callable[[], Awaitable[None]], code: str) -> None:
+    async def _read_balances_or_retry(self) -> None:
+        self._balances_at_ns = None
         try:
-            await read()
+            await self._read_balances()
         except VenueError as error:
-            self._sink.count(code, str(error))
+            self._sink.count("BALANCES_FAILED", str(error))
+            self.read_balances_soon()
+
+    async def _compare_or_retry(self) -> None:
+        try:
+            await self.compare()
+        except VenueError as error:
+            self._sink.count("RECONCILE_FAILED", str(error))
             delay = _RETRIES_S[min(self._failures, len(_RETRIES_S) - 1)]
             self._failures += 1
             self._compare_at_ns = self._clock.monotonic_ns() + int(delay * _NS)

@@ -84,9 +84,14 @@ class RiskGuard:
         self._clock = clock
         self._day = day
         self._account = account
+        self._rules: dict[str, Market | None] = {symbol: b.market for symbol, b in books.items()}
         self._last_trades: dict[str, PublicTrade] = {}
         self._sent: deque[tuple[int, _Sent]] = deque()
         self._repeats: Counter[_Sent] = Counter()
+
+    def note_rules(self, symbol: str, market: "Market | None") -> None:
+        """Judge by a market's rules as they are now; None: it is not traded there any more."""
+        self._rules[symbol] = market
 
     def note_trade(self, trade: PublicTrade) -> None:
         """Take note of a trade of anybody; the newest one of a market bounds our prices."""
@@ -109,17 +114,20 @@ class RiskGuard:
         Raises
         ------
         nkfast.errors.RiskError
-            ``code`` is one of NOT_WATCHED, BOOK_NOT_LIVE, BOOK_TOO_OLD, MARKET_PAUSED, ORDER_TYPE,
-            OFF_GRID, BELOW_MINIMUM, MAX_ORDER_NOTIONAL, PRICE_COLLAR, MAX_UNKNOWN_ORDERS,
-            MAX_OPEN_ORDERS, ORDER_RATE, MAX_REPEATS, MAX_DAILY_ORDERS, MAX_DAILY_NOTIONAL,
-            SELF_CROSS, MAX_POSITION, INSUFFICIENT_BALANCE.
+            ``code`` is one of NOT_WATCHED, BOOK_NOT_LIVE, BOOK_TOO_OLD, BOOK_CROSSED,
+            MARKET_PAUSED, ORDER_TYPE, OFF_GRID, BELOW_MINIMUM, MAX_ORDER_NOTIONAL, PRICE_COLLAR,
+            MAX_UNKNOWN_ORDERS, MAX_OPEN_ORDERS, ORDER_RATE, MAX_REPEATS, MAX_DAILY_ORDERS,
+            MAX_DAILY_NOTIONAL, SELF_CROSS, MAX_POSITION, INSUFFICIENT_BALANCE.
         """
         book = self._books.get(order.symbol)
         if book is None:
             raise RiskError("NOT_WATCHED", order.symbol, ", ".join(self._books))
         self._check_book(book)
+        market = self._rules[order.symbol]
+        if market is None:
+            raise RiskError("MARKET_PAUSED", f"{order.symbol} is not listed", "an active market")
         price = order.price if order.price is not None else _touch(book, order.side)
-        ticks = self._check_market(book.market, order, price)
+        ticks = self._check_market(market, order, price)
         if self.limits.price_collar is not None:
             self._check_price(book, price, ticks, self.limits.price_collar)
         self._check_counts(order, price)
@@ -130,8 +138,8 @@ class RiskGuard:
                 f"{order.side} at {plain(price)}",
                 f"{crossed.owner} {plain(crossed.price)}",
             )
-        self._check_exposure(book.market, order, price)
-        self._check_funds(book.market, order, price)
+        self._check_exposure(market, order, price)
+        self._check_funds(market, order, price)
 
     def check_loss(self) -> None:
         """Compare the day's loss with its limit; no word while a book has no mid.
@@ -188,6 +196,9 @@ class RiskGuard:
             age_s = (self._clock.monotonic_ns() - book.received_ns) / 1e9
             if age_s > limit:
                 raise RiskError("BOOK_TOO_OLD", f"{age_s:.3f} s", f"{limit} s")
+        bid, ask = book.best_bid, book.best_ask
+        if bid is not None and ask is not None and bid[0] >= ask[0]:
+            raise RiskError("BOOK_CROSSED", f"bid {bid[0]} ticks", f"below the ask of {ask[0]}")
 
     def _check_market(self, market: "Market", order: Priced, price: Decimal) -> int:
         """Check what the market itself asks for; return the price in ticks."""

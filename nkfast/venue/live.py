@@ -149,7 +149,7 @@ class LiveVenue:
         """Read the markets, connect, log in, subscribe; return when every book is live."""
         markets = {}
         for symbol in symbols:
-            market = Market.from_wire((await self._rest.get_market(symbol=symbol)).raw)
+            market = await self.read_market(symbol)
             if market.symbol != symbol:
                 raise SymbolNotFoundError(f"asked for {symbol}, got {market.symbol}")
             markets[symbol] = market
@@ -380,6 +380,10 @@ class LiveVenue:
     async def holdings(self) -> list[Holding]:
         """Return every balance of the account, zeros too."""
         return [_holding_of(row) for row in await self._rest.get_balances()]
+
+    async def read_market(self, symbol: str) -> Market:
+        """Read a market's rules over REST."""
+        return Market.from_wire((await self._rest.get_market(symbol=symbol)).raw)
 
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Read a market's book over REST."""

@@ -536,6 +536,10 @@ class PaperVenue:
         """Return every balance."""
         return self._account.holdings()
 
+    async def read_market(self, symbol: str) -> Market:
+        """Return the market as it was given: nobody changes it."""
+        return self._find_market(symbol)
+
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Return None: the feed is all that there is."""
         return None

@@ -203,6 +203,15 @@ class Venue(Protocol):
     async def holdings(self) -> list[Holding]:
         """Return every balance of the account."""
 
+    async def read_market(self, symbol: str) -> "Market":
+        """Read a market's rules as they are now.
+
+        Raises
+        ------
+        nkfast.errors.SymbolNotFoundError
+            The venue does not know it any more.
+        """
+
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Read a market's book beside the stream; None where there is nothing but the stream."""
 

@@ -183,6 +183,10 @@ class Seat:
         """See `Venue.holdings`."""
         return await self._venue.holdings()
 
+    async def read_market(self, symbol: str) -> "Market":
+        """See `Venue.read_market`."""
+        return await self._venue.read_market(symbol)
+
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """See `Venue.read_book`."""
         return await self._venue.read_book(symbol, depth)

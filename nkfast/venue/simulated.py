@@ -153,9 +153,7 @@ class SimulatedVenue:
     async def start(self, symbols: Sequence[str], listener: VenueListener) -> None:
         """Connect and subscribe; return when every book is live."""
         for symbol in symbols:
-            row = shapes.market(self._exchange, self._exchange.listing(symbol), self._now_ms())
-            # Its fees the exchange tells nobody; here they are known.
-            self._markets[symbol] = Market.from_wire({**self._exchange.listing(symbol).row, **row})
+            self._markets[symbol] = self._market(symbol)
         self._decoder = FrameDecoder(list(self._markets.values()))
         self._listener = listener
         self._weather.attach(self._exchange)
@@ -438,6 +436,15 @@ class SimulatedVenue:
                 for ticker in self._exchange.assets
             ],
         )
+
+    async def read_market(self, symbol: str) -> Market:
+        """Read a market's rules."""
+        return await self._read("market", lambda: self._market(symbol))
+
+    def _market(self, symbol: str) -> Market:
+        row = shapes.market(self._exchange, self._exchange.listing(symbol), self._now_ms())
+        # Its fees the exchange tells nobody; here they are known.
+        return Market.from_wire({**self._exchange.listing(symbol).row, **row})
 
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Read a market's book beside the stream."""

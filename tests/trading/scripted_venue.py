@@ -18,6 +18,7 @@ from nkfast.errors import (
     OrderNotFoundError,
     OutcomeUnknownError,
     RejectedError,
+    SymbolNotFoundError,
     UnreachableError,
     VenueError,
 )
@@ -103,6 +104,7 @@ class ScriptedVenue:
         self.is_closed = False
         self.shown_beside: BookLevels | None = None
         self.resyncs: list[str] = []
+        self.rules: Market | None = market
         self._book = OrderBook(market)
         self._sequence = 0
 
@@ -291,6 +293,12 @@ class ScriptedVenue:
     async def holdings(self) -> list[Holding]:
         await self._read()
         return self.current_holdings()
+
+    async def read_market(self, symbol: str) -> Market:
+        await self._read()
+        if self.rules is None:
+            raise SymbolNotFoundError("Market not found", code=2001)
+        return self.rules
 
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         await self._read()

@@ -237,3 +237,32 @@ def test_available_is_never_negative(ledger: Ledger) -> None:
     ledger.set_holdings([Holding("BTC", D(1), D(0))])
     ledger.reserve(an_order("a", "sell", "120", "3"))
     assert ledger.available("BTC") == 0
+
+
+def test_a_fee_that_is_higher_than_the_market_says_is_reserved(ledger: Ledger) -> None:
+    def cost() -> D:
+        return ledger.cost("buy", D(100), D(1))[1]
+
+    assert cost() == D("100.2")
+    ledger.learn_fee(a_fill("buy", 100, 1, "0.1"))
+    assert cost() == D("100.2")  # lower is no reason to reserve less
+    ledger.learn_fee(a_fill("buy", 100, 1, "5", "NKYC"))
+    assert cost() == D("100.2")
+    ledger.learn_fee(a_fill("sell", 100, 3, "1"))
+    assert D("100.333333") < cost() < D("100.334")
+    ledger.learn_fee(a_fill("sell", 100, 1, "90"))  # not believed beyond a bound
+    assert cost() == 105
+
+
+def test_the_fee_of_a_crumb_says_nothing() -> None:
+    ledger = Ledger(Market("BTC/USDT", 2, 4, min_notional="1"))
+    ledger.learn_fee(a_fill("buy", 1, "0.0001", "0.0001"))
+    assert ledger.cost("buy", D(100), D(1))[1] == D("100.2")
+
+
+def test_a_balance_that_contradicts_itself_frees_nothing(ledger: Ledger) -> None:
+    odd = Holding("BTC", D(-1), D(3))
+    assert ledger.set_holdings([odd, Holding("USDT", D(10), D(0))], is_complete=True) == [odd]
+    assert ledger.total("BTC") == 2
+    assert ledger.available("BTC") == 0
+    assert ledger.available("USDT") == 10

@@ -1,14 +1,15 @@
 """What was lost is found by reading: histories, horizons, plans; nothing is ever sent again."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from nkfast.errors import HaltedError
+from nkfast.errors import DuplicateClientIdError, HaltedError
 from nkfast.trading.life import LifeState
 from nkfast.trading.orders import IdSource, OrderState
-from nkfast.venue.port import VenueStatus
+from nkfast.venue.port import Holding, VenueStatus
 
 BUY = ("buy", "99.00", "1")
 SELL = ("sell", "101.00", "1")
@@ -283,5 +284,104 @@ def test_a_plan_while_trading_compares_balances_too(on_virtual_desk) -> None:
                 "look up": ["live here, not listed there"],
                 "balance": ["100007 there, 100000 here"],
             }
+
+    on_virtual_desk(scenario)
+
+
+# What others did with our ids ----------------------------------------------------------------
+
+
+def test_an_id_that_the_venue_knows_and_has_no_order_of_halts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("error:duplicate")
+        desk.venue.errors["duplicate"] = DuplicateClientIdError("duplicate", code=20008)
+        async with desk.trading() as engine:
+            await asyncio.sleep(119)
+            assert engine.halted is None
+            await desk.until(lambda: engine.halted, 30)
+            assert engine.life_reason.startswith("UNRECONCILED")
+            assert len(desk.venue.wire) == 1
+
+    on_virtual_desk(scenario)
+
+
+def test_an_order_that_somebody_repeated_is_cancelled_and_halts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            true = desk.venue.at_price("buy", "99")
+            cancelled = []
+            cancel = desk.venue.cancel
+
+            def cancel_noting(symbol, client_id, order_id):
+                cancelled.append(order_id)
+                return cancel(symbol, client_id, order_id)
+
+            desk.venue.cancel = cancel_noting
+            desk.venue.listener.on_order(replace(true.told(), order_id="v99"))
+            assert cancelled == ["v99"]
+            assert "order id v99, it has v1" in engine.halted
+
+    on_virtual_desk(scenario)
+
+
+def test_a_status_that_nobody_knows_is_taken_for_open(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            true = desk.venue.at_price("buy", "99")
+            desk.venue.listener.on_order(replace(true.told(), status=VenueStatus.UNKNOWN))
+            assert engine.reasons["UNKNOWN_STATUS"] == 1
+            assert engine.orders.at_slot("low").state is OrderState.LIVE
+
+    on_virtual_desk(scenario)
+
+
+# Balances ------------------------------------------------------------------------------------
+
+
+def test_a_balance_that_came_before_its_fill_is_right_soon(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            desk.strategy.want()
+            true = desk.venue.at_price("buy", "99")
+            execution = desk.venue.fill(true, told=False)
+            desk.venue.listener.on_holdings(desk.venue.current_holdings())
+            desk.venue.listener.on_order(true.told(execution))  # counted once more
+            assert engine.ledger.total("BTC") == 102
+            await asyncio.sleep(2.5)
+            assert engine.ledger.total("BTC") == 101
+
+    on_virtual_desk(scenario)
+
+
+def test_balances_that_cannot_be_read_after_a_fill_are_asked_for_again(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading(reconcile_interval_s=100_000) as engine:
+            await desk.until(lambda: live(engine) and engine.orders.open_count)
+            desk.venue.balances["USDT"] -= 5  # a withdrawal that nobody told of
+            desk.venue.fill(desk.venue.at_price("buy", "99"), "0.1")
+            desk.venue.balances["USDT"] -= 5
+            desk.venue.reads.append("fail")
+            await asyncio.sleep(2.5)
+            assert engine.reasons["BALANCES_FAILED"] == 1
+            await asyncio.sleep(2.5)
+            assert engine.ledger.total("USDT") == desk.venue.balances["USDT"]
+
+    on_virtual_desk(scenario)
+
+
+def test_an_odd_balance_is_counted_and_put_up_with(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            desk.venue.listener.on_holdings([Holding("BTC", Decimal(-1), Decimal(3))])
+            assert engine.reasons["ODD_BALANCE"] == 1
+            assert engine.halted is None
 
     on_virtual_desk(scenario)

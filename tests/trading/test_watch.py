@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nkfast.core.market import Market
 from nkfast.trading.orders import OrderState
 from nkfast.trading.watch import TimeWatch
 from nkfast.venue.clock import run_virtual
@@ -205,10 +206,106 @@ def test_a_level_that_the_venue_does_not_have_counts(on_virtual_desk) -> None:
 
 def test_an_audit_that_cannot_read_changes_nothing(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
-        async with desk.trading(audit_interval_s=60, reconcile_interval_s=100_000) as engine:
+        seldom = {"reconcile_interval_s": 100_000, "rules_interval_s": 100_000}
+        async with desk.trading(audit_interval_s=60, **seldom) as engine:
             desk.venue.reads.append("fail")
             await asyncio.sleep(61)
             assert engine.reasons["AUDIT_FAILED"] == 1
+            assert engine.may_decide
+
+    on_virtual_desk(scenario)
+
+
+def test_a_crossed_book_is_not_traded_on_and_asked_for_anew(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.show = ("100.20", "100.10")
+        async with desk.trading() as engine:
+            await asyncio.sleep(0.5)
+            assert engine.reasons["BOOK_CROSSED"] >= 1
+            assert desk.venue.resyncs == []
+            await asyncio.sleep(2)
+            assert desk.venue.resyncs == ["the book of BTC/USDT has drifted"]
+            assert desk.venue.wire == []
+            desk.venue.set_book("100.00", "100.10")
+            desk.venue.shown_beside = levels("100.00", "100.10")
+            await desk.until(lambda: len(desk.venue.wire) == 1, 40)
+
+    on_virtual_desk(scenario)
+
+
+def test_a_book_crossed_for_a_moment_is_waited_for(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading():
+            for _ in range(10):
+                await asyncio.sleep(0.9)
+                desk.venue.set_book("100.20", "100.10")
+                await asyncio.sleep(0.2)
+                desk.venue.set_book("100.00", "100.10")
+            assert desk.venue.resyncs == []
+
+    on_virtual_desk(scenario)
+
+
+# Rules ---------------------------------------------------------------------------------------
+
+
+def rules(**changes: object) -> Market:
+    given = {"min_notional": "1", "maker_fee": "0.002", "taker_fee": "0.002", **changes}
+    return Market("BTC/USDT", 2, 4, **given)
+
+
+@pytest.mark.parametrize(
+    ("now", "code"),
+    [
+        (rules(is_paused=True), "MARKET_PAUSED"),
+        (rules(pause_buys=True), "MARKET_PAUSED"),
+        (rules(min_notional="1000"), "BELOW_MINIMUM"),
+        (None, "MARKET_PAUSED"),
+    ],
+    ids=["paused", "buys paused", "larger minimum", "delisted"],
+)
+def test_a_change_of_the_rules_is_obeyed_and_taken_back(on_virtual_desk, now, code) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            await asyncio.sleep(61)
+            assert engine.reasons["RULES_CHANGED"] == 0
+            desk.venue.rules = now
+            await asyncio.sleep(61)
+            assert engine.reasons["RULES_CHANGED"] == 1
+            desk.strategy.want(low=BUY, next=("buy", "98.00", "1"))
+            desk.venue.tell_book()
+            await asyncio.sleep(30)
+            assert engine.reasons[code] >= 1
+            assert len(desk.venue.wire) == 1
+            desk.strategy.want()
+            desk.venue.tell_book()
+            await desk.until(lambda: not desk.venue.open_own())  # cancels go on
+            desk.strategy.want(next=("buy", "98.00", "1"))
+            desk.venue.rules = rules()
+            await desk.until(lambda: len(desk.venue.wire) == 2, 70)
+
+    on_virtual_desk(scenario)
+
+
+def test_another_size_of_ticks_halts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            desk.venue.rules = Market("BTC/USDT", 3, 4)
+            await asyncio.sleep(61)
+            assert engine.life_reason.startswith("MARKET_CHANGED: ")
+
+    on_virtual_desk(scenario)
+
+
+def test_rules_that_cannot_be_read_stay_as_they_are(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(reconcile_interval_s=100_000) as engine:
+            desk.venue.reads.append("fail")
+            await asyncio.sleep(61)
+            assert engine.reasons["RULES_FAILED"] == 1
             assert engine.may_decide
 
     on_virtual_desk(scenario)
