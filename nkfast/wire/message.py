@@ -1,22 +1,22 @@
-"""What HTTP/1.1 messages have in common: headers, and a body by length or in chunks.
+"""What HTTP/1.1 messages have in common: a head, and a body by length or in chunks.
 
 A tenth of the time that `http.client` takes, which parses headers as those of a letter. What two
-readers could understand differently, and another message could hide behind, is an error: folded
-or nameless headers, two lengths, a length beside chunks (RFC 9112, sections 5 and 6).
+readers could understand differently, and another message could hide behind, is an error: two
+lengths, a length beside chunks (RFC 9112, section 6), and what `nkfast.core.head` refuses.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
+from nkfast.core.head import parse_head
 from nkfast.errors import WireError
 
-__all__ = ["HEAD_BYTES_MAX", "MessageReader", "read_headers"]
+__all__ = ["HEAD_BYTES_MAX", "MessageReader"]
 
 #: A longer head, or line between chunks, is refused.
 HEAD_BYTES_MAX = 64 * 1024
 LINE_BYTES_MAX = 4096
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 
 
@@ -48,19 +48,15 @@ class MessageReader:
         self.body = bytearray()
         self.is_complete = False
 
-    def _head(self, encoding: str, errors: str) -> list[str] | None:
+    def _head(self) -> tuple[str, dict[str, str]] | None:
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0 or end > HEAD_BYTES_MAX:
             if len(self._buffer) > HEAD_BYTES_MAX:
                 raise WireError(f"the head of a {self.what} is longer than {HEAD_BYTES_MAX} bytes")
             return None
-        head = self._buffer[:end].decode(encoding, errors)
+        head = bytes(self._buffer[:end])
         del self._buffer[: end + 4]
-        lines = head.split("\r\n")
-        # The ends of lines are the only control characters that a head has use for.
-        if not head.count("\r") == head.count("\n") == len(lines) - 1 or "\0" in head:
-            raise WireError(f"not the head of a {self.what}", repr(head[:100]))
-        return lines
+        return parse_head(head)
 
     def _length(self, headers: Mapping[str, str]) -> int | None:
         # None where the headers name none; `_take` then is as it was, or takes chunks.
@@ -132,38 +128,3 @@ class MessageReader:
             return False
         self.is_complete = not line
         return bool(line)
-
-
-_ONE_ONLY = ("content-length", "transfer-encoding")
-#: Names seen before, by their spelling.
-_names: dict[str, str] = {}
-_NAMES_MAX = 1000
-
-
-def _lower_case(spelled: str) -> str:
-    if _NAME.fullmatch(spelled) is None:
-        return ""
-    if len(_names) < _NAMES_MAX:
-        _names[spelled] = spelled.lower()
-    return spelled.lower()
-
-
-def read_headers(lines: Iterable[str], what: str) -> dict[str, str]:
-    """Return headers by lower-case name; of repeated ones the last.
-
-    Raises
-    ------
-    WireError
-        A line is none, or two of them contradict each other about the length.
-    """
-    headers: dict[str, str] = {}
-    for line in lines:
-        spelled, colon, value = line.partition(":")
-        name = _names.get(spelled) or _lower_case(spelled)
-        if not (colon and name):
-            raise WireError(f"not a header of a {what}", repr(line[:100]))
-        value = value.strip(" \t")
-        if name in headers and name in _ONE_ONLY and headers[name] != value:
-            raise WireError(f"two different headers {name}", value[:100])
-        headers[name] = value
-    return headers

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from nkfast.errors import WireError
-from nkfast.wire.message import MessageReader, read_headers
+from nkfast.wire.message import MessageReader
 
 __all__ = ["HttpRequest", "RequestReader", "encode_response"]
 
@@ -105,15 +105,14 @@ class RequestReader(MessageReader):
     def _take_head(self) -> bool:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: some send it after a body
             del self._buffer[:2]
-        head = self._head("utf-8", "surrogateescape")
+        head = self._head()
         if head is None:
             return False
-        first, *lines = head
+        first, headers = head
         match = _REQUEST_LINE.fullmatch(first)
         if match is None:
             raise WireError("not the first line of an HTTP request", repr(first[:100]))
         self._first = match
-        headers = read_headers(lines, self.what)
         self._headers = headers
         self.body = bytearray()
         self.is_complete = False

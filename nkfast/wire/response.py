@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from nkfast.errors import WireError
-from nkfast.wire.message import HEAD_BYTES_MAX, MessageReader, read_headers
+from nkfast.wire.message import HEAD_BYTES_MAX, MessageReader
 
 __all__ = ["HEAD_BYTES_MAX", "ResponseReader"]
 
@@ -61,15 +61,14 @@ class ResponseReader(MessageReader):
             self.may_reuse = False
 
     def _take_head(self) -> bool:
-        head = self._head("latin-1", "strict")
+        head = self._head()
         if head is None:
             return False
-        first, *lines = head
+        first, self.headers = head
         match = _STATUS_LINE.fullmatch(first)
         if match is None:
             raise WireError("not the status line of an HTTP response", repr(first[:100]))
         self.status = int(match[2])
-        self.headers = read_headers(lines, self.what)
         if 100 <= self.status < 200:
             if self.status == 101:
                 raise WireError("the server changed to another protocol")

@@ -1,0 +1,3 @@
+__all__ = ["parse_head"]
+
+def parse_head(head: bytes) -> tuple[str, dict[str, str]]: ...
