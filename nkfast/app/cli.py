@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from nkfast import __version__
-from nkfast.app.exits import ExitCode, describe
+from nkfast.app.exits import ExitCode, Failure, describe
 from nkfast.errors import ConfigError, WireError
 
 __all__ = ["main"]
@@ -346,6 +346,96 @@ def paths(as_json: bool) -> None:
     from nkfast.app.directories import nonce_directory, state_directory
 
     _print_record({"state": str(state_directory()), "nonces": str(nonce_directory())}, as_json)
+
+
+STATE_DIR = click.option(
+    "--state-dir", type=FILE, help="Where state is kept; NKFAST_HOME or the platform's place."
+)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--reason", default="nkfast kill", help="Kept in the file, for who finds it.")
+@STATE_DIR
+def kill(name: str, reason: str, state_dir: Path | None) -> ExitCode:
+    """Stop an instance's trading at once: it cancels its orders and stays halted.
+
+    Makes the file that the instance, and its guard, look for; it needs neither to be well.
+    """
+    from nkfast.app.instance import Instance
+
+    instance = Instance.named(name, state_dir)
+    try:
+        instance.kill(reason)
+    except FileNotFoundError:
+        message = f"nothing is known of an instance {name}; is it another --state-dir?"
+        click.echo(str(Failure(ExitCode.NOT_FOUND, str(instance.folder), message)), err=True)
+        return ExitCode.NOT_FOUND
+    click.echo(
+        f"thrown: {instance.kill_file}\nto trade again: remove it, then"
+        f" nkfast journal clear {instance.journal} KILL_SWITCH --name {name}"
+    )
+    return ExitCode.OK
+
+
+@main.command()
+@click.option("--name", required=True, help="Of the instance to be guarded.")
+@STATE_DIR
+@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@click.option("--key", required=True, help="API key; one of its own is best.")
+@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@click.option("--alarm", "alarm_s", type=Duration(), default="15s", show_default=True)
+@click.option("--cancel", "cancel_s", type=Duration(), default="60s", show_default=True)
+@click.option(
+    "--linger",
+    "linger_s",
+    type=Duration(),
+    default="120s",
+    show_default=True,
+    help="Look so long for orders that were on their way.",
+)
+@click.option("--for", "seconds", type=Duration(), help="Stop after this time.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object.")
+def guard(
+    name: str,
+    state_dir: Path | None,
+    rest_url: str | None,
+    key: str,
+    secret_stdin: bool,
+    alarm_s: float,
+    cancel_s: float,
+    linger_s: float,
+    seconds: float | None,
+    as_json: bool,
+) -> ExitCode:
+    """Cancel an instance's orders when its heart stands still: killed, stuck, asleep.
+
+    Run it beside the instance. It cannot place orders. Exit 0: it never had to act; 8: it
+    cancelled; 10: it ended while orders were open.
+    """
+    from nkfast.app.guard import guard as stand_guard
+    from nkfast.app.instance import Instance
+    from nkfast.app.loop import run
+    from nkfast.client.rest_session import BASE_URL
+    from nkfast.trading.guard import GuardSettings
+    from nkfast.wire.models import ApiCredentials
+
+    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
+    return run(
+        stand_guard(
+            Instance.named(name, state_dir),
+            credentials,
+            base_url=rest_url or BASE_URL,
+            settings=GuardSettings(
+                alarm_s=alarm_s,
+                cancel_s=cancel_s,
+                poll_s=min(1.0, alarm_s / 4),
+                linger_s=linger_s,
+            ),
+            seconds=seconds,
+            as_json=as_json,
+        )
+    )
 
 
 @main.command()

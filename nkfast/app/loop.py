@@ -9,7 +9,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, TypeVar, cast
 
-__all__ = ["loop_name", "run", "stop_on_signals"]
+__all__ = ["kill_on_signal", "loop_name", "run", "stop_on_signals"]
 
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -51,6 +51,27 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def kill_on_signal(kill: Callable[[str], object]) -> Iterator[None]:
+    """Let SIGUSR1 throw the kill switch, inside the block; Windows has no such signal.
+
+    ``kill`` is called on the loop, with the name of the signal.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(kill, "SIGUSR1")
+
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _choose() -> tuple[str, LoopFactory]:

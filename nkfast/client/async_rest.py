@@ -18,6 +18,7 @@ from nkfast.client.calls import Call
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.rest_session import (
     BASE_URL,
+    AllowChanges,
     Answer,
     Lost,
     RestSession,
@@ -57,8 +58,9 @@ class AsyncRestClient:
         Needed for private calls only. The secret is not kept, only the signer made from it.
     base_url : str
         Where paths begin, without a slash at the end.
-    allow_changes : bool
-        False refuses every call that changes something with `ModeError`, before anything is sent.
+    allow_changes : bool or "cancels"
+        False refuses every call that changes something with `ModeError`, before anything is sent;
+        ``"cancels"`` all but those that cancel orders.
     allow_withdrawals : bool
         False refuses to move assets out of the account, even where changes are allowed.
     basic_auth : bool
@@ -105,7 +107,7 @@ class AsyncRestClient:
         credentials: ApiCredentials | None = None,
         *,
         base_url: str = BASE_URL,
-        allow_changes: bool = False,
+        allow_changes: AllowChanges = False,
         allow_withdrawals: bool = False,
         basic_auth: bool = False,
         timeout_seconds: float = 10.0,

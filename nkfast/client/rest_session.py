@@ -9,7 +9,7 @@ import base64
 import random
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from nkfast.client import calls
@@ -33,7 +33,7 @@ from nkfast.wire import codec
 from nkfast.wire.models import ApiCredentials
 from nkfast.wire.response import ResponseReader
 
-__all__ = ["BASE_URL", "Answer", "Lost", "RestSession", "Retire", "Steps", "Wait"]
+__all__ = ["BASE_URL", "AllowChanges", "Answer", "Lost", "RestSession", "Retire", "Steps", "Wait"]
 
 BASE_URL = "https://api.nonkyc.io/api/v2"
 #: A reply that is longer is refused; the longest seen is the market list with more than 1 MB.
@@ -93,6 +93,8 @@ class Lost(NamedTuple):
 
 
 #: A `Request` is to be sent, once, exactly so; give back an `Answer` or what was `Lost`.
+#: What may be changed at the venue: nothing, orders may be cancelled, anything.
+AllowChanges = bool | Literal["cancels"]
 Step = Request | Wait | Retire
 Steps = Generator[Step, Answer | Lost | None, T]
 
@@ -105,7 +107,7 @@ class RestSession:
         credentials: ApiCredentials | None,
         *,
         base_url: str,
-        allow_changes: bool,
+        allow_changes: AllowChanges,
         allow_withdrawals: bool,
         basic_auth: bool,
         attempts: int,
@@ -205,8 +207,9 @@ class RestSession:
         return seconds
 
     def _refuse(self, call: Call[Any]) -> None:
-        if call.changes and not self._allow_changes:
-            raise ModeError(call.endpoint, "monitor")
+        if call.changes and self._allow_changes is not True:
+            if self._allow_changes != "cancels" or call.rate_class != "cancels":
+                raise ModeError(call.endpoint, str(self._allow_changes or "monitor"))
         if not self._allow_withdrawals and "createwithdrawal" in unquote(call.target).lower():
             raise ConfigError(
                 f"{call.endpoint} moves assets out of the account, which this client was not made "

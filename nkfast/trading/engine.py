@@ -23,6 +23,7 @@ from nkfast.trading.engine_summary import EngineSummary
 from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.execution import Executor
 from nkfast.trading.gate import DUPLICATE_ID, OrderGate
+from nkfast.trading.kill import KillSwitch
 from nkfast.trading.ledger import Ledger
 from nkfast.trading.life import (
     ErrorBudget,
@@ -46,6 +47,7 @@ from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, Venu
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
+    from nkfast.trading.heartbeat import Heart
     from nkfast.trading.journal import Journal, Recovered
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
@@ -77,6 +79,8 @@ class Engine:
     account : AccountOrders, optional
         Shared by the instances of this process that trade with one account, so that their orders
         never meet each other.
+    heart : Heart, optional
+        Beats from before the first order until nothing is left that should not be.
 
     Attributes
     ----------
@@ -102,6 +106,7 @@ class Engine:
         mode: Mode,
         more_symbols: Sequence[str] = (),
         account: AccountOrders | None = None,
+        heart: "Heart | None" = None,
         settings: EngineSettings | None = None,
     ) -> None:
         if mode not in ("monitor", "paper", "live"):
@@ -124,6 +129,10 @@ class Engine:
         self._venue = venue
         self._clock = clock
         self._journal = journal
+        self._heart = heart
+        self._kill_switch = (
+            None if settings.kill_file is None else KillSwitch(settings.kill_file, self.halt)
+        )
         self._limits = limits
         self._account = account if account is not None else AccountOrders()
         self._ids = IdSource(journal.instance, journal.boot)
@@ -192,12 +201,18 @@ class Engine:
         if before is not None and before.state == LifeState.HALTED and self.mode != "monitor":
             cause, _, detail = before.cause.partition(": ")
             raise HaltedError(cause, detail)
+        if self._kill_switch is not None:
+            self._kill_switch.refuse_thrown()
+        if self._heart is not None:
+            self._heart.start()
         recovered = await self._connect(now_ms)
         self._assemble(recovered, now_ms)
         early, self._early_news = self._early_news or [], None
         for tell in early:
             tell()
         self._watch.start()
+        if self._kill_switch is not None:
+            self._kill_switch.watch()
         if self.mode == "monitor":
             self._is_compared = True
         else:
@@ -308,6 +323,8 @@ class Engine:
         if is_assembled:
             self._gate.close("the engine stops")
             self._executor.stop()
+        if self._kill_switch is not None:
+            self._kill_switch.unwatch()
         self._pass_to(LifeState.STOPPING, on_exit)
         try:
             if self._tasks and self.mode != "monitor":
@@ -324,7 +341,10 @@ class Engine:
             if is_assembled and self._bookkeeper.can_record:
                 self._guarded(self._put_away)
         self._pass_to(LifeState.STOPPED, on_exit)
-        return self._stop_report(on_exit)
+        report = self._stop_report(on_exit)
+        if self._heart is not None:
+            self._heart.stop(is_at_rest=report.is_complete)
+        return report
 
     def summary(self) -> EngineSummary:
         """Return what this run did so far."""
@@ -589,8 +609,10 @@ class Engine:
             return
         self._error = error
         self.halted = f"{type(error).__name__}: {error}"
+        # First what stops trading, then what tells of it: that may fail.
         self._gate.close(self.halted)
         self._ended.set()
+        self._decide_soon()
         detail = error.detail if isinstance(error, HaltedError) else self.halted
         reason = f"{cause or halt_cause(error)}: {detail}"
         try:
@@ -600,7 +622,6 @@ class Engine:
                 self._note_life(LifeState.HALTED, reason)
         except JournalError as failure:
             self._bookkeeper.note_failure(failure)
-        self._decide_soon()
 
     def _spend(self, code: str, detail: str) -> None:
         """Take note of one error that is put up with, unless there are too many."""
@@ -850,7 +871,7 @@ class Engine:
 
     def _decide(self, event_ns: int) -> None:
         if self._watch.look() or not self.may_decide:
-            if self._life.state is LifeState.HALTED and self._may_cancel:
+            if self._error is not None and self._may_cancel:
                 self._cancel_all()
             return
         if not self._is_loss_bearable():

@@ -1,6 +1,7 @@
 """How an engine behaves, apart from what the strategy and the limits say."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nkfast.errors import ConfigError
 from nkfast.trading.life import OnExit
@@ -40,6 +41,8 @@ class EngineSettings:
         Between two readings of the markets' rules.
     recent_fills : int
         Fills kept for the screens.
+    kill_file : Path or None
+        Trading is halted while this file is there: the kill switch for who has no other.
     """
 
     instance: str | None = None
@@ -58,6 +61,7 @@ class EngineSettings:
     audit_interval_s: float = 300.0
     rules_interval_s: float = 60.0
     recent_fills: int = 256
+    kill_file: Path | None = None
 
     def __post_init__(self) -> None:
         for name in (

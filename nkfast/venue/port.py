@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -120,6 +120,36 @@ class BookLevels:
 
     bids: Sequence[tuple[Decimal, Decimal]]
     asks: Sequence[tuple[Decimal, Decimal]]
+
+
+class OpenOrder(NamedTuple):
+    """One open order of the account; ``client_id`` is empty where it was placed without one."""
+
+    client_id: str
+    order_id: str
+    symbol: str
+
+
+class CancelDesk(Protocol):
+    """All that a guard can do at a venue: look at what is open, and cancel it."""
+
+    async def open_orders(self) -> Sequence[OpenOrder]:
+        """Return every open order of the account, on every market.
+
+        Raises
+        ------
+        nkfast.errors.VenueError
+            It could not be read whole.
+        """
+
+    async def cancel(self, order: OpenOrder) -> None:
+        """Ask to cancel one order. Only the next reading shows whether it is gone.
+
+        Raises
+        ------
+        nkfast.errors.VenueError
+            The venue refused, or its answer was lost.
+        """
 
 
 class VenueListener(Protocol):

@@ -34,6 +34,8 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
         ("replay",),
         ("exchange", "serve"),
         ("journal", "verify"),
+        ("guard",),
+        ("kill",),
         ("paths",),
         ("version",),
     ],
@@ -157,3 +159,42 @@ def test_help_loads_nothing_of_the_engine() -> None:
     loaded = set(done.stderr.split())
     assert "click" in loaded
     assert not loaded & {"aiohttp", "asyncio", "numpy", "orjson", "picows", "rich", "sqlite3"}
+
+
+def test_kill_makes_the_file_that_stops_trading(tmp_path: Path) -> None:
+    (tmp_path / "grid-1").mkdir()
+    for _ in range(2):  # twice is once
+        result = run("kill", "grid-1", "--reason", "because", "--state-dir", str(tmp_path))
+        assert result.exit_code == ExitCode.OK
+    kill_file = tmp_path / "grid-1" / "kill"
+    assert kill_file.read_text() == "because\n"
+    assert kill_file.stat().st_mode & 0o777 == 0o600
+    assert "nkfast journal clear" in result.stdout
+
+
+def test_kill_of_an_instance_that_nobody_knows(tmp_path: Path) -> None:
+    result = run("kill", "grdi-1", "--state-dir", str(tmp_path))
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert result.stderr.startswith(f"error[NOT_FOUND] {tmp_path / 'grdi-1'}: nothing is known")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "a/b", "", "-x", "a b", "nonces", "x" * 33, "a.b", "\u00e4"]
+)
+def test_names_that_are_no_names(name: str, tmp_path: Path) -> None:
+    result = run("kill", "--state-dir", str(tmp_path), "--", name)
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr.startswith("error[CONFIG] --name: ")
+
+
+def test_guard_takes_its_secret_from_standard_input_only(tmp_path: Path) -> None:
+    result = run("guard", "--name", "grid-1", "--key", "k", "--state-dir", str(tmp_path))
+    assert result.exit_code == ExitCode.USAGE
+    words = ("guard", "--name", "grid-1", "--key", "k", "--secret-stdin", "--for", "0.2s")
+    given = CliRunner().invoke(
+        main, [*words, "--state-dir", str(tmp_path), "--json"], input="s3cr3t\n"
+    )
+    assert given.exit_code == ExitCode.OK
+    assert json.loads(given.stdout)["event"] == "watching"
+    assert "s3cr3t" not in given.output

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nkfast.app.loop import loop_name, run, stop_on_signals
+from nkfast.app.loop import kill_on_signal, loop_name, run, stop_on_signals
 
 
 async def running_loop() -> asyncio.AbstractEventLoop:
@@ -61,3 +61,20 @@ def test_second_signal_interrupts() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(never_stops())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.parametrize("faster", [True, False])
+def test_a_signal_throws_the_kill_switch(faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not faster:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def wait_for_signal() -> str:
+        thrown: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        with kill_on_signal(thrown.set_result):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return await asyncio.wait_for(thrown, 5)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    assert run(wait_for_signal()) == "SIGUSR1"
+    assert signal.getsignal(signal.SIGUSR1) == before

@@ -108,6 +108,15 @@ async def test_nothing_is_changed_unless_allowed(client, name):
 
 
 @pytest.mark.parametrize("name", CHANGES)
+async def test_a_client_for_cancels_changes_nothing_else(client, name):
+    async with venue(answer({})) as there, client(there, KEY, allow_changes="cancels") as rest:
+        kind = errors.OutcomeUnknownError if name.startswith("cancel") else errors.ModeError
+        with pytest.raises(kind):
+            await CHANGES[name](rest)
+        assert there.connections == name.startswith("cancel")
+
+
+@pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize(
     "step",
     [
