@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bookkeeper"]
 
+_NS = 1_000_000_000
+
 
 class Bookkeeper:
     """Keeps the journal, the orders, the ledger and the strategy's knowledge of fills in step.
@@ -38,6 +40,8 @@ class Bookkeeper:
         (monotonic nanoseconds; 0 for news that answers no event).
     recent_fills : deque of Fill
         Takes the newest fills.
+    send_limit_s : float
+        How long after its intent an order was sent at the latest.
 
     Attributes
     ----------
@@ -58,6 +62,7 @@ class Bookkeeper:
         ids: IdSource,
         on_learned: Callable[[Order, OrderState, int], None],
         recent_fills: "deque[Fill]",
+        send_limit_s: float,
     ) -> None:
         self.can_record = True
         self.fill_count = self.rejection_count = self.intent_count = 0
@@ -69,10 +74,11 @@ class Bookkeeper:
         self._ids = ids
         self._on_learned = on_learned
         self._recent_fills = recent_fills
+        self._send_limit_ns = int(send_limit_s * _NS)
 
     def adopt(self, order: Order) -> None:
         """Take up an order of an earlier run. What was being sent then has an unknown outcome."""
-        order.sent_ns = self._clock.boot_ns()
+        self._place_in_time(order)
         if order.state is OrderState.SENDING:
             news = order.hear_outcome(Outcome.UNKNOWN, "the process that sent it ended")
             assert news is not None
@@ -87,9 +93,20 @@ class Bookkeeper:
         if order is None and client_id is not None and self._ids.owns(client_id) is not None:
             order = self._journal.find_order(client_id)
             if order is not None:
-                order.sent_ns = self._clock.boot_ns()
+                self._place_in_time(order)
                 self._orders.adopt(order)
         return order
+
+    def _place_in_time(self, order: Order) -> None:
+        """Say when an order of an earlier process was sent at the latest, on this boot's clock.
+
+        Known where the machine has not been started since; otherwise before now. A process that
+        restarts again and again must not put the end of a doubt off for ever.
+        """
+        now_ns = self._clock.boot_ns()
+        if order.sent_boot and order.sent_boot == self._clock.boot_id:
+            now_ns = min(now_ns, order.sent_ns + self._send_limit_ns)
+        order.sent_ns = now_ns
 
     def flush(self) -> None:
         """Make durable what was written since the last time.

@@ -468,6 +468,7 @@ class Engine:
             ids=self._ids,
             on_learned=self._on_learned,
             recent_fills=self.recent_fills,
+            send_limit_s=self._settings.request_timeout_s,
         )
         self._reconciler = Reconciler(
             venue=self._venue,

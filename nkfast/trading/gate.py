@@ -211,6 +211,7 @@ class OrderGate:
             kind,
             self._clock.time_ns() // 1_000_000,
             self._clock.boot_ns(),
+            self._clock.boot_id,
         )
         self._bookkeeper.intend(order, stores_state=stores_state)
         self._guard.note_sent(intent)

@@ -50,8 +50,8 @@ REPLAYED_EVENTS_MAX = 50_000
 
 _INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?)"
 _INSERT_ORDER = (
-    "INSERT INTO orders (client_id, slot, symbol, side, type, price, quantity, sent_ms)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO orders (client_id, slot, symbol, side, type, price, quantity, sent_ms, sent_ns,"
+    " sent_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_ORDER = "UPDATE orders SET state = ?, executed = ?, facts = ? WHERE client_id = ?"
 _INSERT_FILL = "INSERT INTO fill VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -341,8 +341,8 @@ class Journal:
             raise self._failure(error) from error
 
     def _read_order(self, row: Sequence[Any]) -> Order:
-        order = intent_of(row[:8])
-        facts = row[-1]
+        *intent, _state, _executed, facts, sent_ns, sent_boot = row
+        order = intent_of([*intent, sent_ns, sent_boot])
         if facts is not None:
             order.apply(News(order, facts_of(json.loads(facts))))
         for fill in self._rows("SELECT * FROM fill WHERE client_id = ?", order.client_id):

@@ -54,7 +54,9 @@ CREATE TABLE orders (
     sent_ms INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'sending',
     executed TEXT NOT NULL DEFAULT '0',
-    facts TEXT
+    facts TEXT,
+    sent_ns INTEGER NOT NULL DEFAULT 0,
+    sent_boot TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE fill (
     client_id TEXT NOT NULL,
@@ -91,6 +93,8 @@ CREATE TABLE reason_log (
     code TEXT NOT NULL,
     detail TEXT NOT NULL
 );
+ALTER TABLE orders ADD COLUMN sent_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE orders ADD COLUMN sent_boot TEXT NOT NULL DEFAULT '';
 UPDATE state
     SET key = 'profit:' || json_extract(value, '$.base') || '/' || json_extract(value, '$.quote')
     WHERE key = 'profit'

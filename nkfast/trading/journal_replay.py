@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from nkfast.errors import NkfastError
 from nkfast.trading.exact import plain
 from nkfast.trading.journal_file import reading
-from nkfast.trading.journal_rows import PROFIT, chain, facts_of, fill_of, intent_of
+from nkfast.trading.journal_rows import PROFIT, chain, facts_of, fill_of, intent_of, intent_row
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import Facts, News, Order
 
@@ -142,20 +142,10 @@ class _Replay:
             if client_id not in stored:
                 continue
             row = stored[client_id]
-            replayed = (
-                client_id,
-                order.slot,
-                order.symbol,
-                order.side,
-                order.type,
-                None if order.price is None else plain(order.price),
-                plain(order.quantity),
-                order.sent_ms,
-                order.state,
-                plain(order.executed),
-            )
-            facts = Facts() if row[-1] is None else facts_of(json.loads(row[-1]))
-            if row[:-1] != replayed or facts != order.facts:
+            *intent, state, executed, facts_text, sent_ns, sent_boot = row
+            facts = Facts() if facts_text is None else facts_of(json.loads(facts_text))
+            replayed = (*intent_row(order), order.state, plain(order.executed))
+            if (*intent, sent_ns, sent_boot, state, executed) != replayed or facts != order.facts:
                 self._differ(f"order {client_id}: stored {row}, replayed {replayed}")
 
     def _compare_fills(self) -> None:

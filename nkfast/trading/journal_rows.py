@@ -110,11 +110,14 @@ def intent_row(order: Order) -> tuple[Any, ...]:
         None if order.price is None else plain(order.price),
         plain(order.quantity),
         order.sent_ms,
+        order.sent_ns,
+        order.sent_boot,
     )
 
 
 def intent_of(row: Sequence[Any]) -> Order:
-    client_id, slot, symbol, side, kind, price, quantity, sent_ms = row
+    # Those of version 1 end before the boot clock.
+    client_id, slot, symbol, side, kind, price, quantity, sent_ms, *boot = row
     return Order(
         client_id,
         slot,
@@ -124,4 +127,5 @@ def intent_of(row: Sequence[Any]) -> Order:
         Decimal(quantity),
         kind,
         sent_ms,
+        *boot,
     )

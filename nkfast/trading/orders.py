@@ -301,7 +301,9 @@ class Order:
         Unix time in milliseconds when the intent was written.
     sent_ns : int
         The same on the clock that counts while the machine sleeps; the start of the process for
-        an order that an earlier one sent.
+        an order of another boot of the machine.
+    sent_boot : str
+        The name of the boot that ``sent_ns`` is of; empty where that is not known.
     """
 
     client_id: str
@@ -313,6 +315,7 @@ class Order:
     type: OrderType = "limit"
     sent_ms: int = 0
     sent_ns: int = 0
+    sent_boot: str = ""
     facts: Facts = field(default_factory=Facts)
     filled: Decimal = ZERO
     state: OrderState = OrderState.SENDING

@@ -11,7 +11,8 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 _Result = TypeVar("_Result")
@@ -33,8 +34,12 @@ class Clock(Protocol):
     def boot_ns(self) -> int:
         """Return nanoseconds that never go back and count while the machine sleeps.
 
-        Comparable between the processes of one boot of the machine where the platform can.
+        Comparable between the processes of one boot of the machine, if that has a name.
         """
+
+    @property
+    def boot_id(self) -> str:
+        """The name of this boot of the machine; empty where that cannot be known."""
 
 
 if sys.platform == "linux":
@@ -44,6 +49,14 @@ elif sys.platform == "darwin":
     _boot_ns = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
 else:
     _boot_ns = time.monotonic_ns
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+    except OSError:
+        return ""
 
 
 class RealClock:
@@ -63,6 +76,11 @@ class RealClock:
         Where the platform has no such clock it is its monotonic one, which may stand still.
         """
         return _boot_ns()
+
+    @property
+    def boot_id(self) -> str:
+        """The first digits of the name that Linux gives to each boot; empty elsewhere."""
+        return _boot_id()
 
 
 def _descriptor(fileobj: Any) -> int:
@@ -186,6 +204,11 @@ class VirtualClock:
     def boot_ns(self) -> int:
         """Return the nanoseconds since the loop was made, sleep included, exact."""
         return self._slept_ns + self._loop.now_ns
+
+    @property
+    def boot_id(self) -> str:
+        """The same for all clocks that start at the same time: a machine that never restarts."""
+        return f"virtual-{self._start_unix_ns}"
 
     def sleep_machine(self, seconds: float) -> None:
         """Pretend that the machine slept: time has passed, and neither loop nor timers saw it."""

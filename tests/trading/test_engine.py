@@ -700,6 +700,41 @@ def test_a_comparison_across_a_reconnect_opens_no_gate(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
+@pytest.mark.parametrize("knows_its_boot", [True, False])
+def test_processes_that_live_shortly_still_end_a_doubt(on_virtual_desk, knows_its_boot) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("drop")
+        loop = asyncio.get_running_loop()
+        if not knows_its_boot:
+            desk.clock = BootlessClock(desk.clock)
+        began_s, states = loop.time(), []
+        for _ in range(6):
+            async with desk.trading(on_exit="keep", exit_timeout_s=0.1) as engine:
+                await asyncio.sleep(30)
+                states.append(min(engine.orders, key=lambda order: order.client_id).state)
+        assert loop.time() - began_s >= 180
+        # The horizon of 120 s, and the 10 s for which the request may have waited to be sent.
+        expected = OrderState.ABANDONED if knows_its_boot else OrderState.UNKNOWN
+        assert states[:4] == [OrderState.UNKNOWN] * 4
+        assert states[5] is expected
+
+    on_virtual_desk(scenario)
+
+
+class BootlessClock:
+    """A clock of a platform that gives its boots no name."""
+
+    boot_id = ""
+
+    def __init__(self, clock) -> None:
+        self.time_ns, self.monotonic_ns, self.boot_ns = (
+            clock.time_ns,
+            clock.monotonic_ns,
+            clock.boot_ns,
+        )
+
+
 def test_proof_of_absence_takes_a_third_round_when_the_connection_broke(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)

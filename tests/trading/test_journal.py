@@ -1,5 +1,6 @@
 """The journal: durable before it counts, one holder, and a tampered row does not go unseen."""
 
+import json
 import os
 import random
 import sqlite3
@@ -15,6 +16,7 @@ from nkfast.errors import JournalCorruptError, JournalError, JournalLockedError
 from nkfast.trading import journal as journal_module
 from nkfast.trading.journal import Journal, Life, verify
 from nkfast.trading.journal_file import MIGRATIONS, SCHEMA_VERSION
+from nkfast.trading.journal_rows import chain, encode_json
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
 from nkfast.trading.reasons import newest_reasons, reason_totals
@@ -24,7 +26,17 @@ SYMBOL = "BTC/USDT"
 
 
 def an_order(client_id: str, slot: str = "level-1", side: str = "buy") -> Order:
-    return Order(client_id, slot, SYMBOL, side, Decimal("0.00001230"), Decimal("1.5"), sent_ms=7)
+    return Order(
+        client_id,
+        slot,
+        SYMBOL,
+        side,
+        Decimal("0.00001230"),
+        Decimal("1.5"),
+        sent_ms=7,
+        sent_ns=8,
+        sent_boot="b",
+    )
 
 
 def a_fill(trade_id: str, order: Order, quantity: str, fee: str | None) -> Execution:
@@ -105,6 +117,9 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         OrderState.UNKNOWN,
         OrderState.SENDING,
     ]
+    assert {(order.sent_ms, order.sent_ns, order.sent_boot) for order in found.orders} == {
+        (7, 8, "b")
+    }
     partly = found.orders[1]
     assert partly.filled == Decimal("0.7")
     assert partly.facts.cancel_wanted
@@ -316,6 +331,17 @@ def make_old(path: Path, version: int) -> None:
     assert version == 1
     store = sqlite3.connect(path, isolation_level=None)
     store.execute("DROP TABLE reason_log")
+    store.execute("ALTER TABLE orders DROP COLUMN sent_ns")
+    store.execute("ALTER TABLE orders DROP COLUMN sent_boot")
+    # The bodies of its intents were shorter, and so were the hashes others.
+    last = b""
+    for n, kind, client_id, body in store.execute(
+        "SELECT n, kind, client_id, body FROM event ORDER BY n"
+    ).fetchall():
+        if kind == "intent":
+            body = encode_json(json.loads(body)[:-2])
+        last = chain(last, kind, client_id, body)
+        store.execute("UPDATE event SET body = ?, hash = ? WHERE n = ?", (body, last, n))
     store.execute("UPDATE state SET key = 'profit' WHERE key LIKE 'profit:%'")
     store.execute("PRAGMA user_version = 1")
     store.close()
