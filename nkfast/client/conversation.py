@@ -129,7 +129,7 @@ class Conversation(KeptSocket):
             self.handlers.report,
             BusyPoll() if options.busy_poll else None,
         )
-        for name in ("rejected_messages", "complaints", "refused_subscriptions"):
+        for name in ("rejected_messages", "complaints", "refused_subscriptions", "late_outcomes"):
             counters[name] = 0
         self.session = session
         self.decoder = decoder
@@ -143,7 +143,7 @@ class Conversation(KeptSocket):
             allow_changes=options.allow_changes,
             timeout_seconds=socket_options.timeout_seconds,
             on_swallowed=self.drop,
-            on_late_outcome=self._tell_late_outcome,
+            on_late_outcome=self.tell_late_outcome,
         )
         self._freshness = Freshness(
             self, session, decoder, counters, options.stale_after_seconds, options.clock_ns
@@ -317,6 +317,12 @@ class Conversation(KeptSocket):
         elif result is not None and inspect.isawaitable(result):
             self.handlers.lane(callback).run(result, market_index)
 
+    def tell_late_outcome(self, method: str, about: object, outcome: object) -> None:
+        """Tell how an order or a cancel ended that nobody waits for any more."""
+        self.counters["late_outcomes"] += 1
+        _log.warning("%s %s, no longer waited for: %s", method, about, outcome)
+        self.handlers.call(self.owner.on_late_outcome, method, about, outcome)
+
     def reject(self, error: WireError) -> None:
         """Count a message that cannot be read."""
         self.counters["rejected_messages"] += 1
@@ -357,6 +363,3 @@ class Conversation(KeptSocket):
         if is_final and not isinstance(error, NonceError):
             self.fatal = error
         self.drop(f"login refused: {error}", graceful=True)
-
-    def _tell_late_outcome(self, method: str, about: object, outcome: object) -> None:
-        self.handlers.call(self.owner.on_late_outcome, method, about, outcome)

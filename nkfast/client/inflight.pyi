@@ -27,7 +27,7 @@ class InFlight:
         allow_changes: bool,
         timeout_seconds: float,
         on_swallowed: Callable[[str], object],
-        on_late_outcome: Callable[[str, Any, Any], object] | None = None,
+        on_late_outcome: Callable[[str, Any, Any], object],
     ) -> InFlight: ...
     def __len__(self) -> int: ...
     @property

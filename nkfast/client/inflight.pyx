@@ -8,7 +8,6 @@ cimport cython
 
 import asyncio
 import functools
-import logging
 
 from picows import WSMsgType
 
@@ -33,7 +32,6 @@ UNANSWERED_MAX = 16
 
 # Looking a member up in its enumeration costs as much as a small message.
 cdef object TEXT = WSMsgType.TEXT
-cdef object LOG = logging.getLogger("nkfast.client.websocket")
 cdef object READ_CANCELLED = functools.partial(read_model, OrderCancelResult)
 
 
@@ -60,13 +58,13 @@ cdef class InFlight:
     session : ClientSession
         Numbers the requests and recognises the answers.
     counters : dict of str to int
-        ``timeouts``, ``late_outcomes``.
+        ``timeouts``.
     allow_changes : bool
         False refuses what changes something.
     timeout_seconds : float
     on_swallowed : callable
         ``on_swallowed(reason)``: an order or a cancel was not answered in time.
-    on_late_outcome : callable or None
+    on_late_outcome : callable
         ``on_late_outcome(method, about, outcome)``: the end of an order or a cancel whose future
         was cancelled before. ``about`` is the id as the caller gave it, or the params.
     """
@@ -93,7 +91,7 @@ cdef class InFlight:
         bint allow_changes,
         double timeout_seconds,
         on_swallowed not None,
-        on_late_outcome=None,
+        on_late_outcome not None,
     ):
         self.session = session
         self.ids = session.ids
@@ -104,7 +102,6 @@ cdef class InFlight:
         self.on_late_outcome = on_late_outcome
         self.waiting = {}
         counters["timeouts"] = counters.get("timeouts", 0)
-        counters["late_outcomes"] = 0
 
     def __len__(self):
         return len(self.waiting)
@@ -273,21 +270,13 @@ cdef class InFlight:
                 if row.is_change:
                     error = OutcomeUnknownError(str(fault), endpoint=row.method, sent="maybe")
         if row.future.done():
-            self.tell_late(row, outcome if error is None else error)
+            # It was cancelled, but the request had been sent: what became of it is not lost.
+            if row.is_change:
+                self.on_late_outcome(row.method, row.about, outcome if error is None else error)
         elif error is None:
             row.future.set_result(outcome)
         else:
             row.future.set_exception(error)
-
-    # Its future was cancelled, but the request had been sent: what became of it is not lost.
-    cdef int tell_late(self, Waiting row, object outcome) except -1:
-        if not row.is_change:
-            return 0
-        self.counters["late_outcomes"] += 1
-        LOG.warning("%s %s, no longer waited for: %s", row.method, row.about, outcome)
-        if self.on_late_outcome is not None:
-            self.on_late_outcome(row.method, row.about, outcome)
-        return 0
 
 
 cdef object unanswered(str method, str reason):

@@ -26,8 +26,8 @@ from nkfast.client.streams import QUEUE_MAX, Stream
 from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.signing import Signer
-from nkfast.errors import ConfigError, UnreachableError, VenueError, WireError
-from nkfast.wire.client_session import Channel, ClientSession, Subscription
+from nkfast.errors import ConfigError, OutcomeUnknownError, UnreachableError, VenueError, WireError
+from nkfast.wire.client_session import Channel, ClientSession, Subscription, changes
 from nkfast.wire.codec import read_list, read_model
 from nkfast.wire.models import (
     ApiCredentials,
@@ -394,14 +394,31 @@ class WebSocketClient:
         return self._requests.send_cancel_order(order_id, user_provided_id)
 
     async def new_order(self, request: OrderRequest) -> OrderResponse:
-        """Send one order and wait for the answer; see `send_new_order`."""
-        return await self.send_new_order(request)
+        """Send one order and wait for the answer; see `send_new_order`.
+
+        Whoever cancels this once the order is sent gets `OutcomeUnknownError` in place of
+        `asyncio.CancelledError`, also out of `asyncio.timeout`, for the order may exist. How it
+        ended is logged and told to ``on_late_outcome``.
+        """
+        sent = self.send_new_order(request)
+        return await self._outcome("newOrder", request.user_provided_id, sent)
 
     async def cancel_order(
         self, *, order_id: str | None = None, user_provided_id: str | None = None
     ) -> OrderCancelResult:
-        """Cancel an order and wait for the answer; see `send_cancel_order`."""
-        return await self.send_cancel_order(order_id=order_id, user_provided_id=user_provided_id)
+        """Cancel an order and wait for the answer; see `send_cancel_order` and `new_order`."""
+        sent = self.send_cancel_order(order_id=order_id, user_provided_id=user_provided_id)
+        return await self._outcome("cancelOrder", order_id or user_provided_id, sent)
+
+    async def _outcome(self, method: str, about: object, sent: "asyncio.Future[T]") -> T:
+        try:
+            return await asyncio.shield(sent)
+        except asyncio.CancelledError:
+            if sent.cancel():  # what is in flight stays in flight
+                reason = "the call was cancelled before its answer came"
+                raise OutcomeUnknownError(reason, endpoint=method, sent="maybe") from None
+            self._talk.tell_late_outcome(method, about, sent.exception() or sent.result())
+            raise
 
     async def get_orders(self, symbol: str | None = None) -> list[OrderStatus]:
         """Return the account's open orders."""
@@ -471,7 +488,8 @@ class WebSocketClient:
 
         A method that changes something is refused as `new_order` is.
         """
-        return await self._requests.send(method, params, lambda result: result)
+        sent = self._requests.send(method, params, lambda result: result)
+        return await (self._outcome(method, params, sent) if changes(method) else sent)
 
     async def _ask(self, method: str, params: Mapping[str, object], read: Callable[[Any], T]) -> T:
         return await self._requests.send(method, params, read)

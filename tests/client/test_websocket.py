@@ -546,8 +546,9 @@ async def cancelled_order(there, owner, until):
     waiting = asyncio.ensure_future(owner.client.new_order(REQUEST))
     await until(lambda: "newOrder" in there.last.methods())
     waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(errors.OutcomeUnknownError, match="cancelled") as caught:
         await waiting
+    assert (caught.value.endpoint, caught.value.sent) == ("newOrder", "maybe")
     assert len(owner.client._requests) == 1
     return there.last.requests[-1]["id"]
 
@@ -582,6 +583,34 @@ async def test_what_becomes_of_an_order_is_told_though_its_task_was_cancelled(un
         assert "newOrder nk-1, no longer waited for" in caplog.text
 
 
+async def test_an_order_that_ran_out_of_the_callers_time_is_unknown(until):
+    async with venue() as there, connected(there, KEY) as owner:
+        there.silent.add("newOrder")
+        with pytest.raises(errors.OutcomeUnknownError):
+            async with asyncio.timeout(0.01):
+                await owner.client.new_order(REQUEST)
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+async def test_an_outcome_that_comes_with_the_cancelling_is_told(is_accepted):
+    outcomes = []
+    options = {"on_late_outcome": lambda *told: outcomes.append(told)}
+    async with venue() as there, connected(there, KEY, **options) as owner:
+        there.silent.add("newOrder")
+        requests = owner.client._requests
+        waiting = asyncio.ensure_future(owner.client.new_order(REQUEST))
+        while not len(requests):
+            await asyncio.sleep(0)
+        number = next(iter(owner.client._session._pending))
+        requests.end(number, ORDER, None if is_accepted else errors.RejectedError("no"))
+        waiting.cancel()  # in the same turn of the loop
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        [(method, about, outcome)] = outcomes
+        assert (method, about) == ("newOrder", "nk-1")
+        assert isinstance(outcome, OrderResponse if is_accepted else errors.RejectedError)
+
+
 async def test_a_cancel_and_a_raw_change_are_told_as_well_and_reads_are_not(until):
     outcomes = []
     options = {"on_late_outcome": lambda *told: outcomes.append(told[:2])}
@@ -597,7 +626,11 @@ async def test_a_cancel_and_a_raw_change_are_told_as_well_and_reads_are_not(unti
         await until(lambda: len(there.last.requests) == 5)
         for future in waiting:
             future.cancel()
-        await asyncio.sleep(0)
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        cancelled = asyncio.CancelledError
+        assert [type(end) for end in ends] == [
+            *(cancelled, cancelled, errors.OutcomeUnknownError, cancelled)
+        ]
         there.last.transport.disconnect()
         await until(lambda: len(outcomes) == 3)
         assert outcomes == [
