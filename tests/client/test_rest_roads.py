@@ -17,6 +17,7 @@ from client.scripted_http import STALL, STALL_UNTIL_TOLD, Cut, answer, tunnel, v
 from nkfast import errors
 from nkfast.app.loop import run
 from nkfast.client import idle
+from nkfast.client.async_connections import AsyncConnections
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Throttle
@@ -326,6 +327,22 @@ async def test_time_that_runs_out_before_anything_is_sent_leaves_nothing_unknown
         for writer in writers:
             writer.transport.abort()
     assert caught.value.sent == "no"
+
+
+async def test_a_connection_that_ends_before_it_is_used_carries_nothing(monkeypatch):
+    connect = AsyncConnections._connect
+
+    async def connect_and_lose(self, loop):
+        connection = await connect(self, loop)
+        connection.close()
+        await asyncio.sleep(0)
+        return connection
+
+    monkeypatch.setattr(AsyncConnections, "_connect", connect_and_lose)
+    async with venue() as there, make_async(there, KEY) as rest:
+        with pytest.raises(errors.UnreachableError, match="at once") as caught:
+            await rest.create_order(REQUEST)
+        assert caught.value.sent == "no" and not there.requests
 
 
 async def test_closing_the_client_ends_what_is_under_way(until):
