@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from nkfast.client import nonces
 from nkfast.client.nonces import KeyNonces
 from nkfast.errors import ConfigError, UnreachableError
+from nkfast.exchange.server import ExchangeSettings, serve
 
 T_NS = 1_790_000_000_000_000_000
 
@@ -193,3 +195,38 @@ assert source.next() > before + 1
 def test_a_fork_takes_a_lock_of_its_own(tmp_path):
     command = [sys.executable, "-P", "-c", FORK, str(tmp_path)]
     subprocess.run(command, check=True, timeout=30)
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+from nkfast import ApiCredentials, KeyNonces, RestClient
+url, key, secret, directory, now_ns = sys.argv[1:]
+nonces = KeyNonces(key, directory=Path(directory), now_ns=lambda: int(now_ns))
+with RestClient(ApiCredentials(key, secret), base_url=url, nonces=nonces, attempts=1) as client:
+    for line in sys.stdin:
+        print(len(client.get_balances()) > 0, flush=True)
+"""
+
+
+async def test_clients_of_several_processes_satisfy_an_exchange_that_wants_growing_nonces(tmp_path):
+    settings = ExchangeSettings(speed=0.0, nonce_policy="increasing")
+
+    def take_turns(url):
+        command = [sys.executable, "-P", "-c", CLIENT, url, settings.key, settings.secret]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        late = str(T_NS - 3600 * 10**9)
+        with (
+            subprocess.Popen([*command, str(tmp_path), str(T_NS)], **pipes) as first,
+            subprocess.Popen([*command, str(tmp_path), late], **pipes) as second,
+        ):
+            for process in (first, second, first, first, second, second, first):
+                process.stdin.write("\n")
+                process.stdin.flush()
+                yield process.stdout.readline()
+            first.stdin.close()
+            second.stdin.close()
+
+    async with serve(settings) as there:
+        answers = await asyncio.to_thread(lambda: [*take_turns(there.rest_url)])
+    assert answers == ["True\n"] * 7
