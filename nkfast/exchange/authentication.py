@@ -153,6 +153,16 @@ class Authenticator:
     def _use_nonce(self, key: _Key, nonce: str, now_ms: int) -> None:
         if len(nonce) > _NONCE_LENGTH_MAX:
             raise NonceError("Bad Nonce", code=self._unauthorized_code)
+        if self._nonce_window_ms is not None or self._nonce_policy == "increasing":
+            self._check_time(key, nonce, now_ms)
+        if self._nonce_policy == "unique":
+            if nonce in key.used:
+                raise NonceError("Bad Nonce", code=self._unauthorized_code)
+            key.used[nonce] = None
+            if len(key.used) > _NONCE_COUNT_MAX:
+                key.used.popitem(last=False)
+
+    def _check_time(self, key: _Key, nonce: str, now_ms: int) -> None:
         time_ns = int(nonce)
         if len(nonce) in _TIME_DIGITS:
             time_ns *= 10 ** (_TIME_DIGITS[-1] - len(nonce))
@@ -163,12 +173,6 @@ class Authenticator:
             if time_ns <= key.last_ns:
                 raise NonceError("Bad Nonce", code=self._unauthorized_code)
             key.last_ns = time_ns
-        elif self._nonce_policy == "unique":
-            if nonce in key.used:
-                raise NonceError("Bad Nonce", code=self._unauthorized_code)
-            key.used[nonce] = None
-            if len(key.used) > _NONCE_COUNT_MAX:
-                key.used.popitem(last=False)
 
 
 def _received(text: str) -> bytes:

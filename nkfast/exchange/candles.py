@@ -56,12 +56,18 @@ class CandleHistory:
 
     def add(self, ticks: int, lots: int, time_ms: int) -> None:
         """Enter a trade; times never decrease."""
-        start_ms = time_ms - time_ms % _FINEST_MS
-        bar = Bar(start_ms, ticks, ticks, ticks, ticks, lots, ticks * lots)
-        if self._bars and self._bars[-1].start_ms >= start_ms:
-            self._bars[-1].absorb(bar)
-        else:
-            self._bars.append(bar)
+        bar = self._bars[-1] if self._bars else None
+        if bar is None or time_ms >= bar.start_ms + _FINEST_MS:
+            start_ms = time_ms - time_ms % _FINEST_MS
+            self._bars.append(Bar(start_ms, ticks, ticks, ticks, ticks, lots, ticks * lots))
+            return
+        if ticks > bar.high:
+            bar.high = ticks
+        elif ticks < bar.low:
+            bar.low = ticks
+        bar.close = ticks
+        bar.volume += lots
+        bar.turnover += ticks * lots
 
     def bars(self, minutes: int) -> Iterator[Bar]:
         """Give the bars of a resolution, newest first.

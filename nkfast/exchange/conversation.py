@@ -234,6 +234,8 @@ class Broadcast:
                 self._tell(_BALANCES, listening, "balanceUpdate", params)
 
     def _listening(self, channel: Channel, account: Account | None = None) -> list[Conversation]:
+        if not self.conversations:
+            return []
         return [
             conversation
             for conversation in self.conversations

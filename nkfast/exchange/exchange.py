@@ -344,7 +344,8 @@ class Exchange:
         for order, rate in ((maker, listing.maker_rate), (taker, listing.taker_rate)):
             account = order.account
             fee = listing.fee(ticks, lots, rate)
-            fee -= fee % self._fee_grain
+            if self._fee_grain > 1:
+                fee -= fee % self._fee_grain
             self.fees[quote] = self.fees.get(quote, 0) + fee
             paid = notional + fee if order.side == "buy" else lots * listing.lot_atoms
             account.spend(order.asset, paid)

@@ -5,7 +5,6 @@ clients use and the oddities that live ones rely on.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -67,15 +66,14 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """A request whose path and parameters are understood."""
 
     query: Mapping[str, str]
     fields: Mapping[str, Any]
     now_ms: int
     name: str = ""  # the last part of the path, where the path ends in one
-    account: Account | None = field(default=None)
+    account: Account | None = None
 
 
 _Handler = Callable[[_Call], Any]

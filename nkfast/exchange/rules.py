@@ -84,15 +84,8 @@ class OrderForm(NamedTuple):
         is_strict = fields.get("strictValidate")
         if is_strict not in (None, False, True):
             raise _invalid("strictValidate must be true or false")
-        return cls(
-            symbol=symbol,
-            side=side,
-            type=kind,
-            quantity=fields.get("quantity"),
-            price=fields.get("price"),
-            client_id=client_id,
-            is_strict=bool(is_strict),
-        )
+        quantity, price = fields.get("quantity"), fields.get("price")
+        return cls(symbol, side, kind, quantity, price, client_id, bool(is_strict))
 
 
 def check_market(listing: Listing, side: Side, kind: OrderType) -> None:

@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 _RECORDED: Final[tuple[ChannelKind, ...]] = ("orderbook", "trades")
 _WHOLE_BOOK: Final = 1_000_000
 _MILLISECOND_S: Final = 0.001
+#: Of a time in milliseconds, until the year 2286.
+_MILLISECOND_DIGITS: Final = 13
 #: Callers whose request rates are remembered.
 _CALLER_COUNT_MAX: Final = 10_000
 
@@ -358,7 +360,12 @@ class ExchangeServer:
         waits: int = 3,  # a timer may come early, and a clock may stand still
     ) -> None:
         nonce = request.headers.get("x-api-nonce")
-        if nonce is not None and waits and nonce == str(self.settings.clock_ms()):
+        if (
+            nonce is not None
+            and len(nonce) == _MILLISECOND_DIGITS
+            and waits
+            and nonce == str(self.settings.clock_ms())
+        ):
             # No network between: who counts nonces in milliseconds and asks again at once would
             # use the same one twice.
             later = partial(self._deliver, connection, request, fate, reply, waits - 1)
