@@ -20,7 +20,7 @@ from python_socks import ProxyError
 from nkfast.client.assembly import MESSAGE_BYTES_MAX
 from nkfast.client.busy_poll import BusyPoll
 from nkfast.client.listener import Listener
-from nkfast.client.roads import refuse_unverified
+from nkfast.client.roads import PROXY_SCHEMES, refuse_unverified
 from nkfast.errors import AuthenticationError, ConfigError, VenueError
 
 __all__ = ["BREAKER_FAILURES", "KeptSocket", "SocketOptions"]
@@ -38,7 +38,7 @@ CLOSE_SECONDS = 1.0
 _BANNED = re.compile(r"auth|api.?key|forbidden|banned", re.IGNORECASE)
 _BANNED_CODES = (1008, 4001)
 
-_PROXY_SCHEMES = ("http://", "https://", "socks4://", "socks5://")
+_PROXY_BEGINNINGS = tuple(f"{scheme}://" for scheme in PROXY_SCHEMES)
 
 _log = logging.getLogger("nkfast.client.websocket")
 
@@ -68,8 +68,8 @@ class SocketOptions:
             raise ConfigError("pong_timeout_seconds must be positive and within the ping interval")
         if self.ssl_context is not None:
             refuse_unverified(self.ssl_context)
-        if self.proxy is not None and not self.proxy.startswith(_PROXY_SCHEMES):
-            raise ConfigError(f"proxy must begin with one of {', '.join(_PROXY_SCHEMES)}")
+        if self.proxy is not None and not self.proxy.startswith(_PROXY_BEGINNINGS):
+            raise ConfigError(f"proxy must begin with one of {', '.join(_PROXY_BEGINNINGS)}")
 
 
 class KeptSocket(ABC):
