@@ -9,32 +9,31 @@ by the bookkeeper (`bookkeeping`), and what does not come back is found out by t
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nkfast.errors import ConfigError, HaltedError, JournalError, OrderError, RiskError
+from nkfast.errors import ConfigError, HaltedError, JournalError, RiskError
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.audit import BookAudit
 from nkfast.trading.bookkeeping import Bookkeeper
 from nkfast.trading.day import Day
 from nkfast.trading.engine_settings import EngineSettings
-from nkfast.trading.engine_summary import EngineSummary
-from nkfast.trading.exact import ZERO, plain, subtract
+from nkfast.trading.engine_summary import EngineSummary, summarize
 from nkfast.trading.execution import Executor
-from nkfast.trading.gate import DUPLICATE_ID, OrderGate
+from nkfast.trading.gate import OrderGate
 from nkfast.trading.kill import KillSwitch
 from nkfast.trading.ledger import Ledger
 from nkfast.trading.life import (
     ErrorBudget,
-    LeftOrder,
     Lifecycle,
     LifeState,
     OnExit,
     StopReport,
     halt_cause,
+    stop_report,
 )
-from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, Outcome, instance_code
+from nkfast.trading.news import NewsDesk
+from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan
@@ -43,7 +42,6 @@ from nkfast.trading.rules_watch import RulesWatch
 from nkfast.trading.strategy import Desired, Fill, Strategy
 from nkfast.trading.strategy_host import StrategyHost
 from nkfast.trading.watch import TimeWatch
-from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, VenueStatus
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
@@ -145,13 +143,18 @@ class Engine:
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        # News that comes before `start` has a ledger to put it in; None from then on.
-        self._early_news: list[Callable[[], None]] | None = []
+        self._news = NewsDesk(
+            symbols=self.symbols,
+            clock=clock,
+            ids=self._ids,
+            account=self._account,
+            reasons=self._reasons,
+            decider=self,
+            compares=mode != "monitor",
+        )
         self._recovered_open: list[Order] = []
-        # What must all hold for a decision, beside a live book and an open gate.
         self._is_venue_started = False
-        self._is_connected = False
-        self._is_compared = False
+        self._is_assembled = False
         self._is_deciding = False
         self._is_decision_due = False
         self._event_ns = 0
@@ -207,15 +210,22 @@ class Engine:
             self._heart.start()
         recovered = await self._connect(now_ms)
         self._assemble(recovered, now_ms)
-        early, self._early_news = self._early_news or [], None
-        for tell in early:
-            tell()
+        self._is_assembled = True
+        if self._error is not None:  # halted while it connected: now it can be written down
+            error, self._error = self._error, None
+            self._halt(error)
+            raise error
+        self._news.open(
+            bookkeeper=self._bookkeeper,
+            gate=self._gate,
+            guard=self._guard,
+            reconciler=self._reconciler,
+            executor=self._executor,
+        )
         self._watch.start()
         if self._kill_switch is not None:
             self._kill_switch.watch()
-        if self.mode == "monitor":
-            self._is_compared = True
-        else:
+        if self.mode != "monitor":
             await self._compare_at_start()
             self._is_loss_bearable()
         self._supervise(self._audit.run(), "audit")
@@ -241,7 +251,7 @@ class Engine:
             The journal belongs to another strategy or market.
         """
         now_ms = self._clock.time_ns() // 1_000_000
-        if self._early_news is None:
+        if self._is_assembled:
             orders, find, ledger = self.orders, self._bookkeeper.find, self.ledger
             since_ms = self._reconciler.cursor_ms
         else:
@@ -319,7 +329,7 @@ class Engine:
         StopReport
             What is left at the venue.
         """
-        is_assembled = self._early_news is None
+        is_assembled = self._is_assembled
         if is_assembled:
             self._gate.close("the engine stops")
             self._executor.stop()
@@ -339,33 +349,26 @@ class Engine:
             await self._close_venue()
             self._account.leave(self.orders)
             if is_assembled and self._bookkeeper.can_record:
-                self._guarded(self._put_away)
+                self._news.guarded(self._put_away)
         self._pass_to(LifeState.STOPPED, on_exit)
-        report = self._stop_report(on_exit)
+        if is_assembled:
+            report = stop_report(self.orders.open_orders, keeps=on_exit == "keep")
+        else:  # nothing was asked of the venue: what an earlier run left rests on
+            report = stop_report(self._recovered_open, keeps=True)
         if self._heart is not None:
             self._heart.stop(is_at_rest=report.is_complete)
         return report
 
     def summary(self) -> EngineSummary:
         """Return what this run did so far."""
-        now, first = self.ledger.profit, self._first_profits[self.symbol]
-        mid = self._books[self.symbol].mid
-        return EngineSummary(
-            orders=self._bookkeeper.intent_count,
-            fills=self._bookkeeper.fill_count,
-            rejects=self._bookkeeper.rejection_count,
-            fees={
-                asset: subtract(fee, first.fees.get(asset, ZERO)) for asset, fee in now.fees.items()
-            },
-            unknown_fees=now.unknown_fees,
-            realized=subtract(now.realized, first.realized),
-            unrealized=None if mid is None else now.unrealized(mid),
-            equity_change=None if mid is None else now.equity_change(mid),
-            position=now.position,
-            open_orders=self.orders.open_count,
-            unknown_orders=self.orders.unknown_count,
+        return summarize(
+            profit=self.ledger.profit,
+            first=self._first_profits[self.symbol],
+            mid=self._books[self.symbol].mid,
+            bookkeeper=self._bookkeeper,
+            orders=self.orders,
             tick_to_order_us=self._gate.tick_to_order_us(),
-            reasons=dict(self.reasons),
+            reasons=self.reasons,
             book_mismatch=self._audit.mismatch.get(self.symbol),
             life=self._life.state,
             halted=self.halted,
@@ -384,34 +387,13 @@ class Engine:
             async with asyncio.timeout(self._settings.exit_timeout_s):
                 await self._venue.close()
         except TimeoutError:
-            self.count("EXIT_TIMEOUT", "the venue did not close")
+            self._reasons.count("EXIT_TIMEOUT", "the venue did not close")
         except Exception as error:
-            self.count("CLOSE_FAILED", f"{type(error).__name__}: {error}")
+            self._reasons.count("CLOSE_FAILED", f"{type(error).__name__}: {error}")
 
     def _put_away(self) -> None:
         self._bookkeeper.flush()
         self._write_reasons()
-
-    def _stop_report(self, on_exit: OnExit) -> StopReport:
-        is_assembled = self._early_news is None
-        kept: list[LeftOrder] = []
-        left: list[LeftOrder] = []
-        for order in self.orders.open_orders if is_assembled else self._recovered_open:
-            if order.state is OrderState.CLOSING:
-                continue  # nothing of it rests
-            row = LeftOrder(
-                order.client_id,
-                order.order_id,
-                order.slot,
-                order.symbol,
-                order.side,
-                "" if order.price is None else plain(order.price),
-                plain(order.remaining),
-                order.state,
-            )
-            is_kept = order.state is OrderState.LIVE and (on_exit == "keep" or not is_assembled)
-            (kept if is_kept else left).append(row)
-        return StopReport(tuple(kept), tuple(left))
 
     async def _connect(self, now_ms: int) -> "Recovered":
         """Connect, once; return what an earlier run left."""
@@ -419,8 +401,8 @@ class Engine:
         self._recovered_open = [order for order in recovered.orders if order.state.is_open]
         self._check_owner(recovered.strategy_state)
         if not self._is_venue_started:
-            await self._venue.start(self.symbols, self)
-            self._is_venue_started = self._is_connected = True
+            await self._venue.start(self.symbols, self._news)
+            self._is_venue_started = self._news.is_connected = True
         return recovered
 
     def _check_owner(self, stored: Mapping[str, Any] | None) -> None:
@@ -459,6 +441,18 @@ class Engine:
         )
         if recovered.strategy_state is not None:
             self._host.restore(recovered.strategy_state)
+        self._assemble_the_way_out(_cursor_of(recovered, now_ms))
+        self._assemble_watches(markets)
+        for order in reversed(recovered.orders):  # the newest order of a slot holds it
+            self._bookkeeper.adopt(order)
+            if order.state is OrderState.UNKNOWN:
+                self._reconciler.open_case(order, "create", at_once=True)
+            elif order.state is OrderState.CLOSING:
+                self._reconciler.open_case(order, "fills", at_once=True)
+            elif order.state in _GIVEN_UP:
+                self._reconciler.note_given_up(order)
+
+    def _assemble_the_way_out(self, cursor_ms: int) -> None:
         self._bookkeeper = Bookkeeper(
             clock=self._clock,
             journal=self._journal,
@@ -475,8 +469,8 @@ class Engine:
             clock=self._clock,
             orders=self.orders,
             symbols=self.symbols,
-            sink=self,
-            cursor_ms=_cursor_of(recovered, now_ms),
+            sink=self._news,
+            cursor_ms=cursor_ms,
             settings=self._settings.reconcile(),
         )
         self._guard = RiskGuard(
@@ -498,7 +492,7 @@ class Engine:
             reasons=self._reasons,
             reconciler=self._reconciler,
             request_timeout_s=self._settings.request_timeout_s,
-            guarded=self._guarded,
+            guarded=self._news.guarded,
             halt=self._halt,
             on_anomaly=self._spend,
         )
@@ -511,8 +505,10 @@ class Engine:
             reasons=self._reasons,
             symbol=self.symbol,
             sends=self.mode != "monitor",
-            decide_afresh=self._decide_afresh,
+            decide_afresh=self.decide_afresh,
         )
+
+    def _assemble_watches(self, markets: "Mapping[str, Market]") -> None:
         self._audit = BookAudit(
             venue=self._venue,
             markets=markets,
@@ -536,16 +532,8 @@ class Engine:
             self._loop,
             stall_max_s=self._settings.stall_max_s,
             on_gap=self._on_gap,
-            on_step=lambda step_s: self.count("CLOCK_SET", f"by {step_s:.1f} s"),
+            on_step=lambda step_s: self._reasons.count("CLOCK_SET", f"by {step_s:.1f} s"),
         )
-        for order in reversed(recovered.orders):  # the newest order of a slot holds it
-            self._bookkeeper.adopt(order)
-            if order.state is OrderState.UNKNOWN:
-                self._reconciler.open_case(order, "create", at_once=True)
-            elif order.state is OrderState.CLOSING:
-                self._reconciler.open_case(order, "fills", at_once=True)
-            elif order.state in _GIVEN_UP:
-                self._reconciler.note_given_up(order)
 
     async def _compare_at_start(self) -> None:
         await self._reconciler.compare()
@@ -579,7 +567,9 @@ class Engine:
                     self._gate.cancel(order)
             left_s = (deadline_ns - self._clock.monotonic_ns()) / _NS
             if left_s <= 0:
-                self.count("EXIT_TIMEOUT", f"{self.orders.open_count} orders without an end")
+                self._reasons.count(
+                    "EXIT_TIMEOUT", f"{self.orders.open_count} orders without an end"
+                )
                 return
             timer = self._loop.call_later(min(left_s, 0.25), self._changed.set)
             try:
@@ -595,25 +585,28 @@ class Engine:
             self._halt(error)
             return
         self._executor.set_draining(state is LifeState.DRAINING)
-        self._decide_soon()
+        self.decide_soon()
 
     def _note_life(self, state: LifeState, reason: str) -> None:
         # A halt is the journal's last word until somebody clears it. Who only looks says nothing.
         is_told = self.mode != "monitor" and (self.halted is None or state is LifeState.HALTED)
-        if is_told and self._early_news is None and self._bookkeeper.can_record:
+        if is_told and self._is_assembled and self._bookkeeper.can_record:
             self._journal.note_life(state, reason, self._clock.time_ns() // 1_000_000)
 
     def _halt(self, error: BaseException, cause: str | None = None) -> None:
         """Send nothing new from here on, and cancel what rests; `run` raises the error."""
-        self._bookkeeper.note_failure(error)
+        if self._is_assembled:
+            self._bookkeeper.note_failure(error)
         if self._error is not None:
             return
         self._error = error
         self.halted = f"{type(error).__name__}: {error}"
+        if not self._is_assembled:
+            return  # nothing can be sent yet, and `start` raises it
         # First what stops trading, then what tells of it: that may fail.
         self._gate.close(self.halted)
         self._ended.set()
-        self._decide_soon()
+        self.decide_soon()
         detail = error.detail if isinstance(error, HaltedError) else self.halted
         reason = f"{cause or halt_cause(error)}: {detail}"
         try:
@@ -630,193 +623,41 @@ class Engine:
             budget = f"{self._settings.error_budget} in {self._settings.error_window_s:g} s"
             self.halt("ERROR_BUDGET", f"more than {budget}, the last one {code}: {detail}")
 
-    # What the venue tells (VenueListener) ------------------------------------------------------
-
-    def on_book(self, symbol: str, received_ns: int) -> None:
-        """Decide on the newest book. Called by the venue, once a burst."""
-        if self._early_news is not None or symbol not in self._books:
-            return
-        if self._is_deciding:
-            self._decide_soon(received_ns)
-        else:
-            self._decide(received_ns)
-            self._write_due_reasons()
-
-    def on_order(self, update: OrderUpdate) -> None:
-        """Take news of an order, ours or foreign."""
-        if update.symbol in self.symbols:
-            self._guarded(partial(self._take_update, update, self._clock.monotonic_ns()))
-
-    def on_execution(self, execution: Execution) -> bool:
-        """Take one execution; False when the order it belongs to is not known."""
-        order = self._bookkeeper.find(execution.client_id, execution.order_id)
-        if order is None:
-            # A client id that is not ours says whose it is: nobody that matters here.
-            client_id = execution.client_id
-            return client_id is not None and self._ids.owns(client_id) is None
-        self._guarded(lambda: self._bookkeeper.learn(order.hear_execution(execution)))
-        return True
-
-    def on_holdings(self, holdings: Sequence[Holding]) -> None:
-        """Take the balances that changed."""
-        self._guarded(partial(self._take_holdings, holdings, is_quiet=False))
-
-    def on_trade(self, trade: PublicTrade) -> None:
-        """Take a public trade: it bounds our prices. Decisions are made on the book."""
-        if self._early_news is None:
-            self._guard.note_trade(trade)
-
-    def on_connection(self, is_up: bool, reason: str) -> None:
-        """Stop deciding while disconnected, and compare before deciding again."""
-        self._is_connected = is_up
-        if self._early_news is not None:
-            return
-        self._reconciler.note_connection(is_up)
-        if not is_up:
-            self.count("DISCONNECTED", reason)
-        if self.mode != "monitor":
-            self._is_compared = False
-            if is_up:
-                self._reconciler.compare_soon()
+    # What the watches tell ---------------------------------------------------------------------
 
     def _on_gap(self, gap_s: float) -> None:
         """Believe nothing that was told before: connect anew, and compare before deciding."""
-        self.count("TIME_LOST", f"nothing ran for {gap_s:.1f} s")
-        if self.mode != "monitor":
-            self._is_compared = False
-            self._reconciler.compare_soon()
+        self._reasons.count("TIME_LOST", f"nothing ran for {gap_s:.1f} s")
+        self._news.distrust()
         self._venue.resync(f"nothing ran for {gap_s:.1f} s")
 
     def _on_audited(self, symbol: str) -> None:
         if symbol in self._audit.drifted:
             self._venue.resync(f"the book of {symbol} has drifted")
         else:
-            self._decide_afresh()
+            self.decide_afresh()
 
     def _on_rules(self, symbol: str, market: "Market | None") -> None:
         self._guard.note_rules(symbol, market)
         self._executor.forget_refusals()
-        self._decide_afresh()
+        self.decide_afresh()
 
-    def _guarded(self, tell: Callable[[], None]) -> None:
-        """Run what news causes; whatever goes wrong halts trading, not the venue's socket."""
-        if self._early_news is not None:
-            self._early_news.append(partial(self._guarded, tell))
-            return
-        try:
-            tell()
-        except Exception as error:
-            self._halt(error, None if self._host.can_tell else "STRATEGY_ERROR")
-
-    def _take_update(self, update: OrderUpdate, received_ns: int) -> None:
-        order = self._bookkeeper.find(update.client_id, update.order_id)
-        if order is None:
-            self._meet_stranger(update)
-            return
-        try:
-            news = order.hear_update(update)
-        except OrderError:
-            if update.order_id != order.order_id and not update.status.is_final:
-                self._gate.cancel_stray(update)  # one intent, two orders: somebody repeated it
-            raise
-        if update.status is VenueStatus.UNKNOWN:
-            self.count("UNKNOWN_STATUS", f"{order.client_id} is taken to be still open")
-        self._bookkeeper.learn(news, received_ns)
-
-    def _take_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
-        for odd in self._bookkeeper.set_holdings(holdings, is_quiet=is_quiet):
-            free, held = plain(odd.available), plain(odd.held)
-            self.count("ODD_BALANCE", f"{odd.asset}: {free} free and {held} held")
-        self._executor.forget_refusals()
-        self._decide_soon()
-
-    def _meet_stranger(self, update: OrderUpdate) -> None:
-        """Judge an order that the journal does not know: leave it alone, or halt."""
-        made_by = self._ids.owns(update.client_id)
-        if made_by is None:
-            self._account.note(update, self._clock.time_ns() // 1_000_000)
-            if not update.status.is_final:
-                self.count("FOREIGN_ORDER", f"{update.side} order {update.order_id}")
-            return
-        if made_by.boot > self._ids.boot:
-            self._may_cancel = False
-            raise OrderError(
-                update.client_id,
-                update.status,
-                f"a place here: start {made_by.boot} of this instance sent it and the journal knows"
-                f" {self._ids.boot}; another copy trades, or an old journal was put back",
-            )
-        if not update.status.is_final:
-            self._gate.cancel_stray(update)
-        raise OrderError(
-            update.client_id, update.status, "a place here: the journal has no intent of it"
-        )
-
-    # What the reconciler tells (ReconcileSink) -------------------------------------------------
-
-    def on_balances(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
-        """Take every balance of the account."""
-        self._guarded(partial(self._take_holdings, holdings, is_quiet=is_quiet))
-
-    def on_outcome(self, order: Order, outcome: Outcome, reason: str) -> None:
-        """Take what became of an attempt to send."""
-        if outcome is Outcome.ABANDONED:
-            self.count("ABANDONED", f"{order.client_id}: {reason}")
-            if order.facts.reason == DUPLICATE_ID:  # used by whom?
-                self.halt("UNRECONCILED", f"{DUPLICATE_ID}, and has no order {order.client_id}")
-        self._guarded(lambda: self._bookkeeper.learn(order.hear_outcome(outcome, reason)))
-
-    def on_vanished(self, order: Order) -> None:
-        """Take the proof that an accepted order rests no more."""
-        self.count("VANISHED", order.client_id)
-        self._guarded(lambda: self._bookkeeper.learn(order.hear_vanished()))
-
-    def on_overdue(self, order: Order) -> None:
-        """Halt: the fate of an order is not found out in the time it may take."""
-        limit_s = self._settings.unknown_max_s
-        self.halt("UNKNOWN_ORDERS", f"{order.client_id} is unknown for more than {limit_s:g} s")
-
-    def on_rolled_back(self, order: Order, trade_id: str) -> None:
-        """Halt: the venue's history no longer has a fill that it told."""
-        self.halt("UNRECONCILED", f"trade {trade_id} of {order.client_id} was taken back")
-
-    def on_settled(self, order: Order) -> None:
-        """Take note that an order is in doubt no more: it may be cancelled again."""
-        order.cancel_in_flight = False
-        self._changed.set()
-        self._decide_afresh()
-
-    def on_compared(self, cursor_ms: int) -> None:
-        """Decide again: our books and the venue's have been compared."""
-        self._guarded(partial(self._take_comparison, cursor_ms))
-
-    def count(self, code: str, detail: str) -> None:
-        """Count an action not taken, or an oddity, by a stable code."""
-        self._reasons.count(code, detail)
-
-    def _take_comparison(self, cursor_ms: int) -> None:
-        self._bookkeeper.note_compared(cursor_ms)
-        for symbol in self.symbols:
-            self._account.forget_unseen(symbol, cursor_ms)
-        if self._bookkeeper.can_record:
-            self._write_reasons()
-        self._is_compared = self._is_connected
-        self._decide_soon()
+    # Deciding ----------------------------------------------------------------------------------
 
     def _write_due_reasons(self) -> None:
         if self._reasons.is_due and self._bookkeeper.can_record:
-            self._guarded(self._write_reasons)
+            self._news.guarded(self._write_reasons)
 
     def _write_reasons(self) -> None:
         self._reasons.write(self._journal)
-
-    # Deciding ----------------------------------------------------------------------------------
 
     def _on_learned(self, order: Order, before: OrderState, received_ns: int) -> None:
         """Do what follows from news of an order (told by the bookkeeper)."""
         if order.state is not before:
             if before in _GIVEN_UP:
-                self.count("ZOMBIE", f"{order.client_id} was {before} and is {order.state}")
+                self._reasons.count(
+                    "ZOMBIE", f"{order.client_id} was {before} and is {order.state}"
+                )
             if order.state is OrderState.LIVE:
                 self._gate.note_accepted()
                 self._executor.note_accepted(order.slot)
@@ -832,9 +673,30 @@ class Engine:
         self._executor.forget_refusals()
         self._take_wish()
         self._changed.set()
-        self._decide_soon(received_ns)
+        self.decide_soon(received_ns)
 
-    def _decide_soon(self, event_ns: int = 0) -> None:
+    def decide(self, received_ns: int) -> None:
+        """Decide on the newest book, which came at a time (told by the news desk)."""
+        if self._is_deciding:
+            self.decide_soon(received_ns)
+        else:
+            self._decide(received_ns)
+            self._write_due_reasons()
+
+    def note_change(self) -> None:
+        """Wake who waits for an order to end (told by the news desk)."""
+        self._changed.set()
+
+    def leave_venue_alone(self) -> None:
+        """Cancel nothing any more, whatever happens (told by the news desk)."""
+        self._may_cancel = False
+
+    def halt_by(self, error: BaseException) -> None:
+        """Halt trading because of an error (told by the news desk)."""
+        in_strategy = self._is_assembled and not self._host.can_tell
+        self._halt(error, "STRATEGY_ERROR" if in_strategy else None)
+
+    def decide_soon(self, event_ns: int = 0) -> None:
         """Decide once after everything that this turn of the loop brings.
 
         ``event_ns`` is when the market's news came that this answers; 0 when it answers none.
@@ -845,25 +707,25 @@ class Engine:
             self._is_decision_due = True
             self._loop.call_soon(self._decide_now)
 
-    def _decide_afresh(self) -> None:
+    def decide_afresh(self) -> None:
         """Decide soon, and compare with what is live even if neither has changed."""
         self._executor.forget_comparison()
-        self._decide_soon()
+        self.decide_soon()
 
     def _decide_now(self) -> None:
         self._is_decision_due = False
         event_ns, self._event_ns = self._event_ns, 0
         self._decide(event_ns)
-        if self._early_news is None:
-            self._guarded(self._bookkeeper.flush)  # what this turn of the loop told us
+        if self._is_assembled:
+            self._news.guarded(self._bookkeeper.flush)  # what this turn of the loop told us
             self._write_due_reasons()
 
     @property
     def may_decide(self) -> bool:
         """Whether to decide: running, connected, compared, a book live, the gate open."""
         return (
-            self._is_compared
-            and self._is_connected
+            self._news.is_compared
+            and self._news.is_connected
             and self._life.state in _DECIDING
             and self._gate.is_open
             and not self._audit.drifted

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nkfast.trading.exact import plain
+from nkfast.trading.exact import ZERO, plain, subtract
 from nkfast.trading.life import LifeState
 
-__all__ = ["EngineSummary"]
+if TYPE_CHECKING:
+    from nkfast.trading.bookkeeping import Bookkeeper
+    from nkfast.trading.ledger import Profit
+    from nkfast.trading.orders import OrderStore
+
+__all__ = ["EngineSummary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +78,39 @@ def _as_json(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     return value
+
+
+def summarize(
+    *,
+    profit: "Profit",
+    first: "Profit",
+    mid: Decimal | None,
+    bookkeeper: "Bookkeeper",
+    orders: "OrderStore",
+    tick_to_order_us: Mapping[str, float | None],
+    reasons: Mapping[str, int],
+    book_mismatch: float | None,
+    life: LifeState,
+    halted: str | None,
+) -> EngineSummary:
+    """Put a summary together; ``first`` is the home market's profit when the run began."""
+    return EngineSummary(
+        orders=bookkeeper.intent_count,
+        fills=bookkeeper.fill_count,
+        rejects=bookkeeper.rejection_count,
+        fees={
+            asset: subtract(fee, first.fees.get(asset, ZERO)) for asset, fee in profit.fees.items()
+        },
+        unknown_fees=profit.unknown_fees,
+        realized=subtract(profit.realized, first.realized),
+        unrealized=None if mid is None else profit.unrealized(mid),
+        equity_change=None if mid is None else profit.equity_change(mid),
+        position=profit.position,
+        open_orders=orders.open_count,
+        unknown_orders=orders.unknown_count,
+        tick_to_order_us=tick_to_order_us,
+        reasons=dict(reasons),
+        book_mismatch=book_mismatch,
+        life=life,
+        halted=halted,
+    )

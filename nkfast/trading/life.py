@@ -16,7 +16,7 @@ nothing but cancels.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -29,6 +29,8 @@ from nkfast.errors import (
     PermissionDeniedError,
     RiskError,
 )
+from nkfast.trading.exact import plain
+from nkfast.trading.orders import Order, OrderState
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ __all__ = [
     "StopReport",
     "clear_halt",
     "halt_cause",
+    "stop_report",
 ]
 
 OnExit = Literal["cancel", "keep"]
@@ -135,6 +138,27 @@ class StopReport(NamedTuple):
     def is_complete(self) -> bool:
         """Whether nothing is at the venue that should not be."""
         return not self.left
+
+
+def stop_report(open_orders: Iterable[Order], *, keeps: bool) -> StopReport:
+    """Say what of the open orders is at the venue: kept if it was to be, or else left."""
+    kept: list[LeftOrder] = []
+    left: list[LeftOrder] = []
+    for order in open_orders:
+        if order.state is OrderState.CLOSING:
+            continue  # nothing of it rests
+        row = LeftOrder(
+            order.client_id,
+            order.order_id,
+            order.slot,
+            order.symbol,
+            order.side,
+            "" if order.price is None else plain(order.price),
+            plain(order.remaining),
+            order.state,
+        )
+        (kept if keeps and order.state is OrderState.LIVE else left).append(row)
+    return StopReport(tuple(kept), tuple(left))
 
 
 def halt_cause(error: BaseException) -> str:

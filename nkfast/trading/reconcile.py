@@ -121,8 +121,11 @@ class ReconcileSink(Protocol):
     def on_settled(self, order: Order) -> None:
         """Take note that an order is in doubt no more."""
 
-    def on_compared(self, cursor_ms: int) -> None:
-        """Take note of a complete comparison; executions before the cursor are known."""
+    def on_compared(self, started_ms: int, cursor_ms: int) -> None:
+        """Take note of a complete comparison that began at a time, Unix milliseconds.
+
+        Executions before the cursor, by the venue's clock, are known.
+        """
 
     def count(self, code: str, detail: str) -> None:
         """Count a reason."""
@@ -296,7 +299,7 @@ class Reconciler:
             self._compare_at_ns = self._clock.monotonic_ns() + int(self._settings.interval_s * _NS)
             # By the venue's own times: ours may be wrong, and be set back.
             self._cursor_ms = max(self._cursor_ms, *told.values(), 0)
-            self._sink.on_compared(self._cursor_ms)
+            self._sink.on_compared(started_ms, self._cursor_ms)
 
     async def settle_due(self) -> None:
         """Look up every order in doubt whose time has come, once."""

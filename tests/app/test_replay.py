@@ -15,7 +15,7 @@ import nkfast
 from nkfast.app.replay import ReplaySummary, replay
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, UnreachableError, WireError
-from nkfast.trading.engine import Engine
+from nkfast.trading.news import NewsDesk
 from nkfast.venue.tape import TapePlayer, TapeReader, TapeWriter, survey
 
 T0 = 1_790_000_000_000_000_000
@@ -297,10 +297,10 @@ def test_a_recording_that_cannot_be_read_to_its_end_is_an_error(
 def test_an_error_in_a_callback_is_not_swallowed(
     tape: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Engine, symbol: str, received_ns: int) -> None:
+    def fail(self: NewsDesk, symbol: str, received_ns: int) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Engine, "on_book", fail)
+    monkeypatch.setattr(NewsDesk, "on_book", fail)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         replay(tape)
 
