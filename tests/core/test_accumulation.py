@@ -1,6 +1,7 @@
 """Ladders of growing distances and quantities: exact on every level, always."""
 
 import json
+from contextlib import nullcontext
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -67,21 +68,7 @@ def test_every_level_is_that_of_the_twin(
         min_quantity=min_quantity,
         min_notional=minimums[1],
     )
-    levels = accumulation_levels(
-        market,
-        price,
-        first_distance=first_distance,
-        distance_growth=distance_growth,
-        first_quantity=first_quantity,
-        quantity_growth=quantity_growth,
-        count=count,
-        first_index=first_index,
-        spacing_factor=factors[0],
-        size_factor=factors[1],
-        max_quantity=max_quantity,
-        minimum_beats_maximum=minimum_beats_maximum,
-    )
-    assert levels.tolist() == reference.accumulation_levels(
+    twin = reference.accumulation_levels(
         tick=tick,
         lot=lot,
         reference=Fraction(price),
@@ -94,6 +81,23 @@ def test_every_level_is_that_of_the_twin(
         min_notional=Fraction(minimums[1]),
         minimum_beats_maximum=minimum_beats_maximum,
     )
+    fits = all(number < 2**63 for level in twin for number in level)
+    with nullcontext() if fits else pytest.raises(NumberOverflowError):
+        levels = accumulation_levels(
+            market,
+            price,
+            first_distance=first_distance,
+            distance_growth=distance_growth,
+            first_quantity=first_quantity,
+            quantity_growth=quantity_growth,
+            count=count,
+            first_index=first_index,
+            spacing_factor=factors[0],
+            size_factor=factors[1],
+            max_quantity=max_quantity,
+            minimum_beats_maximum=minimum_beats_maximum,
+        )
+        assert levels.tolist() == twin
 
 
 def test_published_examples(shared_data: Path) -> None:
