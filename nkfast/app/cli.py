@@ -439,6 +439,39 @@ def guard(
 
 
 @main.command()
+@click.option("--name", required=True, help="Of the instance.")
+@STATE_DIR
+@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@click.option("--key", required=True, help="API key; it needs to read only.")
+@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@click.option("--dry-run", is_flag=True, required=True, help="Show; the next start does it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the steps as one JSON list.")
+def reconcile(
+    name: str,
+    state_dir: Path | None,
+    rest_url: str | None,
+    key: str,
+    secret_stdin: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Show what an instance's journal and its account differ in, and what a start does about it.
+
+    Nothing is changed. Exit 7: the instance runs; 9: the next start would halt.
+    """
+    from nkfast.app.instance import Instance
+    from nkfast.app.loop import run
+    from nkfast.app.reconcile import show_plan
+    from nkfast.client.rest_session import BASE_URL
+    from nkfast.wire.models import ApiCredentials
+
+    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
+    instance = Instance.named(name, state_dir)
+    plan = show_plan(instance, credentials, base_url=rest_url or BASE_URL, as_json=as_json)
+    return run(plan)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as one JSON object.")
 def version(as_json: bool) -> None:
     """Show the version and what this installation runs on."""

@@ -35,8 +35,8 @@ from nkfast.trading.life import (
 from nkfast.trading.news import NewsDesk
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
 from nkfast.trading.reasons import Reasons
-from nkfast.trading.reconcile import Reconciler
-from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan
+from nkfast.trading.reconcile import Reconciler, cursor_of
+from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan, plan_of_start
 from nkfast.trading.risk import RiskGuard, RiskLimits
 from nkfast.trading.rules_watch import RulesWatch
 from nkfast.trading.strategy import Desired, Fill, Strategy
@@ -250,29 +250,26 @@ class Engine:
         nkfast.errors.ConfigError
             The journal belongs to another strategy or market.
         """
-        now_ms = self._clock.time_ns() // 1_000_000
-        if self._is_assembled:
-            orders, find, ledger = self.orders, self._bookkeeper.find, self.ledger
-            since_ms = self._reconciler.cursor_ms
-        else:
+        overlap_ms = int(self._settings.overlap_s * 1000)
+        if not self._is_assembled:
+            now_ms = self._clock.time_ns() // 1_000_000
             recovered = await self._connect(now_ms)
-            orders, ledger = OrderStore(), None
-            for order in recovered.orders:
-                orders.adopt(order)
-            since_ms = _cursor_of(recovered, now_ms)
-
-            def find(client_id: str | None, order_id: str) -> Order | None:
-                order = orders.find(client_id, order_id)
-                return order or (self._journal.find_order(client_id) if client_id else None)
-
+            return await plan_of_start(
+                self._journal,
+                recovered,
+                self._venue,
+                symbols=self.symbols,
+                now_ms=now_ms,
+                overlap_ms=overlap_ms,
+            )
         return await make_plan(
             venue=self._venue,
             symbols=self.symbols,
             ids=self._ids,
-            open_orders=orders.open_orders,
-            find=find,
-            since_ms=max(since_ms - int(self._settings.overlap_s * 1000), 0),
-            ledger=ledger,
+            open_orders=self.orders.open_orders,
+            find=self._bookkeeper.find,
+            since_ms=max(self._reconciler.cursor_ms - overlap_ms, 0),
+            ledger=self.ledger,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -441,7 +438,7 @@ class Engine:
         )
         if recovered.strategy_state is not None:
             self._host.restore(recovered.strategy_state)
-        self._assemble_the_way_out(_cursor_of(recovered, now_ms))
+        self._assemble_the_way_out(cursor_of(recovered, now_ms))
         self._assemble_watches(markets)
         for order in reversed(recovered.orders):  # the newest order of a slot holds it
             self._bookkeeper.adopt(order)
@@ -785,10 +782,3 @@ class Engine:
         if self._settings.on_halt == "cancel":
             for order in list(self.orders.open_orders):
                 self._gate.cancel(order)
-
-
-def _cursor_of(recovered: "Recovered", now_ms: int) -> int:
-    """Return up to when the executions are known: from there on they are read."""
-    known_ms = now_ms if recovered.cursor_ms is None else recovered.cursor_ms
-    sent = [order.sent_ms for order in recovered.orders if order.state.is_open]
-    return min([known_ms, *sent])

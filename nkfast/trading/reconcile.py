@@ -25,10 +25,11 @@ from nkfast.trading.orders import FillKey, Order, OrderState, OrderStore, Outcom
 from nkfast.venue.port import Execution, Holding, OrderUpdate
 
 if TYPE_CHECKING:
+    from nkfast.trading.journal import Recovered
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
 
-__all__ = ["Doubt", "ReconcileSettings", "ReconcileSink", "Reconciler"]
+__all__ = ["Doubt", "ReconcileSettings", "ReconcileSink", "Reconciler", "cursor_of"]
 
 Doubt = Literal["create", "cancel", "absent", "fills"]
 _GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
@@ -506,3 +507,10 @@ def _may_be_of(execution: Execution, order: Order) -> bool:
         return True
     is_buy = order.side == "buy"
     return execution.price <= order.price if is_buy else execution.price >= order.price
+
+
+def cursor_of(recovered: "Recovered", now_ms: int) -> int:
+    """Return up to when the executions are known that an earlier run left, Unix milliseconds."""
+    known_ms = now_ms if recovered.cursor_ms is None else recovered.cursor_ms
+    sent = [order.sent_ms for order in recovered.orders if order.state.is_open]
+    return min([known_ms, *sent])

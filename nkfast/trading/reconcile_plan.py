@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nkfast.errors import OrderError
 from nkfast.trading.exact import plain
-from nkfast.trading.orders import IdSource, Order, OrderState
+from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore
+from nkfast.trading.reconcile import cursor_of
 from nkfast.venue.port import Execution, OrderUpdate
 
 if TYPE_CHECKING:
+    from nkfast.trading.journal import Journal, Recovered
     from nkfast.trading.ledger import Ledger
-    from nkfast.venue.port import Venue
+    from nkfast.venue.port import AccountBooks
 
-__all__ = ["ReconcilePlan", "Step", "StepKind", "make_plan"]
+__all__ = ["ReconcilePlan", "Step", "StepKind", "make_plan", "plan_of_start"]
 
 StepKind = Literal[
     "adopt",  # an order whose answer was lost rests at the venue: it is ours from now on
@@ -60,9 +62,55 @@ class ReconcilePlan:
         return [step._asdict() for step in self.steps]
 
 
+async def plan_of_start(
+    journal: "Journal",
+    recovered: "Recovered",
+    venue: "AccountBooks",
+    *,
+    symbols: Sequence[str],
+    now_ms: int,
+    overlap_ms: int,
+) -> ReconcilePlan:
+    """Say what the next start of an instance will find, and do about it.
+
+    Parameters
+    ----------
+    journal, recovered
+        The instance's, and what an earlier run left in it.
+    venue : AccountBooks
+        Where to read.
+    symbols : sequence of str
+        The markets.
+    now_ms, overlap_ms : int
+        What time it is, and how far before the newest known execution to begin.
+
+    Raises
+    ------
+    nkfast.errors.VenueError
+        Something could not be read.
+    """
+    orders = OrderStore()
+    for order in recovered.orders:
+        orders.adopt(order)
+
+    def find(client_id: str | None, order_id: str) -> Order | None:
+        order = orders.find(client_id, order_id)
+        return order or (journal.find_order(client_id) if client_id else None)
+
+    return await make_plan(
+        venue=venue,
+        symbols=symbols,
+        ids=IdSource(journal.instance, journal.boot),
+        open_orders=orders.open_orders,
+        find=find,
+        since_ms=max(cursor_of(recovered, now_ms) - overlap_ms, 0),
+        ledger=None,
+    )
+
+
 async def make_plan(
     *,
-    venue: "Venue",
+    venue: "AccountBooks",
     symbols: Sequence[str],
     ids: IdSource,
     open_orders: Iterable[Order],
@@ -74,8 +122,8 @@ async def make_plan(
 
     Parameters
     ----------
-    venue : Venue
-        Started.
+    venue : AccountBooks
+        Where to read.
     symbols, ids
         The markets, and whose ids are ours.
     open_orders : iterable of Order
@@ -159,7 +207,7 @@ def _stranger(row: OrderUpdate, ids: IdSource) -> Step:
 
 
 async def _fill_step(
-    execution: Execution, venue: "Venue", find: Callable[[str | None, str], Order | None]
+    execution: Execution, venue: "AccountBooks", find: Callable[[str | None, str], Order | None]
 ) -> Step | None:
     order = find(execution.client_id, execution.order_id)
     if order is None:

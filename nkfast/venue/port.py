@@ -175,7 +175,29 @@ class VenueListener(Protocol):
         """Say that the venue can, or can no longer, be reached and its reports trusted."""
 
 
-class Venue(Protocol):
+class AccountBooks(Protocol):
+    """What a venue says of an account when it is asked."""
+
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the venue's. None when the venue does not know it."""
+
+    async def open_orders(self, symbol: str) -> list[OrderUpdate]:
+        """Return every open order of this account on a market, ours and foreign."""
+
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order of this account that was made on a market since a time.
+
+        Finished ones too, in no order; those of a time before may be among them.
+        """
+
+    async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
+        """Return the account's fills on a market since a time, oldest first."""
+
+    async def holdings(self) -> list[Holding]:
+        """Return every balance of the account."""
+
+
+class Venue(AccountBooks, Protocol):
     """A place to trade: live, paper, simulated. Its books are the core's own."""
 
     @property
@@ -214,24 +236,6 @@ class Venue(Protocol):
 
     def cancel(self, symbol: str, client_id: str, order_id: str) -> "Future[OrderUpdate]":
         """Ask to cancel; the future ends with the final state, or as `submit` does."""
-
-    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
-        """Look an order up by our id or the venue's. None when the venue does not know it."""
-
-    async def open_orders(self, symbol: str) -> list[OrderUpdate]:
-        """Return every open order of this account on a market, ours and foreign."""
-
-    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
-        """Return every order of this account that was made on a market since a time.
-
-        Finished ones too, in no order; those of a time before may be among them.
-        """
-
-    async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
-        """Return the account's fills on a market since a time, oldest first."""
-
-    async def holdings(self) -> list[Holding]:
-        """Return every balance of the account."""
 
     async def read_market(self, symbol: str) -> "Market":
         """Read a market's rules as they are now.

@@ -33,13 +33,6 @@ from nkfast.exchange.rules import OrderForm
 from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import Fate, Weather
 from nkfast.venue.clock import Clock
-from nkfast.venue.live import (
-    _execution_of,
-    _holding_of,
-    _object,
-    _reported_execution,
-    _update_of,
-)
 from nkfast.venue.port import (
     BookLevels,
     Execution,
@@ -48,6 +41,13 @@ from nkfast.venue.port import (
     OrderUpdate,
     PublicTrade,
     VenueListener,
+)
+from nkfast.venue.translation import (
+    execution_of,
+    holding_of,
+    object_of,
+    reported_execution,
+    update_of,
 )
 from nkfast.wire.codec import decode_frame, encode_request
 from nkfast.wire.models import (
@@ -278,22 +278,22 @@ class SimulatedVenue:
                 return
         method, params = message.method, message.params
         if method == "report":
-            report = OrderReport.from_wire(_object(params))
+            report = OrderReport.from_wire(object_of(params))
             market = self._markets.get(report.symbol)
             if market is not None:
-                execution = _reported_execution(report, market)
-                self._listener.on_order(_update_of(report, execution))
+                execution = reported_execution(report, market)
+                self._listener.on_order(update_of(report, execution))
         elif method == "activeOrders":
             for row in _rows(params):
-                order = OrderResponse.from_wire(_object(row))
+                order = OrderResponse.from_wire(object_of(row))
                 if order.symbol in self._markets:
-                    self._listener.on_order(_update_of(order))
+                    self._listener.on_order(update_of(order))
         elif method in ("balanceUpdate", "currentBalances"):
             rows = _rows(params) if method == "currentBalances" else [params]
-            balances = [Balance.from_wire(_object(row)) for row in rows]
-            self._listener.on_holdings([_holding_of(balance) for balance in balances])
+            balances = [Balance.from_wire(object_of(row)) for row in rows]
+            self._listener.on_holdings([holding_of(balance) for balance in balances])
         elif method == "updateTrades":
-            for trade in Trade.from_stream(_object(params)):
+            for trade in Trade.from_stream(object_of(params)):
                 self._listener.on_trade(
                     PublicTrade(
                         trade.symbol,
@@ -334,7 +334,7 @@ class SimulatedVenue:
         def execute() -> OrderUpdate:
             # As its creation is answered: accepted, whatever happened to it since.
             placed = self._exchange.submit(self._account, form, self._now_ms())
-            return _update_of(OrderResponse.from_wire(shapes.placed_order(placed)))
+            return update_of(OrderResponse.from_wire(shapes.placed_order(placed)))
 
         return self._change("createorder", execute)
 
@@ -419,7 +419,7 @@ class SimulatedVenue:
         return await self._read(
             "account/trades",
             lambda: [
-                _execution_of(AccountTrade.from_wire(shapes.account_trade(fill)))
+                execution_of(AccountTrade.from_wire(shapes.account_trade(fill)))
                 for fill in self._account.trades
                 if fill.trade.listing.symbol == symbol and fill.trade.time_ms >= since_ms
             ],
@@ -430,9 +430,7 @@ class SimulatedVenue:
         return await self._read(
             "balances",
             lambda: [
-                _holding_of(
-                    Balance.from_wire(shapes.balance(self._exchange, self._account, ticker))
-                )
+                holding_of(Balance.from_wire(shapes.balance(self._exchange, self._account, ticker)))
                 for ticker in self._exchange.assets
             ],
         )
@@ -470,7 +468,7 @@ class SimulatedVenue:
 
 
 def _told(order: Order) -> OrderUpdate:
-    return _update_of(OrderResponse.from_wire(shapes.order(order)))
+    return update_of(OrderResponse.from_wire(shapes.order(order)))
 
 
 def _outcome(execute: Callable[[], _Reply]) -> _Reply | VenueError:

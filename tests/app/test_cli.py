@@ -36,6 +36,7 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
         ("journal", "verify"),
         ("guard",),
         ("kill",),
+        ("reconcile",),
         ("paths",),
         ("version",),
     ],

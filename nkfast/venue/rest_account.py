@@ -1,0 +1,157 @@
+"""An account at the exchange, read over REST: orders, fills, balances, markets and books."""
+
+from typing import Literal
+
+from nkfast.client.async_rest import AsyncRestClient
+from nkfast.core.market import Market
+from nkfast.errors import OrderNotFoundError, UnreachableError
+from nkfast.venue.port import BookLevels, Execution, Holding, OrderUpdate
+from nkfast.venue.translation import execution_of, holding_of, update_of
+from nkfast.wire.models import AccountTrade, OrderStatus
+
+__all__ = ["RestAccount"]
+
+#: The longest page of a list, and the furthest the newest-first list of trades can be turned.
+_PAGE_ROWS = 500
+_SKIP_MAX = 500
+#: A list of open orders that does not end before this is not believed.
+_PAGES_MAX = 40
+#: How often a list of several pages is read until two readings agree.
+_STABLE_READS = 4
+
+_ListedStatus = Literal["active", "filled", "cancelled"]
+_LISTED_STATUSES: tuple[_ListedStatus | None, ...] = (None, "active", "filled", "cancelled")
+
+
+class RestAccount:
+    """Reads an account. See `AccountBooks` for what its methods promise.
+
+    Parameters
+    ----------
+    rest : AsyncRestClient
+        With the account's credentials; it stays the caller's to close.
+    """
+
+    def __init__(self, rest: AsyncRestClient) -> None:
+        self._rest = rest
+
+    async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
+        """Look an order up by our id or the venue's. None when the venue does not know it."""
+        try:
+            order = await self._rest.get_order(name)
+        except OrderNotFoundError:
+            return None
+        if name not in (order.user_provided_id, order.order_id) or order.symbol not in ("", symbol):
+            raise UnreachableError(
+                f"asked for order {name}, the answer describes "
+                f"{order.user_provided_id or order.order_id} on {order.symbol}",
+                endpoint="/getorder",
+                sent="yes",
+            )
+        return update_of(order)
+
+    async def open_orders(self, symbol: str) -> list[OrderUpdate]:
+        """Return every open order of this account on a market, ours and foreign."""
+        rows, pages = await self._list_orders("active")
+        if pages > 1:
+            # An order that ended between two pages moves the later ones up by one place: what is
+            # read twice, alike, is whole.
+            for _ in range(_STABLE_READS):
+                before, (rows, _) = rows, await self._list_orders("active")
+                if before.keys() == rows.keys():
+                    break
+            else:
+                raise UnreachableError(
+                    f"the list of open orders changed in each of {_STABLE_READS} reads",
+                    endpoint="/account/orders",
+                    sent="yes",
+                )
+        return [
+            update_of(row)
+            for row in rows.values()
+            if row.symbol == symbol and not row.status.is_final
+        ]
+
+    async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
+        """Return every order of this account that was made on a market since a time.
+
+        What the list holds when no status is asked for is documented nowhere: each is asked for.
+        New orders move the older ones down, so that rows come twice, never not at all.
+        """
+        rows: dict[str, OrderStatus] = {}
+        for status in _LISTED_STATUSES:
+            found, _ = await self._list_orders(status, since_ms)
+            rows.update(found)
+        return [update_of(row) for row in rows.values() if row.symbol == symbol]
+
+    async def _list_orders(
+        self, status: _ListedStatus | None, since_ms: int | None = None
+    ) -> tuple[dict[str, OrderStatus], int]:
+        """Return the rows of all pages by the venue's id, and how many pages there were.
+
+        Without a symbol: the client would take foreign rows out, and how full a page was could not
+        be told.
+        """
+        found: dict[str, OrderStatus] = {}
+        for page in range(_PAGES_MAX):
+            rows = await self._rest.get_orders(
+                status=status, limit=_PAGE_ROWS, skip=page * _PAGE_ROWS, since_ms=since_ms
+            )
+            found.update((row.order_id, row) for row in rows)
+            if len(rows) < _PAGE_ROWS:
+                return found, page + 1
+        raise UnreachableError(
+            f"the list of orders has more than {_PAGES_MAX * _PAGE_ROWS} rows",
+            endpoint="/account/orders",
+            sent="yes",
+        )
+
+    async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
+        """Return the account's fills on a market since a time, oldest first."""
+        rows: dict[tuple[str, str], AccountTrade] = {}
+        for skip in range(0, _SKIP_MAX + 1, _PAGE_ROWS):
+            page = await self._rest.get_account_trades(
+                limit=_PAGE_ROWS, skip=skip, since_ms=since_ms
+            )
+            rows.update(((row.trade_id, row.order_id), row) for row in page)
+            if len(page) < _PAGE_ROWS:
+                break
+        else:
+            rows = await self._older_trades(since_ms)
+        fills = [row for row in rows.values() if row.symbol == symbol and row.time_ms >= since_ms]
+        fills.sort(key=lambda row: row.time_ms)
+        return [execution_of(row) for row in fills]
+
+    async def _older_trades(self, since_ms: int) -> dict[tuple[str, str], AccountTrade]:
+        """Read more fills than the newest-first list reaches: from the oldest on, by time."""
+        rows: dict[tuple[str, str], AccountTrade] = {}
+        while True:
+            page = await self._rest.get_account_trades_since(since_ms, limit=_PAGE_ROWS)
+            known = len(rows)
+            rows.update(((row.trade_id, row.order_id), row) for row in page)
+            if len(page) < _PAGE_ROWS:
+                return rows
+            if len(rows) == known:
+                raise UnreachableError(
+                    f"more than {_PAGE_ROWS} fills in one millisecond, or the list of trades "
+                    f"does not go on after {since_ms}",
+                    endpoint="/gettradessince",
+                    sent="yes",
+                )
+            since_ms = max(row.time_ms for row in page)
+
+    async def holdings(self) -> list[Holding]:
+        """Return every balance of the account, zeros too."""
+        return [holding_of(row) for row in await self._rest.get_balances()]
+
+    async def read_market(self, symbol: str) -> Market:
+        """Read a market's rules over REST."""
+        return Market.from_wire((await self._rest.get_market(symbol=symbol)).raw)
+
+    async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
+        """Read a market's book over REST."""
+        book = await self._rest.get_order_book(symbol=symbol, limit=depth)
+        return BookLevels(
+            [(level.price, level.quantity) for level in book.bids],
+            [(level.price, level.quantity) for level in book.asks],
+        )
