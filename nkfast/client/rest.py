@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -232,7 +233,7 @@ class RestClient:
             self._start_time(self._session.time_sync)
         return self._follow(self._session.steps(call, time.monotonic))
 
-    def _follow(self, steps: Steps[T]) -> T:
+    def _follow(self, steps: Steps[T], wait: Callable[[float], object] = time.sleep) -> T:
         result: Answer | Lost | None = None
         while True:
             try:
@@ -244,7 +245,7 @@ class RestClient:
             if isinstance(step, Request):
                 result = self._connections.send(step)
             elif isinstance(step, Wait):
-                time.sleep(step.seconds)
+                wait(step.seconds)
             else:
                 self._connections.retire()
 
@@ -261,9 +262,18 @@ class RestClient:
             ).start()
 
     def _keep_time(self, time_sync: TimeSync, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._follow(self._session.measure(time_sync, time.monotonic))
-            except (VenueError, WireError) as error:
-                _log.warning("the venue's time is not known: %s", error)
-            stop.wait(time_sync.pause_seconds)
+        def wait(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise _Closed
+
+        with suppress(_Closed):
+            while True:
+                try:
+                    self._follow(self._session.measure(time_sync, time.monotonic), wait)
+                except (VenueError, WireError) as error:
+                    _log.warning("the venue's time is not known: %s", error)
+                wait(time_sync.pause_seconds)
+
+
+class _Closed(Exception):
+    """The client was closed while its thread waited."""

@@ -44,6 +44,9 @@ BACKOFF_SECONDS_MAX = 5.0
 #: After "Bad Nonce" nothing but cancels is signed for so long (protocol: question 1).
 NONCE_PAUSE_SECONDS = 2.0
 
+#: Of our own: whoever seeds Python's for a simulation does not seed when clients try again.
+_random = random.Random()
+
 T = TypeVar("T")
 
 
@@ -180,7 +183,7 @@ class RestSession:
                     raise _lost(call, answer)
                 return _decode(call, answer), answer
             except VenueError as error:
-                wait = random.uniform(
+                wait = _random.uniform(
                     0.0, min(BACKOFF_SECONDS_FIRST * 2**attempt, BACKOFF_SECONDS_MAX)
                 )
                 if isinstance(answer, Answer):
@@ -202,7 +205,7 @@ class RestSession:
         if answer.status != 429 and not isinstance(error, RateLimitError):
             return 0.0
         seconds = codec.parse_retry_after(answer.retry_after, answer.date)
-        seconds = max(seconds, random.uniform(0.0, BACKOFF_SECONDS_FIRST))
+        seconds = max(seconds, _random.uniform(0.0, BACKOFF_SECONDS_FIRST))
         self._throttle.pause(call.rate_class, now + seconds)
         return seconds
 

@@ -1,9 +1,11 @@
 import asyncio
+import threading
 import time
 
 import pytest
-from client.scripted_http import STALL, answer, venue
+from client.scripted_http import CLOSE, STALL, answer, venue
 
+from nkfast.client import rest_session
 from nkfast.client import time_sync as module
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.nonces import KeyNonces
@@ -177,3 +179,24 @@ async def test_a_venue_that_does_not_tell_its_time_holds_nothing_up(kind, until)
         closing = rest.close()
         if closing is not None:
             await closing
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_closed_client_asks_for_the_time_no_more(until, monkeypatch, tells):
+    def measuring():
+        return [thread for thread in threading.enumerate() if thread.name == "nkfast time"]
+
+    # Whatever the thread waits for, it waits for long.
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(rest_session, "BACKOFF_SECONDS_FIRST", 600.0)
+    monkeypatch.setattr(rest_session, "BACKOFF_SECONDS_MAX", 600.0)
+    await until(lambda: not measuring())  # those of other tests
+    async with venue() as there:
+        times = answer({"serverTime": 1}) if tells else CLOSE
+        there.script = lambda path: times if path.endswith("/time") else answer([])
+        with RestClient(base_url=there.url, time_sync=TimeSync()) as rest:
+            await asyncio.to_thread(rest.get_tickers)
+            await until(lambda: len(there.requests) == 2)
+            assert measuring()
+        await until(lambda: not measuring(), 2.0)
+    assert len(there.requests) == 2
