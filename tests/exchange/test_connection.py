@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
-from nkfast.exchange.server import ExchangeSettings, serve
+from nkfast.exchange.connection import _WAITING_BYTES_MAX
+from nkfast.exchange.server import ExchangeServer, ExchangeSettings, serve
 from nkfast.exchange.weather import Rule
 
 TIME = b"GET /api/v2/time HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -20,8 +21,13 @@ LIMIT_S = 5.0
 
 
 class Wire:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    def __init__(
+        self,
+        server: ExchangeServer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.server, self.reader, self.writer = server, reader, writer
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -30,6 +36,7 @@ class Wire:
         async with asyncio.timeout(LIMIT_S):
             head = await self.reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode().rstrip().split("\r\n")
+            assert first.startswith("HTTP/1.1 "), first
             headers = dict(line.split(": ", 1) for line in lines)
             size = int(headers.get("Content-Length", 0)) if has_body else 0
             body = await self.reader.readexactly(size)
@@ -53,7 +60,7 @@ class Wire:
 async def connected(**options: Any) -> AsyncIterator[Wire]:
     async with serve(ExchangeSettings(speed=0, **options)) as server:
         host, port = server.ws_url.removeprefix("ws://").rstrip("/").split(":")
-        wire = Wire(*await asyncio.open_connection(host, int(port)))
+        wire = Wire(server, *await asyncio.open_connection(host, int(port)))
         try:
             yield wire
         finally:
@@ -102,10 +109,12 @@ async def test_last_answer_of_a_connection_arrives_and_says_so(
     request_: bytes, status: int
 ) -> None:
     async with connected() as wire:
-        wire.send(request_ + b"x" * 100_000)
+        # More than is read at once: what nobody reads any more must not make a reset of the end.
+        wire.send(request_ + b"x" * 4_000_000)
         found, headers, _ = await wire.response()
         assert (found, headers["Connection"]) == (status, "close")
-        assert await wire.ends()
+        async with asyncio.timeout(LIMIT_S):
+            assert await wire.reader.read() == b""
 
 
 async def test_client_that_waits_is_told_to_go_on() -> None:
@@ -117,11 +126,23 @@ async def test_client_that_waits_is_told_to_go_on() -> None:
         assert (await wire.response())[0] == 401
 
 
-async def test_many_requests_of_somebody_who_does_not_read_wait_outside() -> None:
+async def test_many_requests_of_somebody_who_does_not_read_wait_outside(
+    eventually: Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]],
+) -> None:
+    count = 1_000
+    padded = b"market/getlist HTTP/1.1\r\nX-Pad: " + b"x" * 4_000
     async with connected() as wire:
-        count = 3_000
-        wire.send(TIME.replace(b"time", b"market/getlist") * count)
-        await asyncio.sleep(0)
+        (connection,) = wire.server._everybody
+        wire.send(TIME.replace(b"time HTTP/1.1", padded) * count)
+
+        async def is_full() -> bool:
+            return connection._is_full and connection._requests.size > _WAITING_BYTES_MAX
+
+        await eventually(is_full)
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+            assert connection.waiting_bytes < 500_000
+            assert connection._requests.size < 4 * _WAITING_BYTES_MAX
         for _ in range(count):
             assert (await wire.response())[0] == 200
 

@@ -1,5 +1,6 @@
 """Orders, fills, holds and fees, down to the last digit; and random order flow."""
 
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -318,6 +319,13 @@ def test_reports_tell_each_fill_with_what_was_true_then(bench: Any) -> None:
         10000,
         20000,
     ]
+
+
+def test_client_ids_that_the_exchange_makes_are_uuids(bench: Any) -> None:
+    for number in range(100):
+        made = bench.order(bench.alice, "sell", "1", 2000 + number).client_id
+        assert str(uuid.UUID(made)) == made
+        assert (uuid.UUID(made).version, uuid.UUID(made).variant) == (4, uuid.RFC_4122)
 
 
 def test_histories_are_bounded_by_option(make_bench: Callable[..., Any]) -> None:

@@ -218,6 +218,17 @@ async def test_market_pauses_and_goes_on(eventually: Any) -> None:
         await eventually(is_open)
 
 
+async def test_pause_ends_at_its_own_time_although_the_weather_changed(eventually: Any) -> None:
+    async with under(Rule("pause", symbol="BTC/USDT", seconds=0.1)) as client:
+        assert (await client.place())[0] == 400
+        client.server.weather.change((), 0)
+
+        async def is_open() -> bool:
+            return (await client.place())[0] == 200
+
+        await eventually(is_open)
+
+
 async def test_tick_size_grows_for_new_orders_only() -> None:
     async with under() as client:
         await client.place(price="60000.01")

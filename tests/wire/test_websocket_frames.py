@@ -48,7 +48,8 @@ def test_pieces_make_one_message_and_control_frames_come_between(piece):
         + frame(9, b"ping")
         + frame(0, b"two ", is_final=False)
         + frame(0, b"three")
-        + frame(2, b"binary")
+        + frame(2, b"bin", is_final=False)
+        + frame(0, b"ary")
         + frame(8, b"\x03\xe8")
     )
     assert read(data, piece) == [
