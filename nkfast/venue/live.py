@@ -16,6 +16,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
 from nkfast.errors import (
+    ClockError,
     OutcomeUnknownError,
     SymbolNotFoundError,
     UnreachableError,
@@ -42,6 +43,8 @@ from nkfast.wire.models import (
 )
 
 __all__ = ["LiveVenue", "MakeWebSocket"]
+
+_CLOCKS_APART_MAX_S = 30.0
 
 _Reply = TypeVar("_Reply")
 _log = logging.getLogger("nkfast.venue.live")
@@ -118,7 +121,14 @@ class LiveVenue(RestAccount):
         return self._decoder.book(symbol)
 
     async def start(self, symbols: Sequence[str], listener: VenueListener) -> None:
-        """Read the markets, connect, log in, subscribe; return when every book is live."""
+        """Read the markets, connect, log in, subscribe; return when every book is live.
+
+        Raises
+        ------
+        nkfast.errors.ClockError
+            Our clock and the venue's are too far apart: histories are asked for by time.
+        """
+        await self._check_clock()
         markets = {}
         for symbol in symbols:
             market = await self.read_market(symbol)
@@ -159,6 +169,19 @@ class LiveVenue(RestAccount):
             ) from None
         self._is_started = True
         listener.on_connection(True, "logged in, every book is live")
+
+    async def _check_clock(self) -> None:
+        asked_ns = self._clock.time_ns()
+        venue_ms = (await self._rest.get_time()).time_ms
+        apart_s = ((asked_ns + self._clock.time_ns()) / 2e6 - venue_ms) / 1e3
+        if abs(apart_s) > _CLOCKS_APART_MAX_S:
+            side = "ahead of" if apart_s > 0 else "behind"
+            raise ClockError(
+                f"our clock is {abs(apart_s):.0f} s {side} the venue's, the limit is"
+                f" {_CLOCKS_APART_MAX_S:g} s; set it",
+                endpoint="/time",
+                sent="yes",
+            )
 
     async def close(self) -> None:
         """Close the WebSocket; orders stay as they are, unanswered requests end as unknown."""

@@ -554,3 +554,22 @@ async def test_an_order_that_ends_between_two_pages_hides_no_other() -> None:
         Moving.ends_after_page = list(range(10, 40))
         with pytest.raises(errors.UnreachableError, match="changed in each of 4 reads"):
             await s.venue.open_orders(SYMBOL)
+
+
+@pytest.mark.parametrize(("off_s", "side"), [(31, "ahead of"), (-31, "behind"), (29, None)])
+async def test_a_clock_that_is_wrong_is_refused(off_s: int, side: str | None) -> None:
+    class Off(RealClock):
+        def time_ns(self) -> int:
+            return super().time_ns() + off_s * 10**9
+
+    async with scene() as s:
+        connect = partial(WebSocketClient, s.server.ws_url, US, allow_changes=True)
+        venue = LiveVenue(rest=s.rest, websocket=connect, clock=Off())
+        try:
+            if side is None:
+                await venue.start([SYMBOL], Recorder())
+            else:
+                with pytest.raises(errors.ClockError, match=f"clock is 31 s {side} the venue's"):
+                    await venue.start([SYMBOL], Recorder())
+        finally:
+            await venue.close()
