@@ -720,14 +720,17 @@ class Engine:
     @property
     def may_decide(self) -> bool:
         """Whether to decide: running, connected, compared, a book live, the gate open."""
-        return (
-            self._news.is_compared
-            and self._news.is_connected
-            and self._life.state in _DECIDING
-            and self._gate.is_open
-            and not self._audit.drifted
-            and any(book.state == "live" for book in self._books.values())
-        )
+        news = self._news
+        if (
+            not (news.is_compared and news.is_connected and self._gate.is_open)
+            or self._life.state not in _DECIDING
+            or self._audit.drifted
+        ):
+            return False
+        for book in self._books.values():  # at every frame: a loop is half an `any`
+            if book.state == "live":
+                return True
+        return False
 
     def _decide(self, event_ns: int) -> None:
         if self._watch.look() or not self.may_decide:
@@ -744,8 +747,7 @@ class Engine:
             return
         finally:
             self._is_deciding = False
-        self._take_wish()
-        if not self.may_decide:
+        if self._take_wish() and not self.may_decide:
             return
         self._is_deciding = True
         try:
@@ -768,15 +770,16 @@ class Engine:
             return False
         return True
 
-    def _take_wish(self) -> None:
-        """Do what the strategy asked of the engine's life."""
+    def _take_wish(self) -> bool:
+        """Do what the strategy asked of the engine's life; return whether it asked anything."""
         wish = self._host.take_wish()
         if wish is None:
-            return
+            return False
         if wish.state is LifeState.HALTED:
             self.halt("STRATEGY", wish.reason)
         elif self._life.state is not wish.state and self._life.may_become(wish.state):
             self._enter(wish.state, wish.reason)
+        return True
 
     def _cancel_all(self) -> None:
         if self._settings.on_halt == "cancel":
