@@ -298,8 +298,9 @@ class Reconciler:
                 self.open_case(order, "absent", at_once=True)
         if epoch == self._epoch:
             self._compare_at_ns = self._clock.monotonic_ns() + int(self._settings.interval_s * _NS)
-            # By the venue's own times: ours may be wrong, and be set back.
-            self._cursor_ms = max(self._cursor_ms, *told.values(), 0)
+            # By the venue's own times, or by ours with room for a clock that is wrong or was set.
+            newest_ms = max(told.values(), default=0)
+            self._cursor_ms = max(self._cursor_ms, newest_ms, started_ms - _CLOCKS_APART_MS)
             self._sink.on_compared(started_ms, self._cursor_ms)
 
     async def settle_due(self) -> None:

@@ -186,6 +186,7 @@ class LiveVenue(RestAccount):
     async def close(self) -> None:
         """Close the WebSocket; orders stay as they are, unanswered requests end as unknown."""
         self._is_closed = True
+        await self.end_readings()
         if self._websocket is not None:
             await self._websocket.close()
         answers = list(self._answers)

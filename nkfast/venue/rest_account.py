@@ -1,10 +1,12 @@
 """An account at the exchange, read over REST: orders, fills, balances, markets and books."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.core.market import Market
 from nkfast.errors import OrderNotFoundError, UnreachableError
+from nkfast.venue.gathering import Gathering
 from nkfast.venue.port import BookLevels, Execution, Holding, OrderUpdate
 from nkfast.venue.translation import execution_of, holding_of, update_of
 from nkfast.wire.models import AccountTrade, OrderStatus
@@ -23,8 +25,14 @@ _ListedStatus = Literal["active", "filled", "cancelled"]
 _LISTED_STATUSES: tuple[_ListedStatus | None, ...] = (None, "active", "filled", "cancelled")
 
 
+_TradeRows = dict[tuple[str, str], AccountTrade]
+
+
 class RestAccount:
     """Reads an account. See `AccountBooks` for what its methods promise.
+
+    The venue's lists are the account's, not a market's: who asks for them at the same time, for
+    whichever market, shares one reading.
 
     Parameters
     ----------
@@ -34,6 +42,14 @@ class RestAccount:
 
     def __init__(self, rest: AsyncRestClient) -> None:
         self._rest = rest
+        self._open_orders: Gathering[None, list[OrderStatus]] = Gathering(self._read_open_orders)
+        self._trades: Gathering[int, _TradeRows] = Gathering(self._read_trades)
+        self._holdings: Gathering[None, list[Holding]] = Gathering(self._read_holdings)
+
+    async def end_readings(self) -> None:
+        """Give up what is being read; who waits for it is told by `asyncio.CancelledError`."""
+        for gathering in (self._open_orders, self._trades, self._holdings):
+            await gathering.close()
 
     async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
         """Look an order up by our id or the venue's. None when the venue does not know it."""
@@ -52,6 +68,9 @@ class RestAccount:
 
     async def open_orders(self, symbol: str) -> list[OrderUpdate]:
         """Return every open order of this account on a market, ours and foreign."""
+        return [update_of(row) for row in await self._open_orders.ask(None) if row.symbol == symbol]
+
+    async def _read_open_orders(self, _askers: Sequence[None]) -> list[OrderStatus]:
         rows, pages = await self._list_orders("active")
         if pages > 1:
             # An order that ended between two pages moves the later ones up by one place: what is
@@ -66,11 +85,7 @@ class RestAccount:
                     endpoint="/account/orders",
                     sent="yes",
                 )
-        return [
-            update_of(row)
-            for row in rows.values()
-            if row.symbol == symbol and not row.status.is_final
-        ]
+        return [row for row in rows.values() if not row.status.is_final]
 
     async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
         """Return every order of this account that was made on a market since a time.
@@ -108,23 +123,25 @@ class RestAccount:
 
     async def executions(self, symbol: str, since_ms: int) -> list[Execution]:
         """Return the account's fills on a market since a time, oldest first."""
-        rows: dict[tuple[str, str], AccountTrade] = {}
+        rows = await self._trades.ask(since_ms)
+        fills = [row for row in rows.values() if row.symbol == symbol and row.time_ms >= since_ms]
+        fills.sort(key=lambda row: row.time_ms)
+        return [execution_of(row) for row in fills]
+
+    async def _read_trades(self, times_ms: Sequence[int]) -> _TradeRows:
+        since_ms, rows = min(times_ms), _TradeRows()
         for skip in range(0, _SKIP_MAX + 1, _PAGE_ROWS):
             page = await self._rest.get_account_trades(
                 limit=_PAGE_ROWS, skip=skip, since_ms=since_ms
             )
             rows.update(((row.trade_id, row.order_id), row) for row in page)
             if len(page) < _PAGE_ROWS:
-                break
-        else:
-            rows = await self._older_trades(since_ms)
-        fills = [row for row in rows.values() if row.symbol == symbol and row.time_ms >= since_ms]
-        fills.sort(key=lambda row: row.time_ms)
-        return [execution_of(row) for row in fills]
+                return rows
+        return await self._older_trades(since_ms)
 
-    async def _older_trades(self, since_ms: int) -> dict[tuple[str, str], AccountTrade]:
+    async def _older_trades(self, since_ms: int) -> _TradeRows:
         """Read more fills than the newest-first list reaches: from the oldest on, by time."""
-        rows: dict[tuple[str, str], AccountTrade] = {}
+        rows = _TradeRows()
         while True:
             page = await self._rest.get_account_trades_since(since_ms, limit=_PAGE_ROWS)
             known = len(rows)
@@ -142,6 +159,9 @@ class RestAccount:
 
     async def holdings(self) -> list[Holding]:
         """Return every balance of the account, zeros too."""
+        return await self._holdings.ask(None)
+
+    async def _read_holdings(self, _askers: Sequence[None]) -> list[Holding]:
         return [holding_of(row) for row in await self._rest.get_balances()]
 
     async def read_market(self, symbol: str) -> Market:

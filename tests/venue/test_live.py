@@ -573,3 +573,29 @@ async def test_a_clock_that_is_wrong_is_refused(off_s: int, side: str | None) ->
                     await venue.start([SYMBOL], Recorder())
         finally:
             await venue.close()
+
+
+async def test_what_is_asked_together_is_read_once() -> None:
+    class Counted(AsyncRestClient):
+        calls: ClassVar[list[str]] = []
+
+        async def get_orders(self, *_: Any, **given: Any) -> list[OrderStatus]:
+            self.calls.append("orders")
+            return await super().get_orders(*_, **given)
+
+        async def get_account_trades(self, *_: Any, **given: Any) -> list[AccountTrade]:
+            self.calls.append(f"trades {given['since_ms']}")
+            return await super().get_account_trades(*_, **given)
+
+    async with scene(Counted) as s:
+        await s.submit("nk-1", "buy", "1", "161.00")
+        Counted.calls.clear()
+        lists = await asyncio.gather(
+            s.venue.open_orders(SYMBOL),
+            s.venue.open_orders("BTC/USDT"),
+            s.venue.executions(SYMBOL, 7),
+            s.venue.executions("BTC/USDT", 5),
+            s.venue.executions(SYMBOL, 2**42),
+        )
+        assert sorted(Counted.calls) == ["orders", "trades 5"]
+        assert [len(rows) for rows in lists] == [0, 0, 1, 0, 0]
