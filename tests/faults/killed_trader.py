@@ -45,6 +45,7 @@ SETTINGS = EngineSettings(
     round_gap_s=1.0,
     request_timeout_s=3.0,
     exit_timeout_s=60.0,
+    unknown_max_s=3600.0,  # lives of seconds, one after the other, prove no absence
 )
 SIDES: dict[Side, int] = {"buy": -1, "sell": 1}
 LIMITS = RiskLimits(

@@ -43,6 +43,8 @@ SETTLE_LIMIT_S = 120.0
 START_LIMIT_S = 8.0
 #: One in so many is stopped for a while before it is killed.
 STOPPED_ONE_IN = 4
+#: One in so many lives long enough to settle what the others left in doubt.
+LONG_ONE_IN = 12
 
 
 class Scene:
@@ -105,7 +107,8 @@ class Scene:
             self.outcomes["traded" if line == "ready\n" else "did not start"] += 1
         else:
             self.outcomes["killed in its start"] += 1
-        time.sleep(chance.uniform(0.0, 2.0))
+        is_long = chance.randrange(LONG_ONE_IN) == 0
+        time.sleep(chance.uniform(15.0, 25.0) if is_long else chance.uniform(0.0, 2.0))
         if chance.randrange(STOPPED_ONE_IN) == 0:
             trader.send_signal(signal.SIGSTOP)
             time.sleep(chance.uniform(0.1, 5.0))
