@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         VenueError,
         WireError,
     )
+    from nkfast.trading.plan import Leg, Plan
     from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
     from nkfast.wire.models import (
         ApiCredentials,
@@ -98,6 +99,7 @@ _HOMES = {
     "JournalError": "nkfast.errors",
     "JournalLockedError": "nkfast.errors",
     "KeyNonces": "nkfast.client.nonces",
+    "Leg": "nkfast.trading.plan",
     "LifeError": "nkfast.errors",
     "MarketPausedError": "nkfast.errors",
     "MarketTicker": "nkfast.wire.models",
@@ -117,6 +119,7 @@ _HOMES = {
     "OrderStatus": "nkfast.wire.models",
     "OutcomeUnknownError": "nkfast.errors",
     "PermissionDeniedError": "nkfast.errors",
+    "Plan": "nkfast.trading.plan",
     "Quote": "nkfast.trading.strategy",
     "Rate": "nkfast.client.throttle",
     "RateLimitError": "nkfast.errors",
@@ -165,6 +168,7 @@ __all__ = [
     "JournalError",
     "JournalLockedError",
     "KeyNonces",
+    "Leg",
     "LifeError",
     "MarketPausedError",
     "MarketTicker",
@@ -184,6 +188,7 @@ __all__ = [
     "OrderStatus",
     "OutcomeUnknownError",
     "PermissionDeniedError",
+    "Plan",
     "Quote",
     "Rate",
     "RateLimitError",

@@ -52,6 +52,11 @@ class Day:
         """Return the notional of today's orders on the markets with a quote asset."""
         return self._notional.get(quote, ZERO)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether midnight has passed and nothing was counted since."""
+        return self._today() > self._number
+
     def roll(self) -> None:
         """Begin a new day if midnight has passed."""
         today = self._today()

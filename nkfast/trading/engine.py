@@ -23,6 +23,7 @@ from nkfast.trading.execution import Executor
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.kill import KillSwitch
 from nkfast.trading.ledger import Ledger
+from nkfast.trading.legs import PlanRunner
 from nkfast.trading.life import (
     ErrorBudget,
     Lifecycle,
@@ -34,6 +35,7 @@ from nkfast.trading.life import (
 )
 from nkfast.trading.news import NewsDesk
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
+from nkfast.trading.plan import Plan, PlanOutcome
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, cursor_of
 from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan, plan_of_start
@@ -178,6 +180,11 @@ class Engine:
     def life_reason(self) -> str:
         """Why it is there."""
         return self._life.reason
+
+    @property
+    def recent_plans(self) -> Sequence[PlanOutcome]:
+        """What became of the newest plans."""
+        return self._plans.recent
 
     @property
     def desired(self) -> Desired | None:
@@ -330,6 +337,7 @@ class Engine:
         if is_assembled:
             self._gate.close("the engine stops")
             self._executor.stop()
+            self._plans.stop()
         if self._kill_switch is not None:
             self._kill_switch.unwatch()
         self._pass_to(LifeState.STOPPING, on_exit)
@@ -448,6 +456,8 @@ class Engine:
                 self._reconciler.open_case(order, "fills", at_once=True)
             elif order.state in _GIVEN_UP:
                 self._reconciler.note_given_up(order)
+        if self.mode != "monitor":
+            self._plans.recover()
 
     def _assemble_the_way_out(self, cursor_ms: int) -> None:
         self._bookkeeper = Bookkeeper(
@@ -530,6 +540,18 @@ class Engine:
             stall_max_s=self._settings.stall_max_s,
             on_gap=self._on_gap,
             on_step=lambda step_s: self._reasons.count("CLOCK_SET", f"by {step_s:.1f} s"),
+        )
+        self._plans = PlanRunner(
+            gate=self._gate,
+            clock=self._clock,
+            loop=self._loop,
+            orders=self.orders,
+            books=self._books,
+            journal=self._journal,
+            reasons=self._reasons,
+            wake=self.decide_soon,
+            halt=self._halt,
+            failures_max=self._settings.plan_failures_max,
         )
 
     async def _compare_at_start(self) -> None:
@@ -733,7 +755,12 @@ class Engine:
         return False
 
     def _decide(self, event_ns: int) -> None:
-        if self._watch.look() or not self.may_decide:
+        has_stalled = self._watch.look()
+        if self._plans.is_busy and self._error is None:
+            self._advance_plan(has_stalled=has_stalled)
+            if self._plans.is_busy:
+                return
+        if has_stalled or not self.may_decide:
             if self._error is not None and self._may_cancel:
                 self._cancel_all()
             return
@@ -751,13 +778,35 @@ class Engine:
             return
         self._is_deciding = True
         try:
-            self._executor.make_so(desired, event_ns)
+            self._do(desired, event_ns)
         except Exception as error:
             self._halt(error)
         finally:
             self._is_deciding = False
         if self._executor.is_draining and self._executor.is_idle:
             self._ended.set()
+
+    def _do(self, decision: Desired | Plan, event_ns: int) -> None:
+        if isinstance(decision, Desired):
+            self._executor.make_so(decision, event_ns)
+        elif self._executor.is_draining:
+            self._executor.make_so(Desired())  # a plan is something new
+        else:
+            self._plans.begin(decision, event_ns, sends=self.mode != "monitor")
+
+    def _advance_plan(self, *, has_stalled: bool) -> None:
+        """Let a plan go on, also while paused: nothing is left half done."""
+        is_sure = self._news.is_compared and self._news.is_connected and not self._audit.drifted
+        may_send = is_sure and self._gate.is_open and not has_stalled
+        self._is_deciding = True
+        try:
+            self._plans.advance(may_send=may_send)
+        except Exception as error:
+            self._halt(error)
+        finally:
+            self._is_deciding = False
+        if not self._plans.is_busy:
+            self._executor.forget_comparison()
 
     def _is_loss_bearable(self) -> bool:
         """Whether the day's loss is within its limit; trading is halted when it is not."""

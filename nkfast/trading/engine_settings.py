@@ -39,6 +39,8 @@ class EngineSettings:
         Between two comparisons of the streamed books with what the venue shows when it is asked.
     rules_interval_s : float
         Between two readings of the markets' rules.
+    plan_failures_max : int
+        So many plans in a row that had to be broken off halt trading.
     recent_fills : int
         Fills kept for the screens.
     kill_file : Path or None
@@ -60,6 +62,7 @@ class EngineSettings:
     stall_max_s: float = 5.0
     audit_interval_s: float = 300.0
     rules_interval_s: float = 60.0
+    plan_failures_max: int = 3
     recent_fills: int = 256
     kill_file: Path | None = None
 
@@ -73,6 +76,7 @@ class EngineSettings:
             "stall_max_s",
             "audit_interval_s",
             "rules_interval_s",
+            "plan_failures_max",
             "recent_fills",
         ):
             if not getattr(self, name) > 0:

@@ -14,7 +14,7 @@ from decimal import (
     Overflow,
 )
 
-__all__ = ["EXACT", "ONE", "ZERO", "add", "multiply", "plain", "share", "subtract"]
+__all__ = ["EXACT", "ONE", "ZERO", "add", "divide_floor", "multiply", "plain", "share", "subtract"]
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -43,6 +43,13 @@ def share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
     if EXACT.multiply(quotient, whole) == product:
         return quotient
     return _DIVISION.quantize(quotient, _SHARE_QUANTUM)
+
+
+def divide_floor(amount: Decimal, part: Decimal) -> int:
+    """Return how often a positive part goes whole into an amount of at least 0."""
+    count = int(_DIVISION.divide(amount, part))
+    assert multiply(Decimal(count), part) <= amount
+    return count
 
 
 def plain(value: Decimal) -> str:

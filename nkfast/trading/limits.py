@@ -47,7 +47,7 @@ class RiskLimits:
         Orders with the same market, side, price and quantity sent within any 60 s.
     price_collar : Decimal or None
         Largest distance of a price from the book's mid, and from the last trade when one is
-        known, as a fraction of either.
+        known, as a fraction of either. Where a side of the book is empty one must be known.
     min_free_quote : Decimal or None
         Quote units that stay free whatever happens.
     max_unknown_orders : int

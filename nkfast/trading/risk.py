@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nkfast.core.market import Market
     from nkfast.trading.account import AccountOrders
     from nkfast.trading.day import Day
-    from nkfast.trading.ledger import Ledger
+    from nkfast.trading.ledger import Ledger, Profit
     from nkfast.trading.orders import Order, OrderStore
     from nkfast.venue.clock import Clock
 
@@ -88,6 +88,7 @@ class RiskGuard:
         self._last_trades: dict[str, PublicTrade] = {}
         self._sent: deque[tuple[int, _Sent]] = deque()
         self._repeats: Counter[_Sent] = Counter()
+        self._judged_flat: Profit | None = None
 
     def note_rules(self, symbol: str, market: "Market | None") -> None:
         """Judge by a market's rules as they are now; None: it is not traded there any more."""
@@ -152,12 +153,17 @@ class RiskGuard:
         limit = self.limits.max_daily_loss
         if limit is None:
             return
+        profit = self._ledger.profit
+        if profit is self._judged_flat and not self._day.is_over:
+            return  # no price changes what nothing is owned of
         equity = self._equity()
         if equity is None:
             return
         loss = self._day.loss(equity)
         if loss > limit:
             raise RiskError("MAX_DAILY_LOSS", plain(loss), plain(limit))
+        if len(self._books) == 1 and not profit.position:
+            self._judged_flat = profit
 
     def _equity(self) -> Decimal | None:
         """Return what all our fills made, valued now in the home market's quote asset."""
@@ -227,17 +233,18 @@ class RiskGuard:
 
     def _check_price(self, book: "OrderBook", price: Decimal, ticks: int, collar: Decimal) -> None:
         bid, ask = book.best_bid, book.best_ask
-        if bid is None or ask is None:
-            raise RiskError("PRICE_COLLAR", plain(price), "a mid; one side is empty")
-        double_mid_ticks = bid[0] + ask[0]
-        if abs(2 * ticks - double_mid_ticks) > multiply(collar, Decimal(double_mid_ticks)):
-            mid = multiply(book.market.ticks_to_price(double_mid_ticks), _HALF)
-            raise RiskError(
-                "PRICE_COLLAR",
-                plain(price),
-                f"mid {plain(mid)} plus or minus {plain(collar)} of it",
-            )
         trade = self._last_trades.get(book.market.symbol)
+        if bid is not None and ask is not None:
+            double_mid_ticks = bid[0] + ask[0]
+            if abs(2 * ticks - double_mid_ticks) > multiply(collar, Decimal(double_mid_ticks)):
+                mid = multiply(book.market.ticks_to_price(double_mid_ticks), _HALF)
+                raise RiskError(
+                    "PRICE_COLLAR",
+                    plain(price),
+                    f"mid {plain(mid)} plus or minus {plain(collar)} of it",
+                )
+        elif trade is None:  # where one side is empty the last trade has to do
+            raise RiskError("PRICE_COLLAR", plain(price), "a mid or a last trade; there is neither")
         if trade is None:
             return
         if subtract(price, trade.price).copy_abs() > multiply(collar, trade.price):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nkfast.trading.plan import Plan
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
@@ -140,8 +141,12 @@ class Strategy(ABC):
     ctx: StrategyContext
 
     @abstractmethod
-    def decide(self, view: MarketView) -> Desired:
-        """Return what should be resting now. The same object again means: nothing changed."""
+    def decide(self, view: MarketView) -> Desired | Plan:
+        """Return what should be resting now, or a plan to be taken now.
+
+        The same `Desired` again means: nothing changed. A `Plan` leaves what rests as it is; until
+        it has ended the strategy is not asked again, but told of its fills as of all others.
+        """
 
     @abstractmethod
     def on_fill(self, fill: Fill) -> None:

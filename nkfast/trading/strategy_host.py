@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nkfast.trading.exact import ZERO
 from nkfast.trading.life import LifeState
 from nkfast.trading.orders import Order, OrderState, OrderStore
+from nkfast.trading.plan import Plan
 from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Strategy
 from nkfast.venue.port import Execution
 
@@ -111,7 +112,7 @@ class StrategyHost:
         self.strategy.restore(stored["state"])
         self._stored_state = _encode_json(stored)
 
-    def decide(self) -> Desired:
+    def decide(self) -> Desired | Plan:
         """Ask what should be resting now."""
         view = self._view()
         started_ns = self._clock.monotonic_ns()

@@ -203,6 +203,9 @@ def test_a_one_sided_book_has_no_collar_to_pass(gate: Gate) -> None:
     gate.book.apply_snapshot([(9_990, 5)], [], 2)
     assert gate.refusal("buy", "99").code == "PRICE_COLLAR"
     assert gate.refusal("buy", None).code == "BOOK_NOT_LIVE"
+    gate.guard.note_trade(PublicTrade(SYMBOL, "1", D(100), D(1), "buy", 1))
+    gate.check("buy", "80")  # the last trade stands in for the mid
+    assert gate.refusal("buy", "79.99").code == "PRICE_COLLAR"
     gate.make(RiskLimits(price_collar=None)).check("buy", "99")
 
 
@@ -312,6 +315,25 @@ def test_the_days_loss_begins_where_the_day_began(gate: Gate) -> None:
     assert (refusal.code, refusal.value, refusal.limit) == ("MAX_DAILY_LOSS", "10.025", "10")
     gate.clock.unix_ns += DAY_NS
     gate.guard.check_loss()
+
+
+def test_a_day_that_begins_flat_begins_with_what_was_made_before(gate: Gate) -> None:
+    gate.limit(RiskLimits(max_daily_loss=D(5)))
+    gate.guard.check_loss()
+    gate.fill("buy", "100", "1")
+    gate.fill("sell", "96", "1")
+    gate.guard.check_loss()
+    gate.guard.check_loss()
+    gate.clock.unix_ns += DAY_NS
+    gate.guard.check_loss()  # takes the new baseline, although nothing is owned
+    gate.fill("buy", "100", "1")
+    gate.fill("sell", "96", "1")
+    gate.guard.check_loss()
+    gate.fill("buy", "100", "1")
+    gate.fill("sell", "98", "1")
+    with pytest.raises(RiskError) as caught:
+        gate.guard.check_loss()
+    assert caught.value.value == "6"
 
 
 def test_no_loss_without_fills_and_no_word_without_a_mid(gate: Gate) -> None:
