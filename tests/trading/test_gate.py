@@ -1,10 +1,15 @@
 """The order gate: what is sent together is durable together, and nothing leaves before it is."""
 
+from decimal import Decimal
+
 import pytest
 
-from nkfast.errors import JournalError
+from nkfast.errors import JournalError, RiskError
+from nkfast.trading.gate import Intent
 from nkfast.trading.journal import verify
 from nkfast.trading.orders import OrderState
+
+INTENT = Intent("direct", "BTC/USDT", "buy", Decimal(1), Decimal("99.00"))
 
 
 def ladder(count: int) -> dict[str, tuple[str, str, str]]:
@@ -78,3 +83,62 @@ async def test_a_store_that_fills_up_lets_no_order_of_the_batch_out(desk) -> Non
             assert all(order.state is OrderState.REJECTED for order in engine.orders)
             raise engine._error
     assert verify(desk.path).orders == 0
+
+
+def test_what_is_sent_was_checked_written_and_reserved_first(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            journal, venue, steps = engine._journal, desk.venue, []
+            commit, submit = journal.commit, venue.submit
+
+            def noting_commit() -> None:
+                steps.append("durable" if journal._is_held else "nothing")
+                commit()
+
+            def noting_submit(order):
+                steps.append("sent")
+                assert engine.ledger.reserved("USDT") > 99
+                assert journal.find_order(order.client_id) is not None
+                return submit(order)
+
+            journal.commit, venue.submit = noting_commit, noting_submit
+            order = engine._gate.send(INTENT)
+            assert steps == ["durable", "sent"]
+            assert order.state is OrderState.SENDING
+            journal.commit, venue.submit = commit, submit
+            await desk.until(lambda: order.state is not OrderState.SENDING)
+
+    on_virtual_desk(scenario)
+
+
+def test_a_closed_gate_lets_nothing_out_but_cancels(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            gate = engine._gate
+            desk.strategy.want(low=("buy", "98.00", "1"))
+            desk.venue.tell_book()
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            gate.close("a test")
+            gate.close("another reason")
+            for attempt in (gate.send, gate.check):
+                with pytest.raises(RiskError, match="GATE_CLOSED: a test"):
+                    attempt(INTENT)
+            assert len(desk.venue.wire) == 1
+            assert engine.ledger.reserved("USDT") < 99
+            (resting,) = engine.orders.open_orders
+            gate.cancel(resting)
+            await desk.until(lambda: not desk.venue.open_own())
+
+    on_virtual_desk(scenario)
+
+
+def test_a_refusal_leaves_no_trace(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            far = INTENT._replace(price=Decimal("10.00"))
+            with pytest.raises(RiskError, match="PRICE_COLLAR"):
+                engine._gate.send(far)
+            assert (len(engine.orders), desk.venue.wire) == (0, [])
+            assert engine.ledger.reserved("USDT") == 0
+
+    on_virtual_desk(scenario)

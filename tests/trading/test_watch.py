@@ -177,10 +177,11 @@ def test_a_book_that_drifted_stops_trading_until_it_is_well_again(on_virtual_des
 def test_a_book_that_moves_while_it_is_read_has_not_drifted(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading(audit_interval_s=60) as engine:
-            read = desk.venue.read_book
+            read, reads = desk.venue.read_book, []
 
             async def read_while_it_moves(symbol: str, depth: int) -> BookLevels:
                 await read(symbol, depth)
+                reads.append(symbol)
                 desk.venue.set_book("99.00", "99.10")
                 return levels("99.00", "99.10")
 
@@ -188,6 +189,7 @@ def test_a_book_that_moves_while_it_is_read_has_not_drifted(on_virtual_desk) -> 
             await asyncio.sleep(70)
             # Shown as it was afterwards; what was there before has gone for good reason.
             assert engine.summary().book_mismatch == 0
+            assert len(reads) == 1  # at the first look
 
     on_virtual_desk(scenario)
 
