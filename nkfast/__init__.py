@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         WireError,
     )
     from nkfast.trading.plan import Leg, Plan
-    from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
+    from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy, StrategyContext
     from nkfast.wire.models import (
         ApiCredentials,
         Balance,
@@ -128,6 +128,7 @@ _HOMES = {
     "RiskError": "nkfast.errors",
     "SignError": "nkfast.errors",
     "Strategy": "nkfast.trading.strategy",
+    "StrategyContext": "nkfast.trading.strategy",
     "Subscription": "nkfast.client.websocket",
     "SymbolNotFoundError": "nkfast.errors",
     "Throttle": "nkfast.client.throttle",
@@ -197,6 +198,7 @@ __all__ = [
     "RiskError",
     "SignError",
     "Strategy",
+    "StrategyContext",
     "Subscription",
     "SymbolNotFoundError",
     "Throttle",
