@@ -42,6 +42,7 @@ from nkfast.trading.engine import Engine, EngineSummary
 from nkfast.trading.exact import ZERO, add, plain
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.ledger import Ledger
+from nkfast.trading.life import LeftOrder
 from nkfast.trading.risk import RiskLimits
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
@@ -102,13 +103,14 @@ class DemoSummary:
     counters: Mapping[str, int]
     journal_verified: bool
     ledger_matches_exchange: bool
+    left: tuple[LeftOrder, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
         """Return 0 when nothing is left open and all books agree."""
         if not (self.journal_verified and self.ledger_matches_exchange):
             return ExitCode.UNRECONCILED
-        if self.engine.open_orders or self.engine.unknown_orders:
+        if self.left:
             return ExitCode.INCOMPLETE_STOP
         return ExitCode.OK
 
@@ -123,6 +125,7 @@ class DemoSummary:
             **self.engine.as_json(),
             "journal_verified": self.journal_verified,
             "ledger_matches_exchange": self.ledger_matches_exchange,
+            "left": [row._asdict() for row in self.left],
             **_sorted_counters(self.counters),
         }
 
@@ -162,6 +165,8 @@ def _closing_lines(summary: DemoSummary) -> Iterator[str]:
     yield f"journal      {'verified' if summary.journal_verified else 'CONTRADICTS ITSELF'}"
     agreement = "the exchange's, to the last digit"
     yield f"balances     {agreement if summary.ledger_matches_exchange else 'DIFFER'}"
+    for row in summary.left:
+        yield f"MAY BE LEFT  {row}"
     if engine.reasons:
         reasons = ", ".join(f"{code} {count}" for code, count in sorted(engine.reasons.items()))
         yield f"not done     {reasons}"
@@ -235,7 +240,9 @@ class _Demo:
                     traded_s = self._seconds_since(began_ns)
                 finally:
                     # Where no exchange is, nothing can be cancelled.
-                    await engine.stop("keep" if simulator.exited.done() else "cancel")
+                    report = await engine.stop("keep" if simulator.exited.done() else "cancel")
+                if engine.error is not None:  # the stop itself found something wrong
+                    raise engine.error
                 return DemoSummary(
                     settings=self._settings,
                     traded_s=traded_s,
@@ -244,6 +251,7 @@ class _Demo:
                     counters=venue.counters,
                     journal_verified=verify(path).ok,
                     ledger_matches_exchange=agrees(engine.ledger, before, await _totals(rest)),
+                    left=report.left,
                 )
 
     async def _watch(

@@ -119,6 +119,11 @@ class LeftOrder(NamedTuple):
     remaining: str
     state: str
 
+    def __str__(self) -> str:
+        price = f"at {self.price}" if self.price else "at the market"
+        name = self.order_id or self.client_id
+        return f"{self.state} {self.side} {self.remaining} {self.symbol} {price}, order {name}"
+
 
 class StopReport(NamedTuple):
     """What a stop left at the venue.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from nkfast.app.demo import DemoSettings, DemoSummary, agrees
+from nkfast.app.demo import DemoSettings, DemoSummary, _closing_lines, agrees
 from nkfast.app.exits import ExitCode
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError
 from nkfast.trading.engine import EngineSummary
 from nkfast.trading.ledger import Ledger, Profit
-from nkfast.trading.life import LifeState
+from nkfast.trading.life import LeftOrder, LifeState
 from nkfast.venue.port import Execution, Holding
 
 MARKET = Market("BTC/USDT", 2, 6)
@@ -68,6 +68,9 @@ SUMMARY = DemoSummary(
 )
 
 
+LEFT = LeftOrder("nk1", "", "level-1", "BTC/USDT", "buy", "63000.1", "0.003", "unknown")
+
+
 def ledger(after: dict[str, Decimal]) -> Ledger:
     books = Ledger(MARKET, Profit("BTC", "USDT").after_fill(FILL))
     books.set_holdings([Holding(asset, total, Decimal(0)) for asset, total in after.items()])
@@ -93,12 +96,22 @@ def test_books_differ_by_one_unit_of_the_last_digit(asset: str) -> None:
         (SUMMARY, ExitCode.OK),
         (replace(SUMMARY, journal_verified=False), ExitCode.UNRECONCILED),
         (replace(SUMMARY, ledger_matches_exchange=False), ExitCode.UNRECONCILED),
-        (replace(SUMMARY, engine=replace(ENGINE, open_orders=1)), ExitCode.INCOMPLETE_STOP),
-        (replace(SUMMARY, engine=replace(ENGINE, unknown_orders=1)), ExitCode.INCOMPLETE_STOP),
+        (replace(SUMMARY, left=(LEFT,)), ExitCode.INCOMPLETE_STOP),
+        (replace(SUMMARY, left=(LEFT,), journal_verified=False), ExitCode.UNRECONCILED),
     ],
 )
 def test_exit_code_says_whether_all_is_well(summary: DemoSummary, code: ExitCode) -> None:
     assert summary.exit_code == code
+
+
+def test_what_may_be_left_is_printed() -> None:
+    left = replace(SUMMARY, left=(LEFT, LEFT._replace(order_id="v7", state="live", price="")))
+    lines = [line for line in _closing_lines(left) if "LEFT" in line]
+    assert lines == [
+        "MAY BE LEFT  unknown buy 0.003 BTC/USDT at 63000.1, order nk1",
+        "MAY BE LEFT  live buy 0.003 BTC/USDT at the market, order v7",
+    ]
+    assert left.as_json()["left"][0]["client_id"] == "nk1"
 
 
 def test_json_has_money_as_text_and_counters_in_groups() -> None:
