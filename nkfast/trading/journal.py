@@ -107,6 +107,7 @@ class Journal:
         self._store = store
         self._lock = lock
         self._execute = store.execute
+        self._process = os.getpid()
         self._failed_by = ""  # why it takes nothing more
         self._is_closed = False
         self._is_held = False
@@ -382,6 +383,11 @@ class Journal:
         if self._failed_by or self._is_closed:
             state = f"failed before ({self._failed_by})" if self._failed_by else "is closed"
             raise JournalError(str(self.path), f"{state} and takes nothing more")
+        if os.getpid() != self._process:
+            # A fork shares the open file, and with it the lock: that would exclude nobody.
+            raise JournalError(
+                str(self.path), f"is process {self._process}'s, of which this one is a fork"
+            )
 
     def _begin(self) -> None:
         self._check_open()

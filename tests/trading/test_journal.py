@@ -537,3 +537,16 @@ def test_no_damaged_file_is_taken(tmp_path: Path) -> None:
             ]
             assert [tables[0], tables[1], tables[2][:-1]] == said, f"damage {number} went unseen"
     assert refused > 150
+
+
+def test_a_fork_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+        parent = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+        with pytest.raises(JournalError, match=f"is process {parent}'s"):
+            journal.set_cursor(1)
+        with pytest.raises(JournalError, match="is a fork"):
+            journal.commit()
+        monkeypatch.undo()
+        journal.set_cursor(1)
+    assert verify(tmp_path / "j.db").ok
