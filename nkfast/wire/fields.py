@@ -153,6 +153,8 @@ def read_time_ms(data: Object, *names: str) -> int:
     The venue writes integers, integers as text, and ISO 8601 in UTC (protocol: date and time).
     """
     value = _find(data, names)
+    if type(value) is int and value.bit_length() < 64:  # nearly all there is
+        return value
     if isinstance(value, str) and not value.isdecimal():
         try:
             moment = datetime.fromisoformat(value)
@@ -193,9 +195,12 @@ def read_side(data: Object, *names: str) -> Side:
 def read_state(data: Object, *names: str) -> OrderState:
     """Return the state of an order; an unknown word is `OrderState.UNKNOWN`."""
     word = read_text(data, *names).lower()
-    for character in " _-":
-        word = word.replace(character, "")
-    return _STATES.get(word, OrderState.UNKNOWN)
+    state = _STATES.get(word)
+    if state is None:
+        for character in " _-":
+            word = word.replace(character, "")
+        state = _STATES.get(word, OrderState.UNKNOWN)
+    return state
 
 
 def read_symbol(data: Object) -> str:
