@@ -137,7 +137,9 @@ class Floor:
 
         async def main(clock: VirtualClock) -> None:
             self.clock = clock
-            venue = SimulatedVenue(self.exchange, self.us, clock=clock, weather=self.weather)
+            self.venue = venue = SimulatedVenue(
+                self.exchange, self.us, clock=clock, weather=self.weather
+            )
             submit, cancel = venue.submit, venue.cancel
 
             def watched_submit(order: NewOrder) -> Any:
@@ -561,6 +563,43 @@ def test_a_crash_in_any_leg_is_resolved_by_the_next_start(
         assert not engine.recent_plans
 
     floor.run(nothing)
+
+
+def test_a_plan_is_durable_with_its_first_intent_and_not_before(floor: Floor) -> None:
+    async def test(engine: Engine) -> None:
+        floor.journal.intend = lambda *_: floor.die()
+        strategy.plans.append(PLAN)
+        await asyncio.sleep(60)
+
+    strategy = Offering()
+    floor.run(test, strategy)
+    assert list(floor.us.orders()) == []
+
+    async def nothing(engine: Engine) -> None:
+        await asyncio.sleep(5)
+        assert engine.reasons["PLAN_RECOVERED"] == 0
+
+    floor.run(nothing)
+    floor.check()
+
+
+def test_no_leg_is_taken_before_our_books_are_compared_again(floor: Floor) -> None:
+    known: list[bool] = []
+
+    def note(order: NewOrder) -> None:
+        known.append(floor.engine.may_decide)
+
+    floor.hooks += [note, at_order(2, lambda: floor.venue.lose(floor.venue._link))]
+
+    async def test(engine: Engine) -> None:
+        await resolved(engine)
+        assert engine.reasons["DISCONNECTED"] == 1
+        assert known == [True] * len(known)
+        assert len(known) >= 3
+        assert engine.recent_plans[0].moved == floor.moved()
+
+    floor.run(test, Offering(PLAN))
+    floor.check()
 
 
 class Eager(Offering):
