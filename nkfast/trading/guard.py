@@ -169,8 +169,8 @@ class Guard:
             self._tell("alarm", still_s=round(still_s, 3), **self._process())
 
     def _still_s(self) -> float:
-        """Return how long the heart stands still; 0 where none was ever seen, or it is at rest."""
-        if self._beat is None or self._beat.is_at_rest:
+        """Return how long the heart stands still; 0 where none was ever seen."""
+        if self._beat is None:
             return 0.0
         return (self._clock.boot_ns() - self._moved_ns) / _NS
 

@@ -13,6 +13,7 @@ from trading.scripted_venue import ScriptedVenue
 from nkfast.core.market import Market
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.engine import Engine, EngineSettings
+from nkfast.trading.heartbeat import Heart
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.life import StopReport, clear_halt
 from nkfast.trading.risk import RiskLimits
@@ -91,6 +92,7 @@ class Desk:
         verifies: bool = True,
         starts: bool = True,
         account: AccountOrders | None = None,
+        heart: Heart | None = None,
         **settings: float,
     ):
         """Start an engine on the journal, give it to the test, stop it, verify the journal."""
@@ -107,6 +109,7 @@ class Desk:
                 limits=limits or LIMITS,
                 mode=mode,
                 account=account,
+                heart=heart,
                 settings=EngineSettings(**settings),
             )
             try:

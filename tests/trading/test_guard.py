@@ -203,7 +203,29 @@ def test_nothing_is_believed_but_a_reading(on_scene) -> None:
     on_scene(scenario)
 
 
-def test_an_instance_that_was_only_stopped_is_watched_on(on_scene) -> None:
+def test_an_order_that_ended_meanwhile_is_no_failure(on_scene) -> None:
+    async def scenario(scene: Scene) -> None:
+        heart = Heart(scene.path)
+        heart.start()
+        await asyncio.sleep(1)
+        heart.close()
+        bury(scene)
+        ended = scene.desk.cancel
+
+        async def cancel(order: OpenOrder) -> None:
+            scene.desk.orders[:] = OTHERS
+            await ended(order)
+
+        scene.desk.cancel = cancel
+        report = await scene.task
+        assert sorted(report.cancelled) == sorted(MINE)
+        assert "cancel_failed" not in scene.events()
+
+    on_scene(scenario)
+
+
+@pytest.mark.parametrize("linger_s", [5, 300])
+def test_an_instance_that_was_only_stopped_is_watched_on(on_scene, linger_s: float) -> None:
     async def scenario(scene: Scene) -> None:
         heart = Heart(scene.path)
         heart.start()
@@ -213,7 +235,7 @@ def test_an_instance_that_was_only_stopped_is_watched_on(on_scene) -> None:
         assert scene.desk.orders == OTHERS
         heart._beat()
         await asyncio.sleep(3)
-        assert scene.events()[-1] == "heart_beats_again"
+        assert scene.events()[-1] == ("cleared" if linger_s < 10 else "heart_beats_again")
         scene.desk.orders += MINE
         await asyncio.sleep(600)
         assert len(scene.desk.orders) == len(OTHERS) + len(MINE)
@@ -224,7 +246,7 @@ def test_an_instance_that_was_only_stopped_is_watched_on(on_scene) -> None:
         assert report.alarms == 2
         heart.close()
 
-    on_scene(scenario, linger_s=300)
+    on_scene(scenario, linger_s=linger_s)
 
 
 def test_a_machine_that_slept_counts_as_a_heart_that_stood_still(on_scene) -> None:
@@ -328,6 +350,26 @@ def test_a_heart_says_who_beats_and_goes_on_counting(tmp_path: Path) -> None:
     run_virtual(die, 0)
     Heart(path).close()  # a new process that has not begun changes nothing of what is left
     assert read_beat(path).is_at_rest is False
+
+
+async def test_the_heart_of_an_engine_beats_until_nothing_is_left(desk) -> None:
+    path = desk.path.with_name("heartbeat")
+    heart = Heart(path, interval_s=0.01)
+    desk.strategy.want(low=("buy", "99.00", "1"))
+    async with desk.trading(heart=heart) as engine:
+        await desk.until(lambda: engine.summary().open_orders == 1)
+        first = read_beat(path)
+        assert not first.is_at_rest
+        await desk.until(lambda: read_beat(path).beats > first.beats)
+    assert read_beat(path).is_at_rest
+    async with desk.trading(heart=heart, exit_timeout_s=0.1, on_exit="cancel") as engine:
+        await desk.until(lambda: engine.summary().open_orders == 1)
+        desk.venue.cancels.extend(["silent"] * 3)
+        desk.venue.tells_reports = False
+        desk.venue.reads.extend(["fail"] * 100)
+    assert not desk.stopped.is_complete
+    assert not read_beat(path).is_at_rest  # somebody has to look after it
+    heart.close()
 
 
 def test_a_guard_has_no_code_that_places_orders() -> None:

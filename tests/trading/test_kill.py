@@ -105,11 +105,17 @@ async def test_a_switch_that_cannot_be_looked_at_is_thrown(tmp_path: Path) -> No
 
 
 async def test_a_switch_nobody_watches_does_nothing(tmp_path: Path) -> None:
-    switch = KillSwitch(tmp_path / "kill", fail)
-    switch.watch()
-    switch.unwatch()
+    thrown: list[tuple[str, str]] = []
+    ignored, watched = (
+        KillSwitch(tmp_path / "kill", lambda *told, to=to: to.append(told)) for to in (thrown, [])
+    )
+    ignored.watch()
+    watched.watch()
+    ignored.unwatch()
     (tmp_path / "kill").touch()
-    await asyncio.sleep(0.3)
+    while watched._timer is not None:
+        await asyncio.sleep(0.01)
+    assert thrown == []
 
 
 async def test_the_engine_is_halted_by_a_call_too(desk) -> None:
