@@ -222,7 +222,7 @@ class _Demo:
                 WebSocketClient, simulator.ws_url, credentials, allow_changes=True, tap=tap
             )
             venue = LiveVenue(rest=rest, websocket=connect, clock=self._clock)
-            with Journal.open(path, instance=INSTANCE) as journal:
+            with Journal.open(path, instance=INSTANCE, durability="process") as journal:
                 engine = Engine(
                     venue=venue,
                     clock=self._clock,

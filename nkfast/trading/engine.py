@@ -206,6 +206,8 @@ class Engine:
             Trading was halted, and nobody has cleared the cause.
         """
         self._loop = asyncio.get_running_loop()
+        if self.mode == "live":
+            self._journal.expect_real_money()
         now_ms = self._clock.time_ns() // 1_000_000
         before = self._journal.life()
         if before is not None and before.state == LifeState.HALTED and self.mode != "monitor":

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple, Self
 
 from nkfast.errors import JournalCorruptError, JournalError
 from nkfast.trading.exact import plain
-from nkfast.trading.journal_file import DAMAGE, Durability, FileLock, check_file, connect, prepare
+from nkfast.trading.journal_file import (
+    DAMAGE,
+    Durability,
+    FileLock,
+    check_file,
+    connect,
+    prepare,
+    set_durability,
+)
 from nkfast.trading.journal_replay import JournalReport, replay, verify
 from nkfast.trading.journal_rows import (
     PROFIT,
@@ -107,6 +115,7 @@ class Journal:
         self._store = store
         self._lock = lock
         self._execute = store.execute
+        self._chosen: Durability | None = None
         self._process = os.getpid()
         self._failed_by = ""  # why it takes nothing more
         self._is_closed = False
@@ -116,7 +125,11 @@ class Journal:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, instance: str, durability: Durability = "process"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        instance: str,
+        durability: Durability | None = None,
     ) -> Self:
         """Open or make a journal, lock it, check it, and count one more boot.
 
@@ -127,8 +140,9 @@ class Journal:
             (``path.lock``) are readable by their owner only.
         instance : str
             Name of the instance; a journal belongs to one.
-        durability : {"process", "power"}
-            What a written intent survives.
+        durability : {"process", "power"}, optional
+            What a written intent survives. Where it is not said: "power" for an engine in live
+            mode, "process" for every other use.
 
         Raises
         ------
@@ -148,11 +162,12 @@ class Journal:
         except OSError as error:
             raise JournalError(str(file), f"cannot be locked: {error}") from error
         try:
-            store = connect(file, durability)
+            store = connect(file, durability or "process")
         except BaseException:
             lock.release()
             raise
         journal = cls(file, code, store, lock)
+        journal._chosen = durability
         try:
             prepare(file, store, code, is_new=is_new)
             journal._check()
@@ -180,6 +195,15 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def expect_real_money(self) -> None:
+        """Make writes survive the loss of power from now on, unless whoever opened it chose."""
+        if self._chosen is None:
+            self._check_open()
+            try:
+                set_durability(self._store, "power")
+            except sqlite3.Error as error:
+                raise self._failure(error) from error
 
     # Batches -----------------------------------------------------------------------------------
 

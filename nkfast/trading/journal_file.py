@@ -20,7 +20,16 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["DAMAGE", "SCHEMA_VERSION", "Durability", "FileLock", "check_file", "connect", "prepare"]
+__all__ = [
+    "DAMAGE",
+    "SCHEMA_VERSION",
+    "Durability",
+    "FileLock",
+    "check_file",
+    "connect",
+    "prepare",
+    "set_durability",
+]
 
 #: "process" survives kill -9; "power" also the loss of power, for about 0.2 ms more a write.
 Durability = Literal["process", "power"]
@@ -172,6 +181,11 @@ def check_file(path: Path) -> bool:
     return True
 
 
+def set_durability(store: sqlite3.Connection, durability: Durability) -> None:
+    """Choose what a commit from now on survives."""
+    store.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+
+
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the store, made when it is missing, readable by its owner only."""
     if durability not in _SYNCHRONOUS:
@@ -182,7 +196,7 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
         store = sqlite3.connect(path, isolation_level=None, cached_statements=64)
         store.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         store.execute("PRAGMA journal_mode = WAL")
-        store.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        set_durability(store, durability)
         store.execute("PRAGMA wal_autocheckpoint = 8000")
         store.execute("PRAGMA busy_timeout = 2000")
     except DAMAGE as error:

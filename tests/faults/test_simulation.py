@@ -73,7 +73,7 @@ class Simulation:
         venue = SimulatedVenue(self.exchange, self.account, clock=self.clock, weather=self.weather)
         market = Market.from_wire(next(r for r in DEFAULT_MARKETS if r["symbol"] == SYMBOL))
         chance = random.Random(self.seed)
-        with Journal.open(self.path, instance="nk01") as journal:
+        with Journal.open(self.path, instance="nk01", durability="process") as journal:
             engine = self.engine = Engine(
                 venue=venue,
                 clock=self.clock,

@@ -14,7 +14,7 @@ from nkfast.core.market import Market
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.heartbeat import Heart
-from nkfast.trading.journal import Journal, verify
+from nkfast.trading.journal import Durability, Journal, verify
 from nkfast.trading.life import StopReport, clear_halt
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
@@ -91,6 +91,7 @@ class Desk:
         on_exit: str = "cancel",
         verifies: bool = True,
         starts: bool = True,
+        durability: Durability | None = "process",
         account: AccountOrders | None = None,
         heart: Heart | None = None,
         **settings: float,
@@ -99,7 +100,7 @@ class Desk:
         self.venue.set_book(*self.show)
         failures: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what))
-        with Journal.open(self.path, instance="nk01") as journal:
+        with Journal.open(self.path, instance="nk01", durability=durability) as journal:
             engine = Engine(
                 venue=self.venue,
                 clock=self.clock,

@@ -275,6 +275,19 @@ def test_durability_is_what_was_asked(tmp_path: Path, durability: str, level: in
         Journal.open(tmp_path / "j.db", instance="nk01", durability="none")
 
 
+@pytest.mark.parametrize(
+    ("durability", "level"), [(None, 2), ("process", 1), ("power", 2)], ids=str
+)
+def test_real_money_survives_the_loss_of_power_unless_somebody_chose(
+    tmp_path: Path, durability, level: int
+) -> None:
+    with Journal.open(tmp_path / "j.db", instance="nk01", durability=durability) as journal:
+        if durability is None:
+            assert journal._execute("PRAGMA synchronous").fetchone() == (1,)
+        journal.expect_real_money()
+        assert journal._execute("PRAGMA synchronous").fetchone() == (level,)
+
+
 def test_a_journal_belongs_to_one_instance(tmp_path: Path) -> None:
     Journal.open(tmp_path / "j.db", instance="nk01").close()
     with pytest.raises(JournalCorruptError, match="belongs to instance"):

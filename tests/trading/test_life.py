@@ -452,3 +452,14 @@ def test_a_venue_that_does_not_close_does_not_keep_the_engine_from_its_end(
         assert engine.reasons[code] == 1
 
     on_virtual_desk(scenario)
+
+
+@pytest.mark.parametrize(("mode", "level"), [("live", 2), ("paper", 1), ("monitor", 1)])
+def test_live_mode_asks_for_durability_that_survives_the_loss_of_power(
+    on_virtual_desk, mode, level
+) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(mode=mode, durability=None) as engine:
+            assert engine._journal._execute("PRAGMA synchronous").fetchone() == (level,)
+
+    on_virtual_desk(scenario)
