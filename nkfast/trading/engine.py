@@ -765,6 +765,9 @@ class Engine:
         if has_stalled or not self.may_decide:
             if self._error is not None and self._may_cancel:
                 self._cancel_all()
+            elif self._life.state is LifeState.PAUSED:
+                for zombie in self.orders.zombies:  # nobody wants them, whatever is decided
+                    self._gate.cancel(zombie)
             return
         if not self._is_loss_bearable():
             return

@@ -108,6 +108,24 @@ def test_a_pause_leaves_everything_as_it_is(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
+def test_an_order_that_nobody_wants_is_cancelled_in_a_pause_too(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("late")
+        desk.venue.late_s = 200.0
+        desk.venue.tells_reports = False
+        async with desk.trading() as engine:
+            await asyncio.sleep(190)  # given up, and its slot taken by another one
+            assert engine.reasons["ABANDONED"] == 1
+            engine.pause("lunch")
+            await asyncio.sleep(90)
+            assert engine.reasons["ZOMBIE"] == 1
+            assert engine.life is S.PAUSED
+            assert [true.order.client_id for true in desk.venue.open_own()] == [desk.venue.wire[1]]
+
+    on_virtual_desk(scenario)
+
+
 def test_what_was_paused_when_its_process_died_is_still_paused(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         with Journal.open(desk.path, instance="nk01") as journal:
