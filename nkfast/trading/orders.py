@@ -465,7 +465,8 @@ class Order:
             execution.fee_asset,
         ):
             return None, None
-        return None, execution
+        # The fee alone is news: what else the history tells of a known fill the journal keeps once.
+        return None, replace(known, fee=execution.fee, fee_asset=execution.fee_asset)
 
     def _check_fill(self, execution: Execution) -> None:
         if execution.symbol != self.symbol or execution.side != self.side:

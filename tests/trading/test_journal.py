@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def live_a_little(path: Path) -> Profit:
             profit = profit.after_fill(fill)
             journal.record([news], profit=profit, strategy_state='{"anchor":"1"}')
             order.apply(news)
-        fee = a_fill("t2", partly, "0.7", "0.00005")
+        # The history tells the fee, and has its own idea of the rest.
+        fee = replace(a_fill("t2", partly, "0.7", "0.00005"), is_maker=False, time_ms=10)
         news = partly.hear_execution(fee)
         profit = profit.after_fee(partly.fills["t2", fee.order_id], fee)
         journal.record([news], profit=profit)

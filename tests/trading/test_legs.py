@@ -26,6 +26,7 @@ from nkfast.trading.life import LifeState, clear_halt
 from nkfast.trading.plan import Leg, Plan
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Fill, MarketView, Strategy
+from nkfast.venue import simulated
 from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.port import NewOrder
 from nkfast.venue.simulated import SimulatedVenue
@@ -408,6 +409,32 @@ def test_one_plan_at_a_time_and_the_strategy_is_not_asked_meanwhile(floor: Floor
         assert sum(outcome.profit for outcome in engine.recent_plans) == floor.moved()["USDT"]
 
     floor.run(test, strategy)
+    floor.check()
+
+
+def test_a_fee_that_is_not_known_yet_is_not_spent(floor: Floor, monkeypatch) -> None:
+    reported = simulated.reported_execution
+
+    def without_fee(*told: Any) -> Any:
+        execution = reported(*told)
+        return None if execution is None else replace(execution, fee=None)
+
+    monkeypatch.setattr(simulated, "reported_execution", without_fee)
+    backward = tuple(leg.back for leg in reversed(LEGS))
+
+    async def test(engine: Engine) -> None:
+        await resolved(engine)
+        (outcome,) = engine.recent_plans
+        assert outcome.result == "done"
+        assert outcome.profit is None  # unknown, not zero
+        _, second, third = engine.orders
+        assert third.quantity <= second.filled * second.price * D("0.998")
+        await asyncio.sleep(60)  # the history tells the fees
+        assert engine.ledger.profit.unknown_fees == 0
+
+    floor.run(
+        test, Offering(replace(PLAN, legs=backward, min_return=D(0), max_unwind_cost=D("0.5")))
+    )
     floor.check()
 
 
