@@ -39,8 +39,9 @@ _KEPT_AS = "plan"
 _NS_PER_MS = 1_000_000
 #: A way back that our limits, or the market, refuse is tried again after this long.
 _RETRY_MS = 1_000
-#: So often in a row without a fill; then a person has to look.
-_TRIES_MAX = 30
+#: So often in a row without a fill, some minutes: longer than a market is paused for a moment and
+#: than it takes to learn that it is not any more. Then a person has to look.
+_TRIES_MAX = 300
 _OUTCOMES_KEPT = 256
 
 
