@@ -46,7 +46,7 @@ RequestFault = Literal[
     "twice",
 ]
 MessageFault = Literal["delay", "drop", "duplicate", "reorder", "stall", "reset", "blank", "cut"]
-StateFault = Literal["pause", "tick_size", "maintenance", "clock_skew", "balance_lag"]
+StateFault = Literal["pause", "tick_size", "maintenance", "clog", "clock_skew", "balance_lag"]
 Fault = RequestFault | MessageFault | StateFault
 
 _REQUEST_FAULTS: Final = frozenset(get_args(RequestFault))
@@ -108,9 +108,10 @@ class Rule:
         snapshot), ``duplicate``, ``reorder`` (overtaken by what follows within ``seconds``),
         ``stall`` (nothing of it for ``seconds``), ``reset`` (after half of the frame), ``blank``
         (empty params), ``cut`` (half of the JSON in a whole frame). To the exchange: ``pause`` and
-        ``tick_size`` of a market, ``maintenance`` (each for ``seconds``; 0: for good),
-        ``clock_skew`` (by ``seconds``, which may be negative), ``balance_lag`` (balances are shown
-        as they were ``seconds`` ago).
+        ``tick_size`` of a market, ``maintenance`` (each for ``seconds``; 0: for good), ``clog``
+        (nothing arrives on either side for ``seconds``, then everything does), ``clock_skew`` (by
+        ``seconds``, which may be negative), ``balance_lag`` (balances are shown as they were
+        ``seconds`` ago).
     on : str
         What it can strike, with wildcards: a kind (create, cancel, connect, login, subscribe,
         read; book, trades, ticker, candles, report, balance), a path such as
@@ -358,12 +359,16 @@ class Weather:
         How far the exchange's clock is ahead.
     is_maintenance : bool
         Whether the exchange is closed: every request gets 503, every WebSocket is cut.
+    on_strike : callable or None
+        Is told the rule of every fault that strikes.
     """
 
     def __init__(self, rules: Iterable[Rule] = (), seed: int = 0) -> None:
         self.strikes: Counter[str] = Counter()
+        self.on_strike: Callable[[Rule], None] | None = None
         self.skew_ms = 0
         self.is_maintenance = False
+        self._clogged_until_s = 0.0
         self._endings: list[tuple[float, Callable[[], None]]] = []
         self._stepped_s = 0.0
         self._balances = _LaggingBalances()
@@ -385,7 +390,7 @@ class Weather:
     @property
     def is_calm(self) -> bool:
         """Whether there is nothing to decide."""
-        return not self.rules and not self.is_maintenance
+        return not self.rules and not self.is_maintenance and not self._clogged_until_s
 
     def _rules_for(self, name: str, *, is_request: bool) -> list[_Strike]:
         found = self._by_name.get((name, is_request))
@@ -403,15 +408,22 @@ class Weather:
     def _count(self, strike: _Strike) -> None:
         strike.struck += 1
         self.strikes[strike.rule.fault] += 1
+        if self.on_strike is not None:
+            self.on_strike(strike.rule)
+
+    def _clogged_s(self) -> float:
+        if not self._clogged_until_s:
+            return 0.0
+        return max(0.0, self._clogged_until_s - asyncio.get_running_loop().time())
 
     def request(self, name: str) -> Fate:
         """Decide about a request: ``createorder``, ``account/orders``, ``newOrder``, ..."""
         if self.is_maintenance:
             return Fate("error_before", refusal=_error(503, "Down for maintenance"), status=503)
         strikes = self._rules_for(name, is_request=True) if self.rules else ()
-        if not strikes:
+        if not strikes and not self._clogged_until_s:
             return CALM
-        delays = {"delay_in": 0.0, "delay_out": 0.0}
+        delays = {"delay_in": self._clogged_s(), "delay_out": 0.0}
         striking: _Strike | None = None
         for strike in strikes:
             fault = strike.rule.fault
@@ -429,9 +441,9 @@ class Weather:
     def message(self, name: str, frame: bytes) -> Sequence[Sending]:
         """Decide about a notification; it is lost where nothing is returned."""
         strikes = self._rules_for(name, is_request=False) if self.rules else ()
+        sending = Sending(self._clogged_s(), frame)
         if not strikes:
-            return (Sending(0.0, frame),)
-        sending = Sending(0.0, frame)
+            return (sending,)
         count = 1
         for strike in strikes:
             rule = strike.rule
@@ -499,6 +511,9 @@ class Weather:
         if rule.fault == "maintenance":
             self.is_maintenance = True
             end: Callable[[], None] = self._reopen
+        elif rule.fault == "clog":
+            self._clogged_until_s = now_s + seconds
+            return
         else:
             listings = exchange.listings
             symbol = rule.symbol or strike.random.choice(list(listings))

@@ -3,9 +3,14 @@
 The account's news and the market data are the exchange's own text frames and pass the weather;
 orders and lists are calls that meet the same faults as REST requests would. On a `VirtualLoop` the
 same seeds give the same run, to the last frame.
+
+What is on its way to the exchange, and what the exchange does, runs in a `contextvars` context of
+its own; news reaches the client in the client's. So a test can stop everything that a client does
+and leave the exchange and the network as they are.
 """
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -62,8 +67,6 @@ from nkfast.wire.server_session import Channel, ServerSession
 
 __all__ = ["SimulatedVenue"]
 
-#: How often the exchange lives, and the venue looks after its connection.
-_TICK_S: Final = 0.1
 _RECONNECT_S: Final = 0.5
 #: A connection that is not ready after this is broken off.
 _READY_S: Final = 5.0
@@ -74,21 +77,29 @@ _Reply = TypeVar("_Reply")
 
 
 class _Link:
-    """The client's end of one conversation."""
+    """The client's end of one conversation: what comes out of it runs in the client's context."""
 
-    def __init__(self, venue: "SimulatedVenue") -> None:
+    def __init__(self, venue: "SimulatedVenue", loop: asyncio.AbstractEventLoop) -> None:
         self._venue = venue
+        self._loop = loop
+        self._context = contextvars.copy_context()
         self.is_over = False
 
     def put(self, frame: bytes, is_cut: bool) -> None:
-        if self.is_over:
-            return
         if is_cut:
             self.reset()
-        else:
-            self._venue.take(self, frame)
+        elif not self.is_over:
+            self._loop.call_soon(self._take, frame, context=self._context)
 
     def reset(self) -> None:
+        if not self.is_over:
+            self._loop.call_soon(self._lose, context=self._context)
+
+    def _take(self, frame: bytes) -> None:
+        if not self.is_over:
+            self._venue.take(self, frame)
+
+    def _lose(self) -> None:
         if not self.is_over:
             self.is_over = True
             self._venue.lose(self)
@@ -108,6 +119,8 @@ class SimulatedVenue:
         What goes wrong on the way; None: nothing.
     crowd : Crowd or None
         Who else trades; this venue lets them live while it is open.
+    tick_s : float
+        How often the exchange lives, and the venue looks after its connection, seconds.
     """
 
     name = "simulated"
@@ -120,12 +133,15 @@ class SimulatedVenue:
         clock: Clock,
         weather: Weather | None = None,
         crowd: Crowd | None = None,
+        tick_s: float = 0.1,
     ) -> None:
         self._exchange = exchange
         self._account = account
         self._clock = clock
         self._weather = weather if weather is not None else Weather()
         self._crowd = crowd
+        self._tick_s = tick_s
+        self._outside = contextvars.Context()
         self._desk = ExchangeDesk(exchange, Authenticator())
         self._broadcast = Broadcast(exchange, self._desk, self._weather)
         self._counters: Counter[str] = Counter()
@@ -171,10 +187,18 @@ class SimulatedVenue:
             return
         self._life.cancel()
         await asyncio.wait([self._life])
+        self.abandon()
+
+    def abandon(self) -> None:
+        """End the connection as the end of the client's process would; orders stay as they are.
+
+        What is on its way to the exchange arrives. Tasks of the client are left to whoever calls.
+        """
         if self._link is not None:
             self._link.is_over = True
             self._end_conversation()
-        self._exchange.listeners.remove(self._broadcast)
+        if self._broadcast in self._exchange.listeners:
+            self._exchange.listeners.remove(self._broadcast)
 
     # -- the connection -----------------------------------------------------------------------
 
@@ -193,13 +217,13 @@ class SimulatedVenue:
                 connect_s = now_s + _RECONNECT_S
                 if self._weather.is_maintenance or self._is_hopeless(now_s):
                     self._conversation_of(self._link).reset()
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self._tick_s)
 
     def _connect(self) -> None:
         if not self._weather.request("connect").is_readable:
             return
         self._counters["connections"] += 1
-        self._link = link = _Link(self)
+        self._link = link = _Link(self, self._loop)
         session = ServerSession(self._desk)
         session.account = self._account.name  # nobody else is in this process
         self._conversation = Conversation(session, self._receive, self._weather, link)
@@ -231,7 +255,7 @@ class SimulatedVenue:
         self._unanswered.add(name)
         if self._conversation is not None:  # the weather may have broken it off meanwhile
             request = encode_request(method, params, name)
-            self._conversation.answer(request)
+            self._outside.run(self._conversation.answer, request)
 
     def _receive(
         self, session: ServerSession, frame: str | bytes, refused: VenueError | None
@@ -353,7 +377,7 @@ class SimulatedVenue:
 
         def arrive() -> None:
             answer = fate.run(partial(_outcome, execute))
-            self._loop.call_later(fate.outbound_s, finish, answer)
+            self._loop.call_later(fate.outbound_s, finish, answer, context=self._outside)
 
         def finish(answer: OrderUpdate | VenueError | None) -> None:
             if future.done():
@@ -365,7 +389,7 @@ class SimulatedVenue:
             else:
                 future.set_result(answer)
 
-        self._loop.call_later(fate.inbound_s, arrive)
+        self._loop.call_later(fate.inbound_s, arrive, context=self._outside)
         return future
 
     # -- lists --------------------------------------------------------------------------------

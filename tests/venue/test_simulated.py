@@ -93,6 +93,7 @@ def test_order_rests_is_filled_and_told(on_stage: Any) -> None:
         assert (await stage.venue.find_order(SYMBOL, "a")).order_id == accepted.order_id
         assert [one.client_id for one in await stage.venue.open_orders(SYMBOL)] == ["a"]
         stage.trade("sell", "0.04", "50000")
+        await asyncio.sleep(0)  # news takes one turn of the loop to the client
         told = stage.heard.orders[-1]
         assert (told.executed, told.status) == (Decimal("0.04"), VenueStatus.PARTLY_FILLED)
         (fill,) = await stage.venue.executions(SYMBOL, 0)

@@ -1,0 +1,205 @@
+"""A pretended process on a virtual loop: it can be killed between any two steps, or held still.
+
+Whatever a process starts belongs to it: tasks, timers, callbacks of futures. Killing it means that
+none of that runs again, not even a ``finally``: what the program would have tidied up stays as it
+is, as after ``kill -9``. Holding it still (`Process.freeze`) lets time pass for everybody else, as
+SIGSTOP or a closed lid do.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import heapq
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from nkfast.venue.clock import VirtualLoop
+
+__all__ = ["Killed", "Process", "ProcessLoop"]
+
+_Result = TypeVar("_Result")
+
+_PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
+
+
+class Killed(BaseException):
+    """Ends the step in which a process is killed; nothing catches it but the loop."""
+
+
+class _Step(asyncio.Handle):
+    """A callback that belongs to a process."""
+
+    process: "Process"
+
+    def _run(self) -> None:
+        if self.process.may_run(self):
+            super()._run()
+            self.process.end_step()
+
+
+class _TimerStep(asyncio.TimerHandle):
+    """A timer that belongs to a process."""
+
+    process: "Process"
+
+    def _run(self) -> None:
+        if self.process.may_run(self):
+            super()._run()
+            self.process.end_step()
+
+
+class ProcessLoop(VirtualLoop):
+    """A `VirtualLoop` on which processes run that can be killed one by one.
+
+    Attributes
+    ----------
+    failures : list of str
+        What reached the loop's exception handler: errors that nobody took.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[str] = []
+        self.set_exception_handler(self._note_failure)
+
+    def call_soon(
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """Arrange for a callback to be called; it belongs to the process of its context."""
+        process = _PROCESS.get() if context is None else context.get(_PROCESS)
+        if process is None:
+            return super().call_soon(callback, *args, context=context)
+        step = _Step(callback, args, self, context)
+        step.process = process
+        self._ready.append(step)  # type: ignore[attr-defined]
+        return step
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Arrange for a callback to be called at a time; it belongs to its context's process."""
+        process = _PROCESS.get() if context is None else context.get(_PROCESS)
+        if process is None:
+            return super().call_at(when, callback, *args, context=context)
+        timer = _TimerStep(when, callback, args, self, context)
+        timer.process = process
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Start a task; it belongs to the process that starts it."""
+        task = super().create_task(coro, **options)
+        context = options.get("context")
+        process = _PROCESS.get() if context is None else context.get(_PROCESS)
+        if process is not None:
+            process.tasks.append(task)
+        return task
+
+    def resume(self, steps: list[asyncio.Handle]) -> None:
+        """Let steps run that were put off, before everything else."""
+        self._ready.extendleft(reversed(steps))  # type: ignore[attr-defined]
+
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+        error = what.get("exception")
+        if not isinstance(error, Killed):
+            self.failures.append(f"{what['message']}: {error!r}")
+
+
+class Process:
+    """One pretended process.
+
+    Parameters
+    ----------
+    loop : ProcessLoop
+    on_step : callable
+        Called after every step.
+
+    Attributes
+    ----------
+    steps : int
+        Callbacks run so far.
+    dies_at_step : int or None
+        Before which step it is killed.
+    is_frozen : bool
+        Whether it is held still.
+    died : asyncio.Event
+        Set when it was killed.
+    tasks : list of asyncio.Task
+        Everything that it started.
+    """
+
+    def __init__(self, loop: ProcessLoop, on_step: Callable[[], None]) -> None:
+        self.steps = 0
+        self.dies_at_step: int | None = None
+        self.died = asyncio.Event()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self._loop = loop
+        self._on_step = on_step
+        self.is_frozen = False
+        self._put_off: list[asyncio.Handle] = []
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it was killed."""
+        return self.died.is_set()
+
+    def start(self, main: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result]":
+        """Run a coroutine as part of the process."""
+        context = contextvars.copy_context()
+        context.run(_PROCESS.set, self)
+        return self._loop.create_task(main, context=context)
+
+    def kill(self) -> None:
+        """Let no step of it run from here on."""
+        self.died.set()
+
+    def freeze(self) -> None:
+        """Hold it still until `thaw`; its timers and news wait."""
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        """Let it go on, with everything that waited."""
+        self.is_frozen = False
+        put_off, self._put_off = self._put_off, []
+        self._loop.resume(put_off)
+
+    def may_run(self, step: asyncio.Handle) -> bool:
+        """Whether a step is to run now; it is put off while the process is held still."""
+        if self.died.is_set():
+            return False
+        if self.is_frozen:
+            self._put_off.append(step)
+            return False
+        self.steps += 1
+        if self.steps == self.dies_at_step:
+            self.kill()
+            return False
+        return True
+
+    def end_step(self) -> None:
+        """Take note of the end of a step."""
+        if not self.died.is_set():
+            self._on_step()
+
+    def bury(self) -> None:
+        """Give back what a killed process still has: its coroutines, closed and told to nobody."""
+        for task in self.tasks:
+            if task.done():
+                if not task.cancelled():
+                    task.exception()  # taken, so that nobody is told
+                continue
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine: Any = task.get_coro()
+            for _ in range(8):  # a `finally` that awaits wants to be closed again
+                with contextlib.suppress(BaseException):
+                    coroutine.close()
+                    break
+        self.tasks.clear()

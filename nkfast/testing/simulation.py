@@ -1,0 +1,527 @@
+"""One simulated run: an engine, an exchange, a market, a storm, and a judge.
+
+The engine is the real one, with its journal in a real file. Its process is pretended: it is killed
+between any two steps, and started again on the same journal. The exchange goes on meanwhile, and so
+does everything that was on its way to it.
+"""
+
+import asyncio
+import os
+import random
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final, cast
+
+from nkfast.core.market import Market
+from nkfast.errors import JournalError, VenueError
+from nkfast.exchange.exchange import Exchange
+from nkfast.exchange.markets import DEFAULT_MARKETS
+from nkfast.exchange.rules import OrderForm
+from nkfast.exchange.weather import Rule, Weather
+from nkfast.testing.checker import Checker, Violation
+from nkfast.testing.fragile import (
+    FragileJournal,
+    FragileStrategy,
+    Schedule,
+    ScriptedError,
+    WallClock,
+    Wire,
+)
+from nkfast.testing.process import Process, ProcessLoop
+from nkfast.testing.quoter import Quoter
+from nkfast.testing.script import COUNTED, Incident, Script
+from nkfast.testing.tide import Tide
+from nkfast.trading.engine import Engine, EngineSettings
+from nkfast.trading.journal import Journal
+from nkfast.trading.risk import RiskLimits
+from nkfast.trading.strategy import Strategy
+from nkfast.venue.clock import VirtualClock
+from nkfast.venue.port import Venue
+from nkfast.venue.simulated import SimulatedVenue
+
+__all__ = ["LIMITS", "SETTINGS", "Outcome", "Stage", "simulate"]
+
+_START_NS: Final = 1_790_000_000 * 10**9
+_INSTANCE: Final = "nk01"
+#: Slower than life where that is only waiting: the horizon is above everything that comes late.
+SETTINGS: Final = EngineSettings(
+    reconcile_interval_s=10.0, finality_horizon_s=30.0, round_gap_s=2.0, overlap_s=60.0
+)
+LIMITS: Final = RiskLimits(
+    max_order_notional=Decimal(5_000),
+    max_open_orders=6,
+    max_position=Decimal("1.1"),
+    max_orders_per_minute=60,
+)
+_FUNDS: Final[Mapping[str, str]] = {"BTC": "1", "USDT": "20000"}
+_BEAT_S: Final = 0.5
+#: Nothing that was on its way when the storm ended arrives later than this.
+_LATE_S: Final = 25.0
+#: A process that has not started after this gives up.
+_START_S: Final = 30.0
+#: How long a process that ended stays down.
+_DOWN_S: Final = (0.1, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is simulated, apart from what goes wrong.
+
+    Attributes
+    ----------
+    strategy : callable
+        Makes the strategy for a market; called at every start of the process.
+    market : mapping
+        In the shape of a row of ``market/getlist``; its ``lastPrice`` is where the market begins.
+    funds : mapping of str to str
+        What the account owns at first.
+    limits : RiskLimits
+    settings : EngineSettings
+    venue : callable
+        Wraps the venue of each life: a place for what is known to be wrong.
+    market_steps_per_s : float
+        How often somebody else trades or quotes.
+    spread : float
+        Typical distance of a level from the middle, as a fraction of the price; the market walks
+        about as far at each of its moves.
+    size_lots : int
+        Typical size of what others trade.
+    """
+
+    strategy: Callable[[Market], Strategy] = Quoter
+    market: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_MARKETS[0])
+    funds: Mapping[str, str] = field(default_factory=lambda: _FUNDS)
+    limits: RiskLimits = LIMITS
+    settings: EngineSettings = SETTINGS
+    venue: Callable[[Venue], Venue] = lambda venue: venue
+    market_steps_per_s: float = 2.0
+    spread: float = 0.00016
+    size_lots: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run.
+
+    Attributes
+    ----------
+    script : Script
+        What went wrong, as data.
+    violation : Violation or None
+        The invariant that was broken first.
+    digest : str
+        Of everything that happened: equal for equal runs.
+    virtual_s : float
+        How long it was pretended to take.
+    kills, intents, fills : int
+        Ends of the process without warning, orders intended, fills at the exchange.
+    faults : Counter
+        What struck, by kind.
+    cells : Counter
+        What struck while an order was in a state: (state, fault).
+    reasons : Counter
+        What the engine considered and did not do, over all lives.
+    trace : list of tuple
+        What happened: (virtual nanoseconds, what, ...).
+    """
+
+    script: Script
+    violation: Violation | None
+    digest: str
+    virtual_s: float
+    kills: int
+    intents: int
+    fills: int
+    faults: "Counter[str]"
+    cells: "Counter[tuple[str, str]]"
+    reasons: "Counter[str]"
+    trace: list[tuple[object, ...]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every invariant held."""
+        return self.violation is None
+
+    @property
+    def command(self) -> str:
+        """What replays the run."""
+        return f"python -m nkfast.testing --script {shlex.quote(self.script.as_json())}"
+
+
+def simulate(script: "int | Script", stage: Stage | None = None) -> Outcome:
+    """Run one simulation to its end, or to the first violation.
+
+    Parameters
+    ----------
+    script : int or Script
+        A seed, from which the script is drawn, or the script itself. The same one gives the same
+        run, to the last digit.
+    stage : Stage or None
+        What is simulated; None: a quoting strategy on a BTC market.
+
+    Returns
+    -------
+    Outcome
+        ``ok`` when every invariant held.
+    """
+    if isinstance(script, int):
+        script = Script.draw(script)
+    loop = ProcessLoop()
+    with tempfile.TemporaryDirectory(prefix="nkfast-", dir=_fast_folder()) as folder:
+        world = _World(loop, script, stage if stage is not None else Stage(), Path(folder))
+        try:
+            loop.run_until_complete(world.run())
+        finally:
+            world.clear()
+            loop.close()
+    return world.outcome()
+
+
+def _fast_folder() -> str | None:
+    """Return a folder in memory where there is one: the files live for milliseconds."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None
+
+
+class _World:
+    """Everything of one run. What is not the engine's process runs in no process at all."""
+
+    def __init__(self, loop: ProcessLoop, script: Script, stage: Stage, folder: Path) -> None:
+        self.loop = loop
+        self.script = script
+        self.stage = stage
+        self.path = folder / "journal.db"
+        self.clock = VirtualClock(loop, _START_NS)
+        self.wall_clock = WallClock(self.clock, script.skew_ms)
+        self.weather = Weather((), script.seed)
+        row = stage.market
+        self.symbol = str(row["symbol"])
+        self.exchange = Exchange(
+            [row], seed=script.seed, now_ms=self._now_ms(), uniqueness=script.uniqueness
+        )
+        self.weather.attach(self.exchange)
+        self.account = self.exchange.open_account("owner", stage.funds)
+        listing = self._listing = self.exchange.listing(self.symbol)
+        start_ticks = listing.market.price_to_ticks(str(row["lastPrice"]))
+        self._tide = Tide(
+            self.exchange,
+            listing,
+            random.Random(f"tide/{script.seed}"),
+            start_ticks=start_ticks,
+            spread_ticks=max(1, round(start_ticks * stage.spread)),
+            size_lots=stage.size_lots,
+            now_ms=self._now_ms(),
+        )
+        self.checker = Checker(
+            loop,
+            self.exchange,
+            self.account,
+            listing,
+            stage.limits,
+            _INSTANCE,
+            forgets_ended=script.lookup == "active",
+        )
+        self.schedule = Schedule(script.incidents, self._note_fault)
+        self.weather.on_strike = self._on_strike
+        self.stop = asyncio.Event()
+        self.reasons: Counter[str] = Counter()
+        self._random = random.Random(f"world/{script.seed}")
+        self._faults: Counter[str] = Counter()
+        self._timed = sorted(
+            (one for one in script.incidents if one.kind not in COUNTED), key=lambda one: one.at
+        )
+        self._kill_steps = sorted(
+            int(one.at) for one in script.incidents if one.kind == "kill_at_step"
+        )
+        self._steps = self._kills = 0
+        self._lives: list[_Life] = []
+        self._is_stopping = False
+
+    def _now_ms(self) -> int:
+        return self.clock.time_ns() // 1_000_000 + self.weather.skew_ms
+
+    # Faults ------------------------------------------------------------------------------------
+
+    def _on_strike(self, rule: Rule) -> None:
+        if rule.times is not None:  # what lasts, strikes all the time
+            self._note_fault(rule.fault)
+
+    def _note_fault(self, fault: str) -> None:
+        self._faults[fault] += 1
+        self.checker.note_fault(fault)
+
+    def _strike_timed(self) -> None:
+        while self._timed and self._timed[0].at <= self.loop.time():
+            incident = self._timed.pop(0)
+            if self._strike(incident):
+                self._note_fault(incident.kind)
+
+    def _strike(self, incident: Incident) -> bool:
+        """Let an incident happen; return whether it could."""
+        kind, seconds = incident.kind, incident.seconds
+        if kind in ("kill", "freeze"):
+            process = self._lives[-1].process
+            if process.is_dead:
+                return False
+            if kind == "kill":
+                process.kill()
+            else:
+                process.freeze()
+                self.loop.call_later(seconds, process.thaw)
+        elif kind == "clock_jump":
+            self.wall_clock.ahead_ns = self.script.skew_ms * 1_000_000 + int(seconds * 1e9)
+        elif kind == "owner_cancels":
+            orders = list(self.checker.own_orders())
+            if not orders:
+                return False
+            self.exchange.withdraw(self._random.choice(orders), self._now_ms())
+        else:
+            return self._owner_orders(crosses=kind == "owner_trades")
+        return True
+
+    def _owner_orders(self, *, crosses: bool) -> bool:
+        market, best = self._listing.market, self._listing.engine.best_bid
+        if best is None:
+            return False
+        is_buy = self._random.random() < 0.5
+        percent = (1 if is_buy else -1) if crosses else (-3 if is_buy else 3)
+        price = market.ticks_to_price(best[0] * (100 + percent) // 100)
+        form = {
+            "symbol": self.symbol,
+            "side": "buy" if is_buy else "sell",
+            "quantity": str(market.lots_to_quantity(self.stage.size_lots // 2)),
+            "price": str(price),
+            "strictValidate": False,
+        }
+        self.checker.owner_trades |= crosses
+        try:
+            self.exchange.submit(self.account, OrderForm.from_wire(form), self._now_ms())
+        except VenueError:  # paused, or too poor: the owner sees it and shrugs
+            return False
+        return True
+
+    # The run -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Let the storm pass, wait until it is quiet, end."""
+        self.weather.change(
+            (*self._latency(), *self.script.rules, *self.script.lasting), self.script.seed
+        )
+        tasks = [
+            self.loop.create_task(work)
+            for work in (self._tell_story(), self._supervise(), self.checker.failed.wait())
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    def _latency(self) -> tuple[Rule, ...]:
+        mean_s = self.script.latency_s
+        if not mean_s:
+            return ()
+        return tuple(
+            Rule(fault, seconds=mean_s / 2, jitter_s=mean_s / 2)
+            for fault in ("delay_in", "delay_out", "delay")
+        )
+
+    async def _tell_story(self) -> None:
+        await self._pass(self.script.storm_s)
+        self.schedule.is_over = True
+        self._kill_steps.clear()
+        process = self._lives[-1].process
+        process.dies_at_step = None
+        process.thaw()
+        self.weather.change((*self._latency(), *self.script.lasting), self.script.seed)
+        self.checker.note("calm")
+        await self._pass(_LATE_S)
+        await self._wait_until_quiet()
+        self._is_stopping = True
+        await self._end()
+
+    async def _pass(self, seconds: float, *, is_market_open: bool = True) -> None:
+        """Let time pass, with a market that moves, and with what happens at a second."""
+        end_s = self.loop.time() + seconds
+        while (left_s := end_s - self.loop.time()) > 0:
+            await asyncio.sleep(min(_BEAT_S, left_s))
+            self.weather.step()
+            if not self.schedule.is_over:
+                self._strike_timed()
+            if is_market_open:
+                self._move_market()
+            self.checker.check_exchange()
+
+    def _move_market(self) -> None:
+        for _ in range(int(self.stage.market_steps_per_s * _BEAT_S + self._random.random())):
+            self._tide.step(self._now_ms())
+
+    async def _wait_until_quiet(self) -> None:
+        """Wait until both sides agree, at most the horizon and a minute."""
+        deadline_s = self.loop.time() + self.stage.settings.finality_horizon_s + 60 - _LATE_S
+        while True:
+            await self._pass(1.0, is_market_open=False)
+            life = self._lives[-1]
+            differences = [("I10", "the engine does not run")]
+            if life.is_trading:
+                differences = list(self.checker.differences(life.engine, life.journal))
+            if not differences:
+                self.checker.check_told(life.strategy.told)
+                self.checker.note("quiet")
+                return
+            if self.loop.time() >= deadline_s:
+                self.checker.fail(*differences[0])
+                return
+
+    async def _end(self) -> None:
+        life, ending = self._lives[-1], self.script.ending
+        if ending == "halt":
+            life.strategy.fails = True
+        else:
+            self.stop.set()
+        await self._pass(30.0, is_market_open=ending == "halt")
+        if not life.has_ended:
+            self.checker.fail("I20", "the engine does not end")
+        resting = [order.client_id for order in self.checker.own_orders()]
+        if resting and ending != "keep":
+            invariant = "I9" if ending == "halt" else "I4"
+            self.checker.fail(invariant, f"{resting[0]} rests after the end")
+        self.checker.check_journal(self.path)
+
+    async def _supervise(self) -> None:
+        """Start the process, and again whenever it has ended, until the end."""
+        while not self._is_stopping:
+            life = _Life(self)
+            self._lives.append(life)
+            process = life.process
+            process.dies_at_step = self._next_kill_step()
+            self.checker.begin_life()
+            main = process.start(life.main())
+            died = self.loop.create_task(process.died.wait())
+            try:
+                await asyncio.wait((main, died), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                died.cancel()
+            self._steps += process.steps
+            if process.is_dead:
+                self._kills += 1
+                if process.steps == process.dies_at_step:
+                    self._note_fault("kill_at_step")
+            elif main.exception() is not None:
+                self.checker.fail("I20", f"the process ended: {main.exception()!r}")
+            life.end()
+            await asyncio.sleep(self._random.uniform(*_DOWN_S))
+        await self.loop.create_future()  # `run` ends this
+
+    def _next_kill_step(self) -> int | None:
+        while self._kill_steps and self._kill_steps[0] <= self._steps:
+            self._kill_steps.pop(0)
+        return self._kill_steps[0] - self._steps if self._kill_steps else None
+
+    def clear(self) -> None:
+        """Close what dead processes left open."""
+        for life in self._lives:
+            life.process.kill()
+            life.close()
+            life.process.bury()
+
+    def outcome(self) -> Outcome:
+        """Return what came of it."""
+        checker = self.checker
+        return Outcome(
+            self.script,
+            checker.violation,
+            blake2b(repr(checker.trace).encode(), digest_size=16).hexdigest(),
+            self.loop.time(),
+            self._kills,
+            checker.intent_count,
+            checker.fill_count,
+            self._faults,
+            checker.cells,
+            self.reasons,
+            checker.trace,
+        )
+
+
+class _Life:
+    """One life of the engine's process."""
+
+    engine: Engine
+    strategy: FragileStrategy
+    journal: Journal
+
+    def __init__(self, world: _World) -> None:
+        self.process = Process(world.loop, world.checker.after_step)
+        self.is_trading = self.has_ended = False
+        self._world = world
+        self._opened: Journal | None = None
+        self._venue = SimulatedVenue(
+            world.exchange, world.account, clock=world.clock, weather=world.weather, tick_s=_BEAT_S
+        )
+
+    async def main(self) -> None:
+        """What the process does, from its start to its end."""
+        world = self._world
+        stage, script = world.stage, world.script
+        watched = self.process, world.schedule, world.checker
+        self._opened = Journal.open(world.path, instance=_INSTANCE)
+        fragile = FragileJournal(self._opened, *watched)
+        self.journal = cast("Journal", fragile)
+        wire = Wire(
+            self._venue,
+            world.account,
+            world.clock,
+            *watched,
+            lookup=script.lookup,
+            read_lag_s=script.read_lag_s,
+        )
+        market = Market.from_wire(stage.market)
+        self.strategy = FragileStrategy(stage.strategy(market), world.schedule, world.checker)
+        self.engine = engine = Engine(
+            venue=stage.venue(wire),
+            clock=world.wall_clock,
+            journal=self.journal,
+            strategy=self.strategy,
+            symbol=world.symbol,
+            limits=stage.limits,
+            mode="live",
+            settings=stage.settings,
+        )
+        try:
+            async with asyncio.timeout(_START_S):
+                await engine.start()
+            self.is_trading = True
+            world.checker.watch(engine)
+            await engine.run(world.stop)
+        except ScriptedError:
+            pass
+        except JournalError:
+            if not fragile.is_broken:
+                raise
+        except (VenueError, TimeoutError):  # the next start may find the exchange
+            if self.is_trading:
+                raise
+        finally:
+            self.is_trading = False
+            world.reasons.update(engine.reasons)
+        await engine.stop("keep" if script.ending == "keep" else "cancel")
+
+    def end(self) -> None:
+        """Take the process out of the world; what was on its way goes on."""
+        self.has_ended = True
+        self.is_trading = False
+        self._venue.abandon()
+        self.close()
+        self._world.checker.end_life(self.process)
+
+    def close(self) -> None:
+        """Give back the journal's file, as the end of a process does."""
+        if self._opened is not None:
+            self._opened.close()
