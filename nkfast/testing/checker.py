@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -270,7 +271,7 @@ class Checker:
         return self._forgets_ended and not (order.is_open or order.executed_lots)
 
     def _judge_exposure(self) -> None:
-        limit = self._limits.max_position
+        limit = self._limits.position_of(self._listing.market.base, is_base=True)
         if limit is None or self.owner_trades:
             return
         lots = sum(order.remaining_lots for order in self.own_orders() if order.side == "buy")
@@ -392,7 +393,7 @@ class Checker:
         states = self.states
         if self._undo is not None:
             if client_id in states:
-                self._undo.append(lambda was=states[client_id]: states.update({client_id: was}))
+                self._undo.append(partial(states.update, {client_id: states[client_id]}))
             else:
                 self._undo.append(lambda: states.pop(client_id))
         states[client_id] = state
@@ -552,7 +553,7 @@ class Checker:
         profit = ledger.profit
         if (profit.position, profit.cash) != (position, cash):
             yield "I5", f"the profit is {profit}, the fills make {position} and {cash}"
-        stored = journal.recover(0).profit
+        stored = journal.recover(0).profits.get(market.symbol)
         if stored is not None and stored.as_json() != profit.as_json():
             yield "I18", f"the journal holds {stored}, memory {profit}"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nkfast.trading.journal import Journal
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import (
+        BookLevels,
         Execution,
         Holding,
         NewOrder,
@@ -78,12 +79,11 @@ class Schedule:
 #: What changes a journal. Everything else is read, or does nothing that could be lost.
 _WRITES: Final = frozenset(
     {
+        "add_reasons",
         "commit",
-        "count_reasons",
         "hold",
         "intend",
         "keep",
-        "log_reasons",
         "note_halt",
         "note_life",
         "record",
@@ -274,15 +274,20 @@ class Wire:
         if not is_alive and not answer.cancelled():
             answer.exception()  # it may be that nobody is left to take it
 
-    async def find_order(self, symbol: str, client_id: str) -> "OrderUpdate | None":
+    async def find_order(self, symbol: str, name: str) -> "OrderUpdate | None":
         """See `Venue.find_order`."""
-        found = await self._venue.find_order(symbol, client_id)
-        if found is None or self._is_hidden(client_id):
+        found = await self._venue.find_order(symbol, name)
+        if found is None or self._is_hidden(name):
             return None
         # By the exchange's own id an order is found for ever.
-        if found.status.is_final and not self._finds_ended and client_id == found.client_id:
+        if found.status.is_final and not self._finds_ended and name == found.client_id:
             return None
         return found
+
+    async def order_history(self, symbol: str, since_ms: int) -> "list[OrderUpdate]":
+        """See `Venue.order_history`."""
+        rows = await self._venue.order_history(symbol, since_ms)
+        return [row for row in rows if not self._is_hidden(row.order_id)]
 
     async def open_orders(self, symbol: str) -> "list[OrderUpdate]":
         """See `Venue.open_orders`."""
@@ -297,6 +302,18 @@ class Wire:
     async def holdings(self) -> "list[Holding]":
         """See `Venue.holdings`."""
         return await self._read("holdings", self._venue.holdings())
+
+    async def read_market(self, symbol: str) -> "Market":
+        """See `Venue.read_market`."""
+        return await self._venue.read_market(symbol)
+
+    async def read_book(self, symbol: str, depth: int) -> "BookLevels | None":
+        """See `Venue.read_book`."""
+        return await self._venue.read_book(symbol, depth)
+
+    def resync(self, reason: str) -> None:
+        """See `Venue.resync`."""
+        self._venue.resync(reason)
 
     async def _read(self, kind: str, reading: Awaitable[_Reply]) -> _Reply:
         epoch = self._checker.epoch
@@ -378,3 +395,12 @@ class WallClock:
     def monotonic_ns(self) -> int:
         """See `Clock.monotonic_ns`."""
         return self._clock.monotonic_ns()
+
+    def boot_ns(self) -> int:
+        """See `Clock.boot_ns`."""
+        return self._clock.boot_ns()
+
+    @property
+    def boot_id(self) -> str:
+        """See `Clock.boot_id`."""
+        return self._clock.boot_id

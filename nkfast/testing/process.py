@@ -62,7 +62,7 @@ class ProcessLoop(VirtualLoop):
         self.failures: list[str] = []
         self.set_exception_handler(self._note_failure)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self,
         callback: Callable[..., object],
         *args: Any,
@@ -77,7 +77,7 @@ class ProcessLoop(VirtualLoop):
         self._ready.append(step)  # type: ignore[attr-defined]
         return step
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],

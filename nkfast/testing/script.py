@@ -122,6 +122,12 @@ class Script:
         """Everything that strikes once: what can be left out."""
         return (*self.rules, *self.incidents)
 
+    @property
+    def faults_named(self) -> frozenset[str]:
+        """The kinds of faults that it has, whether or not they strike."""
+        rules = (*self.rules, *self.lasting)
+        return frozenset((*(rule.fault for rule in rules), *(one.kind for one in self.incidents)))
+
     def only(self, faults: Sequence[Rule | Incident]) -> "Script":
         """Return the same script with these of its faults and no others."""
         return replace(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from nkfast.core.market import Market
-from nkfast.errors import JournalError, VenueError
+from nkfast.errors import HaltedError, JournalError, VenueError
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import DEFAULT_MARKETS
 from nkfast.exchange.rules import OrderForm
@@ -39,6 +39,7 @@ from nkfast.testing.script import COUNTED, Incident, Script
 from nkfast.testing.tide import Tide
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal
+from nkfast.trading.life import LifeState, clear_halt
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Strategy
 from nkfast.venue.clock import VirtualClock
@@ -57,6 +58,7 @@ LIMITS: Final = RiskLimits(
     max_order_notional=Decimal(5_000),
     max_open_orders=6,
     max_position=Decimal("1.1"),
+    max_daily_loss=Decimal(100_000),
     max_orders_per_minute=60,
 )
 _FUNDS: Final[Mapping[str, str]] = {"BTC": "1", "USDT": "20000"}
@@ -472,6 +474,7 @@ class _Life:
         stage, script = world.stage, world.script
         watched = self.process, world.schedule, world.checker
         self._opened = Journal.open(world.path, instance=_INSTANCE)
+        self._clear_halt(self._opened)
         fragile = FragileJournal(self._opened, *watched)
         self.journal = cast("Journal", fragile)
         wire = Wire(
@@ -505,6 +508,10 @@ class _Life:
         except JournalError:
             if not fragile.is_broken:
                 raise
+        except HaltedError as halt:
+            # Right where the exchange changed the market's rules, and nowhere else.
+            if halt.cause != "MARKET_CHANGED" or "tick_size" not in script.faults_named:
+                raise
         except (VenueError, TimeoutError):  # the next start may find the exchange
             if self.is_trading:
                 raise
@@ -512,6 +519,14 @@ class _Life:
             self.is_trading = False
             world.reasons.update(engine.reasons)
         await engine.stop("keep" if script.ending == "keep" else "cancel")
+
+    def _clear_halt(self, journal: Journal) -> None:
+        """Do what the owner does before a start after a halt: read its cause, and clear it."""
+        life = journal.life()
+        if life is not None and life.state == LifeState.HALTED:
+            cause, _, _ = life.cause.partition(": ")
+            clear_halt(journal, cause, self._world.clock.time_ns() // 1_000_000)
+            self._world.checker.note("cleared", cause)
 
     def end(self) -> None:
         """Take the process out of the world; what was on its way goes on."""

@@ -450,6 +450,7 @@ class Engine:
             self._host.restore(recovered.strategy_state)
         self._assemble_the_way_out(cursor_of(recovered, now_ms))
         self._assemble_watches(markets)
+        self._guard.recall(recovered.orders)
         for order in reversed(recovered.orders):  # the newest order of a slot holds it
             self._bookkeeper.adopt(order)
             if order.state is OrderState.UNKNOWN:

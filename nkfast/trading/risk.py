@@ -1,7 +1,7 @@
 """Our own limits: the one place that every order passes before anything leaves."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,6 +89,27 @@ class RiskGuard:
         self._sent: deque[tuple[int, _Sent]] = deque()
         self._repeats: Counter[_Sent] = Counter()
         self._judged_flat: Profit | None = None
+
+    def recall(self, orders: Iterable["Order"]) -> None:
+        """Count what earlier processes sent within the last minute: a restart resets no limit.
+
+        Parameters
+        ----------
+        orders : iterable of Order
+            As the journal holds them, oldest first.
+        """
+        clock = self._clock
+        now_ns, boot_ns, unix_ms = clock.monotonic_ns(), clock.boot_ns(), clock.time_ns() // 10**6
+        for order in orders:
+            if order.sent_boot and order.sent_boot == clock.boot_id:
+                age_ns = boot_ns - order.sent_ns
+            else:
+                age_ns = (unix_ms - order.sent_ms) * 10**6
+            if age_ns < _MINUTE_NS:  # one of the future counts as well: the clock was set back
+                price = order.price if order.price is not None else ZERO
+                sent = (order.symbol, order.side, price, order.quantity)
+                self._sent.append((now_ns - max(age_ns, 0), sent))
+                self._repeats[sent] += 1
 
     def note_rules(self, symbol: str, market: "Market | None") -> None:
         """Judge by a market's rules as they are now; None: it is not traded there any more."""
