@@ -6,7 +6,7 @@ its process. It believes none of them: what one side says is compared with what 
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -92,7 +92,8 @@ class Violation:
     time_s: float
 
     def __str__(self) -> str:
-        return f"{self.invariant} ({INVARIANTS[self.invariant]}) at {self.time_s:.3f} s: {self.message}"
+        rule = INVARIANTS[self.invariant]
+        return f"{self.invariant} ({rule}) at {self.time_s:.3f} s: {self.message}"
 
 
 @dataclass(slots=True)
@@ -535,9 +536,7 @@ class Checker:
         if stored is None or _content(stored) != _content(order):
             yield "I18", f"{client_id}: the journal holds {stored}, memory {order}"
 
-    def _money_differences(
-        self, engine: "Engine", journal: "Journal"
-    ) -> Iterator[tuple[str, str]]:
+    def _money_differences(self, engine: "Engine", journal: "Journal") -> Iterator[tuple[str, str]]:
         market, ledger = self._listing.market, engine.ledger
         for asset in (market.base, market.quote):
             total = Decimal(text(self._account.holding(asset).total))

@@ -1,4 +1,4 @@
-"""The parts around the engine that break on command: its journal, its wire, its strategy, its clock.
+"""The parts around the engine that break on command: journal, wire, strategy and clock.
 
 Each wraps the real thing, tells the `Checker` what passes, and does what the script says.
 """
@@ -213,6 +213,7 @@ class Wire:
         self._checker = checker
         self._finds_ended = lookup == "any"
         self._read_lag_ms = int(read_lag_s * 1000)
+        self._answers: list[Future[OrderUpdate]] = []
 
     @property
     def name(self) -> str:
@@ -263,16 +264,17 @@ class Wire:
             raise Killed
         tell()
         answer = send()
-        answer.add_done_callback(self._take_orphan, context=Context())
+        self._answers.append(answer)
         if fault == "kill_after_send":
             self._process.kill()
             raise Killed
         return answer
 
-    def _take_orphan(self, answer: "Future[OrderUpdate]") -> None:
-        is_alive = not (self._process.is_dead or self._process.is_frozen)
-        if not is_alive and not answer.cancelled():
-            answer.exception()  # it may be that nobody is left to take it
+    def abandon(self) -> None:
+        """Take the answers that nobody is left to take: the process was killed."""
+        for answer in self._answers:
+            answer.add_done_callback(_take, context=Context())
+        self._answers.clear()
 
     async def find_order(self, symbol: str, name: str) -> "OrderUpdate | None":
         """See `Venue.find_order`."""
@@ -329,6 +331,11 @@ class Wire:
         if not self._read_lag_ms:
             return False
         return time_ms > self._clock.time_ns() // 1_000_000 - self._read_lag_ms
+
+
+def _take(answer: "Future[OrderUpdate]") -> None:
+    if not answer.cancelled():
+        answer.exception()
 
 
 class FragileStrategy(Strategy):

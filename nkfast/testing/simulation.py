@@ -52,7 +52,11 @@ _START_NS: Final = 1_790_000_000 * 10**9
 _INSTANCE: Final = "nk01"
 #: Slower than life where that is only waiting: the horizon is above everything that comes late.
 SETTINGS: Final = EngineSettings(
-    reconcile_interval_s=10.0, finality_horizon_s=30.0, round_gap_s=2.0, overlap_s=60.0
+    reconcile_interval_s=10.0,
+    finality_horizon_s=30.0,
+    round_gap_s=2.0,
+    overlap_s=60.0,
+    rules_interval_s=15.0,
 )
 LIMITS: Final = RiskLimits(
     max_order_notional=Decimal(5_000),
@@ -464,6 +468,7 @@ class _Life:
         self.is_trading = self.has_ended = False
         self._world = world
         self._opened: Journal | None = None
+        self._wire: Wire | None = None
         self._venue = SimulatedVenue(
             world.exchange, world.account, clock=world.clock, weather=world.weather, tick_s=_BEAT_S
         )
@@ -477,7 +482,7 @@ class _Life:
         self._clear_halt(self._opened)
         fragile = FragileJournal(self._opened, *watched)
         self.journal = cast("Journal", fragile)
-        wire = Wire(
+        wire = self._wire = Wire(
             self._venue,
             world.account,
             world.clock,
@@ -533,6 +538,8 @@ class _Life:
         self.has_ended = True
         self.is_trading = False
         self._venue.abandon()
+        if self.process.is_dead and self._wire is not None:
+            self._wire.abandon()
         self.close()
         self._world.checker.end_life(self.process)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Bookkeeper"]
 
 _NS = 1_000_000_000
+#: Balances have been seen to be told a second after what moved them; no more than this is believed.
+_BALANCE_LAG_NS = 10 * _NS
 
 
 class Bookkeeper:
@@ -74,6 +76,7 @@ class Bookkeeper:
         self._ids = ids
         self._on_learned = on_learned
         self._recent_fills = recent_fills
+        self._filled_ns = clock.monotonic_ns()  # or just before this process began
         self._send_limit_ns = int(send_limit_s * _NS)
 
     def adopt(self, order: Order) -> None:
@@ -172,6 +175,7 @@ class Bookkeeper:
             host.note_stored(state)
         if news.fill is not None:
             self.fill_count += 1
+            self._filled_ns = self._clock.monotonic_ns()
             self._recent_fills.append(fill_of(order, news.fill))
         if order.state is OrderState.REJECTED and before is not OrderState.REJECTED:
             self.rejection_count += 1
@@ -182,7 +186,8 @@ class Bookkeeper:
 
         ``is_quiet`` says that they are all, told while none of our orders moved.
         """
-        return self._ledger.set_holdings(holdings, is_complete=is_quiet)
+        is_settled = is_quiet and self._clock.monotonic_ns() - self._filled_ns > _BALANCE_LAG_NS
+        return self._ledger.set_holdings(holdings, is_complete=is_quiet, is_settled=is_settled)
 
     def note_compared(self, cursor_ms: int) -> None:
         """Make durable up to when the venue's executions are known."""

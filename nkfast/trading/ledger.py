@@ -202,6 +202,7 @@ class Ledger:
         self._profits: dict[str, Profit] = {}
         self._cost_factors: dict[str, Decimal] = {}
         self._totals: dict[str, Decimal] = {}
+        self._counted: dict[str, Decimal] = {}
         self._held: dict[str, Decimal] = {}
         self._foreign: dict[str, Decimal] = {}
         self._reserved: dict[str, Decimal] = {}
@@ -241,6 +242,14 @@ class Ledger:
         """Return all that the account has of an asset; zero when the venue never told of it."""
         return self._totals.get(asset, ZERO)
 
+    def most(self, asset: str) -> Decimal:
+        """Return the most that the account may have of an asset.
+
+        A balance that is told late does not know of the newest fills: what was owned when nothing
+        moved, and every fill since, is counted beside the venue's word.
+        """
+        return max(self.total(asset), self._counted.get(asset, ZERO))
+
     def held(self, asset: str) -> Decimal:
         """Return what the venue said it holds for open orders, ours and others."""
         return self._held.get(asset, ZERO)
@@ -260,12 +269,17 @@ class Ledger:
         return add(holding.available, holding.held)
 
     def set_holdings(
-        self, holdings: Iterable[Holding], *, is_complete: bool = False
+        self,
+        holdings: Iterable[Holding],
+        *,
+        is_complete: bool = False,
+        is_settled: bool = False,
     ) -> list[Holding]:
         """Take the venue's word on balances; return those that contradict themselves.
 
         ``is_complete`` says that every balance was told while none of our orders moved; only then
-        can it be seen what is held for the orders of others. A venue that holds more than there is
+        can it be seen what is held for the orders of others. ``is_settled`` says that the venue
+        must know of every fill that we know. A venue that holds more than there is
         tells a negative free amount: the total is what is believed, and nothing of it is free.
         """
         odd = []
@@ -274,6 +288,8 @@ class Ledger:
                 odd.append(holding)
             self._totals[holding.asset] = self.total_of(holding)
             self._held[holding.asset] = holding.held
+            if is_settled or holding.asset not in self._counted:
+                self._counted[holding.asset] = self._totals[holding.asset]
             if is_complete:
                 beyond = subtract(holding.held, self.reserved(holding.asset))
                 self._foreign[holding.asset] = max(beyond, ZERO)
@@ -331,5 +347,6 @@ class Ledger:
         for asset, change in moved.items():
             if asset in self._totals:
                 self._totals[asset] = add(self._totals[asset], change)
+                self._counted[asset] = add(self._counted[asset], change)
         self._profits[profit.symbol] = profit
         self.version += 1

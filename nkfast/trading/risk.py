@@ -314,7 +314,7 @@ class RiskGuard:
         if (most is None and spendable is None) or self._reduces(order):
             return
         if most is not None:
-            position = self._ledger.total(asset)
+            position = self._ledger.most(asset)
             position = add(position, order.quantity if is_buy else multiply(price, order.quantity))
             for other in self._resting():
                 base, _, quote = other.symbol.partition("/")
