@@ -3,6 +3,7 @@
 from nkfast.testing.checker import INVARIANTS, Checker, Violation
 from nkfast.testing.process import Process, ProcessLoop
 from nkfast.testing.script import Incident, Script
+from nkfast.testing.shrink import shrink
 from nkfast.testing.simulation import Outcome, Stage, simulate
 from nkfast.venue.clock import VirtualClock, VirtualLoop, run_virtual
 
@@ -19,5 +20,6 @@ __all__ = [
     "VirtualClock",
     "VirtualLoop",
     "run_virtual",
+    "shrink",
     "simulate",
 ]

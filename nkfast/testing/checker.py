@@ -212,6 +212,8 @@ class Checker:
         self.note(report.kind, order.client_id, order.id, report.executed_lots)
         if not self.owns(order.client_id):
             self._foreign.add(order.id)
+            # What others trade with the account is known late, and no limit of ours bounds it.
+            self.owner_trades |= report.fill is not None
             return
         if report.kind == "new":
             self._judge_acceptance(order)

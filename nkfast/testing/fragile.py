@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nkfast.errors import JournalError
 from nkfast.testing.process import Killed, Process
 from nkfast.testing.script import COUNTED, Incident
+from nkfast.trading.plan import Plan
 from nkfast.trading.strategy import Desired, Fill, MarketView, Strategy
 
 if TYPE_CHECKING:
@@ -359,7 +360,7 @@ class FragileStrategy(Strategy):
         """Every fill that it was told, over all lives: (trade id, side)."""
         return self._told
 
-    def decide(self, view: MarketView) -> Desired:
+    def decide(self, view: MarketView) -> Desired | Plan:
         """See `Strategy.decide`."""
         self._checker.on_decide(view)
         if self._schedule.next("decisions") or self.fails:

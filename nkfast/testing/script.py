@@ -343,5 +343,5 @@ _LASTING: Final[Sequence[tuple[Rule, ...]]] = (
     (Rule("drop", on="report"),),
     (Rule("drop", on="report"), Rule("drop", on="balance")),
     (Rule("duplicate", on="report"),),
-    (Rule("error_before", on="read", probability=0.2),),
+    (Rule("error_before", on="read", probability=0.05),),
 )

@@ -54,7 +54,7 @@ _INSTANCE: Final = "nk01"
 SETTINGS: Final = EngineSettings(
     reconcile_interval_s=10.0,
     finality_horizon_s=30.0,
-    round_gap_s=2.0,
+    round_gap_s=7.0,  # more than twice the lag of the lists
     overlap_s=60.0,
     rules_interval_s=15.0,
 )
@@ -363,6 +363,8 @@ class _World:
                 self._strike_timed()
             if is_market_open:
                 self._move_market()
+            else:
+                self._tide.breathe(self._now_ms())
             self.checker.check_exchange()
 
     def _move_market(self) -> None:

@@ -47,6 +47,7 @@ class Tide:
         wealth = {listing.market.base: 10**9, listing.market.quote: 10**15}
         self._account: Account = exchange.open_account("tide", wealth, keeps_history=False)
         self._quotes: dict[Side, list[Order]] = {"buy": [], "sell": []}
+        self._breath: list[Order] = []
         for _ in range(_LEVELS):
             self._quote("buy", now_ms)
             self._quote("sell", now_ms)
@@ -64,6 +65,17 @@ class Tide:
             self._take(side, now_ms)
         else:
             self._move(now_ms)
+
+    def breathe(self, now_ms: int) -> None:
+        """Quote once far away: the market is heard of, and nobody trades."""
+        listing = self._listing
+        if listing.is_paused or not listing.is_active:
+            return
+        for order in self._breath:
+            if order.is_open:
+                self._exchange.withdraw(order, now_ms)
+        ticks = self._start_ticks // 2
+        self._breath = [self._place("buy", ticks, self._size_lots, now_ms)]
 
     def _move(self, now_ms: int) -> None:
         pull = (self._start_ticks - self._middle_ticks) / (_STRAY * self._start_ticks)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from nkfast.trading.strategy import Fill
     from nkfast.venue.clock import Clock
 
-__all__ = ["Bookkeeper"]
+__all__ = ["BESIDE_FILLS", "Bookkeeper"]
+
+#: Name under which the journal keeps what was owned beside what our fills brought.
+BESIDE_FILLS = "beside_fills"
 
 _NS = 1_000_000_000
 #: Balances have been seen to be told a second after what moved them; no more than this is believed.
@@ -76,6 +79,7 @@ class Bookkeeper:
         self._ids = ids
         self._on_learned = on_learned
         self._recent_fills = recent_fills
+        self._kept_beside: dict[str, str] = {}
         self._filled_ns = clock.monotonic_ns()  # or just before this process began
         self._send_limit_ns = int(send_limit_s * _NS)
 
@@ -186,8 +190,15 @@ class Bookkeeper:
 
         ``is_quiet`` says that they are all, told while none of our orders moved.
         """
-        is_settled = is_quiet and self._clock.monotonic_ns() - self._filled_ns > _BALANCE_LAG_NS
-        return self._ledger.set_holdings(holdings, is_complete=is_quiet, is_settled=is_settled)
+        silence_ns = self._clock.monotonic_ns() - self._filled_ns
+        is_settled = is_quiet and (silence_ns > _BALANCE_LAG_NS or not self._ledger.has_fills)
+        odd = self._ledger.set_holdings(holdings, is_complete=is_quiet, is_settled=is_settled)
+        if is_settled and self.can_record:
+            beside_fills = self._ledger.beside_fills
+            if beside_fills != self._kept_beside:
+                self._journal.keep(BESIDE_FILLS, beside_fills)
+                self._kept_beside = beside_fills
+        return odd
 
     def note_compared(self, cursor_ms: int) -> None:
         """Make durable up to when the venue's executions are known."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nkfast.errors import ConfigError, HaltedError, JournalError, RiskError
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.audit import BookAudit
-from nkfast.trading.bookkeeping import Bookkeeper
+from nkfast.trading.bookkeeping import BESIDE_FILLS, Bookkeeper
 from nkfast.trading.day import Day
 from nkfast.trading.engine_settings import EngineSettings
 from nkfast.trading.engine_summary import EngineSummary, summarize
@@ -432,6 +432,7 @@ class Engine:
         self.ledger = Ledger(markets[self.symbol], profits.get(self.symbol))
         for symbol in self.symbols[1:]:
             self.ledger.add_market(markets[symbol], profits.get(symbol))
+        self.ledger.recall(self._journal.kept(BESIDE_FILLS) or {})
         for symbol in self.symbols:
             self._account.join(symbol, self.orders)
         self._first_profits = dict(self.ledger.profits)

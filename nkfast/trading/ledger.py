@@ -250,6 +250,33 @@ class Ledger:
         """
         return max(self.total(asset), self._counted.get(asset, ZERO))
 
+    @property
+    def has_fills(self) -> bool:
+        """Whether any order of ours, of this run or an earlier one, ever traded."""
+        return any(profit.fills for profit in self._profits.values())
+
+    @property
+    def beside_fills(self) -> dict[str, str]:
+        """What was owned of each base asset beside what our fills brought, when nothing moved."""
+        return {
+            asset: plain(subtract(self._counted[asset], brought))
+            for asset, brought in self._brought().items()
+            if asset in self._counted
+        }
+
+    def recall(self, beside_fills: Mapping[str, str]) -> None:
+        """Count from what an earlier run owned: the first balances may be told late, too."""
+        for asset, brought in self._brought().items():
+            if asset in beside_fills:
+                self._counted[asset] = add(Decimal(beside_fills[asset]), brought)
+
+    def _brought(self) -> dict[str, Decimal]:
+        brought: dict[str, Decimal] = {}
+        for profit in self._profits.values():
+            asset = profit.base_asset
+            brought[asset] = add(brought.get(asset, ZERO), profit.position)
+        return brought
+
     def held(self, asset: str) -> Decimal:
         """Return what the venue said it holds for open orders, ours and others."""
         return self._held.get(asset, ZERO)

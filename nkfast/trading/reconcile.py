@@ -56,6 +56,8 @@ _SETTLED_MS = 10_000
 #: An order whose fills have not all been told after this long is named.
 _FILLS_LATE_NS = 60 * 1_000_000_000
 _NS = 1_000_000_000
+#: Replicas lag; a fill that the history lacks for so long was taken back.
+_TAKEN_BACK_NS = 25 * _NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Reconciler:
         self._balances_at_ns: int | None = None
         self._sweep_at_ns = 0
         self._sweep_all_at_ns = 0
-        self._missing: set[FillKey] = set()
+        self._missing: dict[FillKey, int] = {}  # since when, monotonic nanoseconds
 
     @property
     def cursor_ms(self) -> int:
@@ -338,15 +340,17 @@ class Reconciler:
                 self._sink.count("FILLS_LATE", f"{order.client_id}: {plain(missing)} not told")
 
     def _check_rolled_back(self, told: Collection[FillKey], since_ms: int, until_ms: int) -> None:
-        """Say which of our fills the history lacks that had them, twice in a row."""
+        """Say which of our fills the history lacks again, after more time than it may lag."""
         missing = {
             key: order
             for order, key, time_ms in self._orders.newest_fills
             if since_ms <= time_ms <= until_ms and key not in told
         }
-        for key in self._missing & missing.keys():
-            self._sink.on_rolled_back(missing[key], key[0])
-        self._missing = set(missing)
+        now_ns = self._clock.monotonic_ns()
+        self._missing = {key: self._missing.get(key, now_ns) for key in missing}
+        for key, since_ns in self._missing.items():
+            if now_ns - since_ns >= _TAKEN_BACK_NS:
+                self._sink.on_rolled_back(missing[key], key[0])
 
     async def _sweep(self) -> None:
         """Look for what was given up in the history of orders."""

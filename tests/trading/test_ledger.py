@@ -266,3 +266,20 @@ def test_a_balance_that_contradicts_itself_frees_nothing(ledger: Ledger) -> None
     assert ledger.total("BTC") == 2
     assert ledger.available("BTC") == 0
     assert ledger.available("USDT") == 10
+
+
+def test_a_balance_that_is_told_late_does_not_hide_a_fill(ledger: Ledger) -> None:
+    ledger.set_holdings([Holding("BTC", D(5), D(0)), Holding("USDT", D(1000), D(0))])
+    before = ledger.profit
+    ledger.apply(before.after_fill(a_fill("buy", 100, 2)))
+    assert ledger.total("BTC") == ledger.most("BTC") == D(7)
+    ledger.set_holdings([Holding("BTC", D(5), D(0))], is_complete=True)  # of before the fill
+    assert (ledger.total("BTC"), ledger.most("BTC")) == (D(5), D(7))
+    assert ledger.beside_fills == {"BTC": "5"}
+    later = Ledger(ledger.market, ledger.profit)
+    later.recall(ledger.beside_fills)
+    later.set_holdings([Holding("BTC", D(5), D(0))])
+    assert later.most("BTC") == D(7)
+    later.set_holdings([Holding("BTC", D(6), D(0))], is_complete=True, is_settled=True)
+    assert later.most("BTC") == D(6)
+    assert later.beside_fills == {"BTC": "4"}
