@@ -338,7 +338,7 @@ _INCIDENTS: Final = (
 _LASTING: Final[Sequence[tuple[Rule, ...]]] = (
     (),
     (),
-    (Rule("delay_in", on="read", seconds=1.5),),
+    (Rule("delay_in", on="read", seconds=0.5),),
     (Rule("delay_out", on="c*", seconds=3.0),),
     (Rule("drop", on="report"),),
     (Rule("drop", on="report"), Rule("drop", on="balance")),

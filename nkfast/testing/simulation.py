@@ -69,8 +69,10 @@ _FUNDS: Final[Mapping[str, str]] = {"BTC": "1", "USDT": "20000"}
 _BEAT_S: Final = 0.5
 #: Nothing that was on its way when the storm ended arrives later than this.
 _LATE_S: Final = 25.0
+#: Nor is any process ended by what came of the storm after this.
+_RESTARTS_END_S: Final = 120.0
 #: A process that has not started after this gives up.
-_START_S: Final = 30.0
+_START_S: Final = 60.0
 #: How long a process that ended stays down.
 _DOWN_S: Final = (0.1, 8.0)
 
@@ -372,8 +374,9 @@ class _World:
             self._tide.step(self._now_ms())
 
     async def _wait_until_quiet(self) -> None:
-        """Wait until both sides agree, at most the horizon and a minute."""
-        deadline_s = self.loop.time() + self.stage.settings.finality_horizon_s + 60 - _LATE_S
+        """Wait until both sides agree: the horizon and a minute from the last fault or start."""
+        calm_s = self.loop.time() - _LATE_S
+        patience_s = self.stage.settings.finality_horizon_s + 60
         while True:
             await self._pass(1.0, is_market_open=False)
             life = self._lives[-1]
@@ -384,7 +387,9 @@ class _World:
                 self.checker.check_told(life.strategy.told)
                 self.checker.note("quiet")
                 return
-            if self.loop.time() >= deadline_s:
+            # A market whose rules changed back is noticed late, and ends the process once more.
+            began_s = min(max(calm_s, life.started_s), calm_s + _RESTARTS_END_S)
+            if self.loop.time() >= began_s + patience_s:
                 self.checker.fail(*differences[0])
                 return
 
@@ -468,6 +473,7 @@ class _Life:
     def __init__(self, world: _World) -> None:
         self.process = Process(world.loop, world.checker.after_step)
         self.is_trading = self.has_ended = False
+        self.started_s = world.loop.time()
         self._world = world
         self._opened: Journal | None = None
         self._wire: Wire | None = None

@@ -74,6 +74,9 @@ class Tide:
         for order in self._breath:
             if order.is_open:
                 self._exchange.withdraw(order, now_ms)
+        for side, quotes in self._quotes.items():
+            if not any(order.is_open for order in quotes):
+                self._quote(side, now_ms)
         ticks = self._start_ticks // 2
         self._breath = [self._place("buy", ticks, self._size_lots, now_ms)]
 

@@ -1,0 +1,112 @@
+"""Engines with one known fault each: the checker must find every one of them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nkfast.testing import Stage
+from nkfast.testing.simulation import SETTINGS
+from nkfast.trading import gate
+from nkfast.trading.bookkeeping import Bookkeeper
+from nkfast.trading.engine import Engine
+from nkfast.trading.gate import OrderGate
+from nkfast.trading.journal import Journal
+from nkfast.trading.ledger import Ledger
+from nkfast.trading.risk import RiskGuard
+from nkfast.trading.strategy_host import StrategyHost
+
+Patch = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault, the invariants one of which it breaks first, and a seed that shows it."""
+
+    name: str
+    break_it: Patch
+    found_by: frozenset[str]
+    seed: int
+    stage: Stage | None = None
+
+
+def _write_nothing_before_it_leaves(patch: Any) -> None:
+    patch.setattr(Bookkeeper, "flush", lambda self: None)
+
+
+def _every_error_is_a_rejection(patch: Any) -> None:
+    patch.setattr(gate, "_is_certain", lambda error: True)
+
+
+def _send_again_what_was_not_answered(patch: Any) -> None:
+    doubt = OrderGate._doubt_create
+
+    def resend(self: OrderGate, order: Any, reason: str) -> None:
+        self._submit(order, 0)
+        doubt(self, order, reason)
+
+    patch.setattr(OrderGate, "_doubt_create", resend)
+
+
+def _no_limits(patch: Any) -> None:
+    patch.setattr(RiskGuard, "check", lambda self, order: None)
+
+
+def _forget_the_minute(patch: Any) -> None:
+    patch.setattr(RiskGuard, "recall", lambda self, orders: None)
+
+
+def _decide_before_comparing(patch: Any) -> None:
+    async def nothing(self: Engine) -> None:
+        await asyncio.sleep(0)
+        self._news.is_compared = True
+
+    patch.setattr(Engine, "_compare_at_start", nothing)
+
+
+def _tell_twice(patch: Any) -> None:
+    tell = StrategyHost.tell
+
+    def twice(self: StrategyHost, order: Any, execution: Any) -> str:
+        tell(self, order, execution)
+        return tell(self, order, execution)
+
+    patch.setattr(StrategyHost, "tell", twice)
+
+
+def _tell_nothing(patch: Any) -> None:
+    patch.setattr(StrategyHost, "tell", lambda self, order, execution: self._state())
+
+
+def _reserve_nothing(patch: Any) -> None:
+    patch.setattr(Ledger, "reserve", lambda self, order: None)
+
+
+def _record_fills_nowhere(patch: Any) -> None:
+    record = Journal.record
+
+    def forgetful(self: Journal, news: Any, **more: Any) -> None:
+        record(self, [replace(one, fill=None) for one in news], **more)
+
+    patch.setattr(Journal, "record", forgetful)
+
+
+def _nothing(patch: Any) -> None:
+    """The fault is in the settings."""
+
+
+#: An absence that is believed at the first look.
+_HASTY = Stage(settings=replace(SETTINGS, finality_horizon_s=0.01, round_gap_s=0.01))
+MUTANTS = (
+    Mutant("write nothing before it leaves", _write_nothing_before_it_leaves, frozenset({"I2"}), 0),
+    Mutant("error means rejected", _every_error_is_a_rejection, frozenset({"I12", "I7"}), 4),
+    Mutant("send again", _send_again_what_was_not_answered, frozenset({"I13"}), 2),
+    Mutant("no limits", _no_limits, frozenset({"I3", "I14", "I17"}), 0),
+    Mutant("a restart resets the minute", _forget_the_minute, frozenset({"I17"}), 1),
+    Mutant("decide before comparing", _decide_before_comparing, frozenset({"I11"}), 0),
+    Mutant("tell a fill twice", _tell_twice, frozenset({"I19"}), 0),
+    Mutant("tell no fill", _tell_nothing, frozenset({"I19"}), 0),
+    Mutant("reserve nothing", _reserve_nothing, frozenset({"I3"}), 0),
+    Mutant("record no fill", _record_fills_nowhere, frozenset({"I5", "I18"}), 1),
+    Mutant("not found means gone", _nothing, frozenset({"I12"}), 9, _HASTY),
+)

@@ -1,0 +1,91 @@
+"""The public simulation: repeatable, survived by the engine, and not by engines with a fault."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from testing.mutants import MUTANTS, Mutant
+
+from nkfast.errors import ConfigError
+from nkfast.testing import INVARIANTS, Incident, Script, shrink, simulate
+
+#: The check of every change runs two thousand; see .ci/run.
+SEEDS = range(24)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_engine_survives(seed: int) -> None:
+    outcome = simulate(seed)
+    assert outcome.ok, f"{outcome.violation}\n{outcome.command}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_known_fault_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.break_it(monkeypatch)
+    outcome = simulate(mutant.seed, mutant.stage)
+    assert outcome.violation is not None
+    assert outcome.violation.invariant in mutant.found_by, outcome.violation
+
+
+def test_the_same_seed_is_the_same_run_in_any_process() -> None:
+    code = "from nkfast.testing import simulate\nprint([simulate(n).digest for n in range(5)])"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert digests == {f"{[simulate(n).digest for n in range(5)]}\n"}
+
+
+def test_a_script_comes_back_from_its_text() -> None:
+    for seed in range(50):
+        script = Script.draw(seed)
+        assert Script.from_json(script.as_json()) == script
+    with pytest.raises(ConfigError, match="is no script"):
+        Script.from_json('{"seed": 1, "storm": 2}')
+    with pytest.raises(ConfigError, match="known: clock_jump"):
+        Incident("flood", 1.0)
+
+
+def test_a_failure_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    resend = next(mutant for mutant in MUTANTS if mutant.name == "send again")
+    resend.break_it(monkeypatch)
+    outcome = simulate(resend.seed)
+    small = shrink(outcome)
+    assert small.violation is not None
+    assert small.violation.invariant == "I13"
+    assert len(small.script.faults) == 1 < len(outcome.script.faults)
+    again = simulate(Script.from_json(small.script.as_json()))
+    assert again.digest == small.digest
+
+
+def test_what_broke_nothing_cannot_be_made_small() -> None:
+    with pytest.raises(ValueError, match="broke no invariant"):
+        shrink(simulate(Script(seed=1, storm_s=5.0)))
+
+
+def test_a_failing_seed_is_printed_with_what_replays_it() -> None:
+    code = (
+        "from nkfast.trading.risk import RiskGuard\n"
+        "RiskGuard.recall = lambda self, orders: None\n"
+        "import sys; from nkfast.testing.campaign import main\n"
+        "sys.exit(main(['--seeds', '1:2']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 1
+    assert "seed 1: I17" in run.stdout
+    assert "python -m nkfast.testing --script" in run.stdout
+    assert "1 of 1 seeds broke an invariant" in run.stdout
+
+
+def test_all_twenty_invariants_have_a_name() -> None:
+    assert list(INVARIANTS) == [f"I{n}" for n in range(1, 21)]
