@@ -186,8 +186,8 @@ class Wire:
         The simulated venue.
     account : Account
         The engine's account there.
-    clock : Clock
-        The exchange's.
+    now_ms : callable
+        The exchange's time, Unix milliseconds.
     process, schedule, checker
         Whose wire it is, what strikes it, who watches it.
     lookup, read_lag_s
@@ -198,7 +198,7 @@ class Wire:
         self,
         venue: "Venue",
         account: "Account",
-        clock: "Clock",
+        now_ms: Callable[[], int],
         process: Process,
         schedule: Schedule,
         checker: "Checker",
@@ -208,7 +208,7 @@ class Wire:
     ) -> None:
         self._venue = venue
         self._account = account
-        self._clock = clock
+        self._now_ms = now_ms
         self._process = process
         self._schedule = schedule
         self._checker = checker
@@ -331,7 +331,7 @@ class Wire:
     def _is_too_new(self, time_ms: int) -> bool:
         if not self._read_lag_ms:
             return False
-        return time_ms > self._clock.time_ns() // 1_000_000 - self._read_lag_ms
+        return time_ms > self._now_ms() - self._read_lag_ms
 
 
 def _take(answer: "Future[OrderUpdate]") -> None:

@@ -211,7 +211,7 @@ class _World:
         row = stage.market
         self.symbol = str(row["symbol"])
         self.exchange = Exchange(
-            [row], seed=script.seed, now_ms=self._now_ms(), uniqueness=script.uniqueness
+            [row], seed=script.seed, now_ms=self.now_ms(), uniqueness=script.uniqueness
         )
         self.weather.attach(self.exchange)
         self.account = self.exchange.open_account("owner", stage.funds)
@@ -224,7 +224,7 @@ class _World:
             start_ticks=start_ticks,
             spread_ticks=max(1, round(start_ticks * stage.spread)),
             size_lots=stage.size_lots,
-            now_ms=self._now_ms(),
+            now_ms=self.now_ms(),
         )
         self.checker = Checker(
             loop,
@@ -251,7 +251,8 @@ class _World:
         self._lives: list[_Life] = []
         self._is_stopping = False
 
-    def _now_ms(self) -> int:
+    def now_ms(self) -> int:
+        """Return the exchange's time, Unix milliseconds."""
         return self.clock.time_ns() // 1_000_000 + self.weather.skew_ms
 
     # Faults ------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ class _World:
             orders = list(self.checker.own_orders())
             if not orders:
                 return False
-            self.exchange.withdraw(self._random.choice(orders), self._now_ms())
+            self.exchange.withdraw(self._random.choice(orders), self.now_ms())
         else:
             return self._owner_orders(crosses=kind == "owner_trades")
         return True
@@ -309,7 +310,7 @@ class _World:
         }
         self.checker.owner_trades |= crosses
         try:
-            self.exchange.submit(self.account, OrderForm.from_wire(form), self._now_ms())
+            self.exchange.submit(self.account, OrderForm.from_wire(form), self.now_ms())
         except VenueError:  # paused, or too poor: the owner sees it and shrugs
             return False
         return True
@@ -366,12 +367,12 @@ class _World:
             if is_market_open:
                 self._move_market()
             else:
-                self._tide.breathe(self._now_ms())
+                self._tide.breathe(self.now_ms())
             self.checker.check_exchange()
 
     def _move_market(self) -> None:
         for _ in range(int(self.stage.market_steps_per_s * _BEAT_S + self._random.random())):
-            self._tide.step(self._now_ms())
+            self._tide.step(self.now_ms())
 
     async def _wait_until_quiet(self) -> None:
         """Wait until both sides agree: the horizon and a minute from the last fault or start."""
@@ -493,7 +494,7 @@ class _Life:
         wire = self._wire = Wire(
             self._venue,
             world.account,
-            world.clock,
+            world.now_ms,
             *watched,
             lookup=script.lookup,
             read_lag_s=script.read_lag_s,

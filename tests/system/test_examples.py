@@ -66,3 +66,11 @@ async def test_one_order() -> None:
 @pytest.mark.parametrize("name", ["order_book", "account_stream", "market_data", "one_order"])
 async def test_help(name: str) -> None:
     assert f"python -m nkfast.examples.{name}" in " ".join((await run(name, "--help")).split())
+
+
+async def test_faults() -> None:
+    output = await run("faults")
+    lines = output.splitlines()
+    assert len(lines) == 10, output
+    pattern = re.compile(r"seed \d: \d+ faults, \d+ kills, \d+ fills")
+    assert all(map(pattern.fullmatch, lines)), output
