@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import nkfast
+import nkfast.testing
 
 PACKAGE = Path(__file__).parent.parent / "nkfast"
 SOURCES = sorted(path for kind in ("*.py", "*.pyx", "*.pxd") for path in PACKAGE.rglob(kind))
@@ -136,8 +137,9 @@ def test_examples_use_public_names_only(path: Path) -> None:
             libraries = {alias.name.split(".")[0] for alias in node.names}
             assert libraries <= sys.stdlib_module_names, libraries
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nkfast"):
-            assert node.module == "nkfast", f"{path}: {node.module}"
-            assert {alias.name for alias in node.names} <= set(nkfast.__all__)
+            public = {"nkfast": nkfast.__all__, "nkfast.testing": nkfast.testing.__all__}
+            assert node.module in public, f"{path}: {node.module}"
+            assert {alias.name for alias in node.names} <= set(public[node.module])
         elif isinstance(node, ast.ImportFrom):
             assert (node.module or "").split(".")[0] in sys.stdlib_module_names, node.module
 

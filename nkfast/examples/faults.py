@@ -1,14 +1,13 @@
 """Put a strategy of your own through storms, crashes and restarts, in pretended time.
 
-    python -m nkfast.examples.faults
+python -m nkfast.examples.faults
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from nkfast.core.market import Market
+from nkfast import Desired, Fill, MarketView, Quote, Strategy
 from nkfast.testing import Stage, shrink, simulate
-from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Strategy
 
 SEEDS = range(10)
 
@@ -18,8 +17,7 @@ class BuyLow(Strategy):
 
     name = "buy-low"
 
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self, market: object) -> None:
         self._fills = 0
         self._middle_ticks = 0
         self._desired = Desired()
@@ -29,8 +27,8 @@ class BuyLow(Strategy):
         if bid is None or ask is None or abs(bid[0] + ask[0] - self._middle_ticks) < 2_000:
             return self._desired
         self._middle_ticks = bid[0] + ask[0]
-        price = self._market.ticks_to_price(bid[0] - 500)
-        quantity = self._market.lots_to_quantity(10_000)
+        price = view.market.ticks_to_price(bid[0] - 500)
+        quantity = view.market.lots_to_quantity(10_000)
         self._desired = Desired({"bid": Quote("buy", price, quantity)})
         return self._desired
 
