@@ -195,6 +195,7 @@ def exchange(ctx: click.Context) -> None:
 @click.option("--weather", default="clear", show_default=True, help="What goes wrong: storm, ...")
 @click.option("--control", "has_control", is_flag=True, help="Let the weather be changed by HTTP.")
 @click.option("--rate-limit", type=click.FloatRange(min=0, min_open=True), help="Requests a second")
+@click.option("--replay", type=FILE, help="A tape whose market is lived through again.")
 @click.option("--record", type=FILE, help="Keep all market data here, for nkfast replay.")
 @click.option("--paranoid", "is_paranoid", is_flag=True, help="Check the books after every step.")
 @click.option("--tls", metavar="PEM", help="Certificate and key in one file, or: self-signed.")
@@ -213,6 +214,7 @@ def exchange_serve(
     accounts: Path | None,
     weather: str,
     rate_limit: float | None,
+    replay: Path | None,
     record: Path | None,
     tls: str | None,
     variants: Sequence[str],
@@ -220,7 +222,7 @@ def exchange_serve(
     **settings: Any,
 ) -> None:
     """Serve a simulated exchange on this machine until SIGINT or SIGTERM."""
-    for file in (markets, accounts):
+    for file in (markets, accounts, replay):
         if file is not None:
             _check_exists(file)
     if secret_stdin:
@@ -228,6 +230,7 @@ def exchange_serve(
     from nkfast.app.loop import run
     from nkfast.app.serve import (
         load_accounts,
+        load_recording,
         read_balances,
         read_variants,
         serve,
@@ -236,10 +239,14 @@ def exchange_serve(
     from nkfast.exchange.server import ExchangeSettings
     from nkfast.exchange.weather import preset
 
+    if markets is not None and replay is not None:
+        raise ConfigError("a recording brings its own markets: leave --markets out", "--replay")
+    listed, recording = (markets, None) if replay is None else load_recording(replay)
     run(
         serve(
             ExchangeSettings(
-                markets=markets,
+                markets=listed,
+                recording=recording,
                 balances=None if balances is None else read_balances(balances),
                 more_accounts=() if accounts is None else load_accounts(accounts),
                 weather=preset(weather),

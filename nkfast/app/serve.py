@@ -15,14 +15,15 @@ from types import NoneType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from nkfast.app.loop import stop_on_signals
-from nkfast.errors import ConfigError
+from nkfast.errors import ConfigError, WireError
 from nkfast.exchange.server import AccountSettings, ExchangeSettings
 from nkfast.exchange.server import serve as serving
-from nkfast.venue.tape import TapeWriter
+from nkfast.venue.tape import TapeReader, TapeWriter, survey
 
 __all__ = [
     "SELF_SIGNED",
     "load_accounts",
+    "load_recording",
     "read_balances",
     "read_variants",
     "serve",
@@ -106,6 +107,34 @@ def load_accounts(path: Path) -> tuple[AccountSettings, ...]:
             f"expected an array of objects with key, secret and perhaps balances: {error!r}",
             str(path),
         ) from error
+
+
+def load_recording(path: Path) -> tuple[list[dict[str, Any]], TapeReader]:
+    """Read which markets a recording has, as rows of ``market/getlist``, and its frames.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        It holds no book of any market.
+    """
+    try:
+        found = survey(path)
+    except (OSError, WireError) as error:
+        raise ConfigError(str(error), str(path)) from error
+    rows = [
+        {
+            "symbol": symbol,
+            "priceDecimals": seen.market.price_decimals,
+            "quantityDecimals": seen.market.quantity_decimals,
+            "isActive": True,
+            "allowMarketOrders": True,
+        }
+        for symbol, seen in found.symbols.items()
+        if seen.book_count
+    ]
+    if not rows:
+        raise ConfigError("the recording has no book of any market", str(path))
+    return rows, TapeReader(path)
 
 
 def tls_context(source: str) -> ssl.SSLContext:

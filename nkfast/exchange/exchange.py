@@ -227,10 +227,9 @@ class Exchange:
     ) -> None:
         """Enter a trade of the past, between parties who are long gone.
 
-        It gives a market a history before anybody trades; no money moves, nobody is told.
+        It gives a market a history; no money moves, nobody is told, no sequence counts it.
         """
         listing.record(Trade(self._ids.next(time_ms), listing, ticks, lots, side, time_ms))
-        listing.sequences.trades += 1
 
     # Orders.
 
@@ -431,6 +430,29 @@ class Exchange:
         listing.change_level(order.side, order.ticks, -lots)
         command.levels[order.side, order.ticks] = None
         self._end(command, order)
+        self._tell(command)
+
+    def reduce(self, order: Order, lots: int, now_ms: int) -> None:
+        """Make a resting order smaller by fewer lots than are left; it keeps its turn."""
+        listing = order.listing
+        assert order.ticks is not None and 0 < lots < order.remaining_lots
+        command = _Command(listing, now_ms)
+        listing.engine.reduce(order.number, lots)
+        order.lots -= lots
+        order.remaining_lots -= lots
+        order.updated_ms = now_ms
+        self._keep_only(order, self._bound(order))
+        listing.change_level(order.side, order.ticks, -lots)
+        command.levels[order.side, order.ticks] = None
+        command.touch(order.account, order.asset)
+        self._tell(command)
+
+    def print_trade(self, listing: Listing, side: Side, ticks: int, lots: int, now_ms: int) -> None:
+        """Tell everybody of a trade between parties outside; no money moves here."""
+        command = _Command(listing, now_ms)
+        trade = Trade(self._ids.next(now_ms), listing, ticks, lots, side, now_ms)
+        command.trades.append(trade)
+        listing.record(trade)
         self._tell(command)
 
     def cancel_all(

@@ -9,7 +9,7 @@ import logging
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,6 +29,7 @@ from nkfast.exchange.exchange import Exchange, Uniqueness
 from nkfast.exchange.invariants import violations
 from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, load_markets
 from nkfast.exchange.money import ATOM_DECIMALS
+from nkfast.exchange.recording import Recording
 from nkfast.exchange.rest import BASE_PATH, Reply, Request, RestApi, error_reply
 from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import CALM, Fate, Rule, Weather
@@ -83,6 +84,9 @@ class ExchangeSettings:
         A file or rows in the shape of the reply of ``market/getlist``; None: fourteen markets.
     speed : float
         How much faster than real the crowd lives; 0: there is no crowd.
+    recording : iterable of (int, bytes) or None
+        Unix nanoseconds and frames of the markets, lived through again in place of the crowd; see
+        `nkfast.exchange.recording`. ``speed`` holds for it too and must not be 0.
     history_s : int
         How far back the markets remember trades at the start; there are none without a crowd.
     tick_interval_s : float
@@ -132,6 +136,7 @@ class ExchangeSettings:
     more_accounts: tuple[AccountSettings, ...] = ()
     markets: str | Path | Sequence[Mapping[str, Any]] | None = None
     speed: float = 1.0
+    recording: Iterable[tuple[int, bytes]] | None = None
     history_s: int = 86_400
     tick_interval_s: float = 0.05
     ping_interval_s: float = 60.0
@@ -172,6 +177,8 @@ class ExchangeSettings:
             )
         if self.speed < 0:
             raise ConfigError(f"speed must not be negative, was {self.speed}")
+        if self.recording is not None and not self.speed:
+            raise ConfigError("speed must be positive with a recording, was 0")
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """Return the markets as rows."""
@@ -246,8 +253,7 @@ class ExchangeServer:
             nonce_window_ms=settings.nonce_window_ms,
             unauthorized_code=settings.unauthorized_code,
         )
-        self.crowd = Crowd(self.exchange, seed=settings.seed, speed=settings.speed, now_ms=now_ms)
-        self.crowd.recall(settings.history_s)
+        self.crowd = self._traders(now_ms)
         self.accounts: dict[str, Account] = {}
         for wanted in settings.accounts():
             self._open_account(wanted)
@@ -290,6 +296,14 @@ class ExchangeServer:
                 for kind in _RECORDED:
                     message = self._desk.snapshot(Channel(kind, symbol), {"limit": _WHOLE_BOOK})
                     self._record(encode_notification(*message))
+
+    def _traders(self, now_ms: int) -> Crowd | Recording:
+        settings = self.settings
+        if settings.recording is not None:
+            return Recording(self.exchange, settings.recording, speed=settings.speed, now_ms=now_ms)
+        crowd = Crowd(self.exchange, seed=settings.seed, speed=settings.speed, now_ms=now_ms)
+        crowd.recall(settings.history_s)
+        return crowd
 
     def _open_account(self, wanted: AccountSettings) -> None:
         if wanted.key in self.accounts:

@@ -146,6 +146,7 @@ class Crowd:
                 side: Side = "buy" if self._generator.random() < 0.5 else "sell"
                 lots = self._lots(pit, ticks)
                 self._exchange.remember_trade(listing, side, ticks, lots, time_ms)
+                listing.sequences.trades += 1
 
     def stake(self) -> dict[str, str]:
         """Return balances for a user's account: the same worth of every asset, rounded."""

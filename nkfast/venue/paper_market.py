@@ -17,14 +17,10 @@ from typing import NamedTuple
 
 from nkfast.core.book import OrderBook
 from nkfast.core.matching import Match, MatchingEngine
+from nkfast.exchange.departures import Departures, newest_first
 from nkfast.venue.port import Side
 
 __all__ = ["PaperFill", "PaperMarket"]
-
-#: A recorded trade is told beside the change of the book that it caused, before or after it. In
-#: the coinbase capture of 2021-04-17 the book comes first, by 0.01 to 0.14 ms; one second covers a
-#: venue that tells its trades on another channel.
-PRINT_LAG_NS = 1_000_000_000
 
 _Key = tuple[Side, int]
 
@@ -45,16 +41,19 @@ class PaperFill(NamedTuple):
 
 
 class _Level:
-    """The queue at one price at which orders of ours rest."""
+    """The queue at one price at which orders of ours rest: engine numbers, and their places."""
 
-    __slots__ = ("nobody", "own", "unexplained", "unexplained_until_ns")
+    __slots__ = ("arrivals", "departures", "nobody", "own")
 
     def __init__(self) -> None:
-        self.nobody: list[int] = []  # recorded liquidity, in order of time, by engine number
-        self.own: set[int] = set()
-        # Lots that left the queue before a trade was told that could explain it.
-        self.unexplained = 0
-        self.unexplained_until_ns = 0
+        self.arrivals = 0
+        self.nobody: dict[int, int] = {}  # recorded liquidity, oldest first
+        self.own: dict[int, int] = {}
+        self.departures = Departures()
+
+    def place(self) -> int:
+        self.arrivals += 1
+        return self.arrivals
 
 
 class PaperMarket:
@@ -103,7 +102,8 @@ class PaperMarket:
             if not self._crosses(side, ticks):
                 self._queue_up(side, ticks)
             self._own[order_number] = (side, ticks)
-            self._level((side, ticks)).own.add(order_number)
+            level = self._level((side, ticks))
+            level.own[order_number] = level.place()
         with self._recorded_levels(side, lots, ticks):
             matches = self._engine.submit(order_number, side, lots, ticks)
         for match in matches:
@@ -143,16 +143,23 @@ class PaperMarket:
         fills: list[PaperFill] = []
         if better > 0:
             fills, lots = self._aggress(side, better, lots)
-        level = self._levels.get((resting, ticks))
-        if level is not None and now_ns <= level.unexplained_until_ns:
-            # This trade took what has left the queue already: it must not shorten it twice.
-            explained = min(level.unexplained, lots)
-            level.unexplained -= explained
-            lots -= explained
-        if lots:
-            more, _ = self._aggress(side, ticks, lots)
-            fills += more
+        if (resting, ticks) in self._levels:
+            fills += self._trade_at(self._levels[resting, ticks], side, ticks, lots, now_ns)
         self._forget_finished()
+        return fills
+
+    def _trade_at(
+        self, level: _Level, side: Side, ticks: int, lots: int, now_ns: int
+    ) -> list[PaperFill]:
+        """Follow the queue: what has left in front of an order of ours, what is there, ours."""
+        fills: list[PaperFill] = []
+        for number, place in level.own.items():
+            lots -= level.departures.explain(lots, place, now_ns)
+            ahead = self._engine.lots_ahead(number)
+            met = min(lots, ahead + self._engine.remaining(number))
+            more, left = self._aggress(side, ticks, met)
+            fills += more
+            lots -= met - left
         return fills
 
     # -- the recorded liquidity beside ours ---------------------------------------------------
@@ -224,24 +231,24 @@ class PaperMarket:
         key = (side, ticks)
         ahead = self._free(key) - self._queued(key)
         if ahead > 0:
-            self._level(key).nobody.append(self._rest_nobody(key, ahead))
+            level = self._level(key)
+            level.nobody[self._rest_nobody(key, ahead)] = level.place()
 
     def _shrink_queue(self, key: _Key, level: _Level, now_ns: int) -> None:
-        # The recording does not say which of the orders at a price left. Taking the newest first
-        # keeps the longest queue ahead of ours.
         excess = self._queued(key) - max(self._free(key), 0)
         if excess <= 0:
             return
-        if now_ns > level.unexplained_until_ns:
-            level.unexplained = 0
-        level.unexplained += excess
-        level.unexplained_until_ns = now_ns + PRINT_LAG_NS
-        for number in reversed(level.nobody):
-            step = min(excess, self._engine.remaining(number))
+        queue = [self._engine.remaining(number) for number in level.nobody]
+        leaving = newest_first(queue, excess)
+        for (number, place), step in zip(level.nobody.items(), leaving, strict=True):
             if step:
+                level.departures.note(place, step, now_ns)
                 self._engine.reduce(number, step)
-                excess -= step
-        level.nobody = [number for number in level.nobody if self._engine.remaining(number)]
+        level.nobody = {
+            number: place
+            for number, place in level.nobody.items()
+            if self._engine.remaining(number)
+        }
 
     def _has_own_within(self, side: Side, ticks: int) -> bool:
         best = self._engine.best_bid if side == "buy" else self._engine.best_ask
@@ -289,7 +296,7 @@ class PaperMarket:
         for number in [number for number in self._own if not self._engine.remaining(number)]:
             key = self._own.pop(number)
             level = self._levels[key]
-            level.own.discard(number)
+            del level.own[number]
             if not level.own:
                 for nobody in level.nobody:
                     if self._engine.remaining(nobody):

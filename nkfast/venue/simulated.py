@@ -34,6 +34,7 @@ from nkfast.exchange.conversation import Broadcast, Conversation
 from nkfast.exchange.desk import ExchangeDesk
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.orders import Order
+from nkfast.exchange.recording import Recording
 from nkfast.exchange.rules import OrderForm
 from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import Fate, Weather
@@ -117,7 +118,7 @@ class SimulatedVenue:
         Gives the exchange its time.
     weather : Weather or None
         What goes wrong on the way; None: nothing.
-    crowd : Crowd or None
+    crowd : Crowd, Recording or None
         Who else trades; this venue lets them live while it is open.
     tick_s : float
         How often the exchange lives, and the venue looks after its connection, seconds.
@@ -132,7 +133,7 @@ class SimulatedVenue:
         *,
         clock: Clock,
         weather: Weather | None = None,
-        crowd: Crowd | None = None,
+        crowd: Crowd | Recording | None = None,
         tick_s: float = 0.1,
     ) -> None:
         self._exchange = exchange

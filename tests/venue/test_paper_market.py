@@ -1,6 +1,7 @@
 """What our orders would have met: queue, recorded levels, recorded trades, nothing twice."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
-from nkfast.venue.paper_market import PRINT_LAG_NS, PaperFill, PaperMarket
+from nkfast.exchange.departures import PRINT_LAG_NS
+from nkfast.venue.paper_market import PaperFill, PaperMarket
 
 MARKET = Market("AAA/USDT", 2, 3)
 Levels = list[tuple[int, int]]
@@ -302,55 +304,64 @@ def test_whatever_happens_orders_and_liquidity_add_up(
     assert market.paper._engine.order_count == 0
 
 
+@dataclass
+class QueueEntry:
+    lots: int
+    order: int | None  # None: nobody of ours
+    left: int = 0  # lots that went without a trade
+
+
 class QueueTwin:
-    """The queues of our buys as lists of [lots, order or None], oldest first: slow and obvious."""
+    """The queues of our buys, oldest first: slow and obvious."""
 
     def __init__(self) -> None:
         self.recorded: Counter[int] = Counter()
-        self.queues: dict[int, list[list[int | None]]] = {}
-        self.unexplained: Counter[int] = Counter()
+        self.queues: dict[int, list[QueueEntry]] = {}
 
     def nobody(self, ticks: int) -> int:
-        return sum(lots for lots, order in self.queues.get(ticks, []) if order is None)
+        return sum(entry.lots for entry in self.queues.get(ticks, []) if entry.order is None)
 
     def order(self, number: int, lots: int, ticks: int) -> None:
         ahead = self.recorded[ticks] - self.nobody(ticks)
-        self.queues.setdefault(ticks, []).extend([[max(ahead, 0), None], [lots, number]])
+        queue = self.queues.setdefault(ticks, [])
+        queue += [QueueEntry(max(ahead, 0), None), QueueEntry(lots, number)]
 
     def cancel(self, number: int) -> None:
         for queue in self.queues.values():
-            queue[:] = [entry for entry in queue if entry[1] != number]
+            queue[:] = [entry for entry in queue if entry.order != number]
         self.clean()
 
     def level(self, ticks: int, lots: int) -> None:
         self.recorded[ticks] = lots
         while self.nobody(ticks) > lots:  # the newest leave first, one lot at a time
-            entry = [e for e in self.queues[ticks] if e[1] is None and e[0]][-1]
-            entry[0] -= 1
-            self.unexplained[ticks] += 1
+            entry = [e for e in self.queues[ticks] if e.order is None and e.lots][-1]
+            entry.lots -= 1
+            entry.left += 1
 
     def print(self, ticks: int, lots: int) -> dict[int, int]:
         fills: Counter[int] = Counter()
         for price in sorted((p for p in self.queues if p >= ticks), reverse=True):
-            if price == ticks:
-                told = min(self.unexplained[price], lots)
-                self.unexplained[price] -= told
-                lots -= told
-            for entry in self.queues[price]:
-                met = min(lots, entry[0])
-                lots -= met
-                entry[0] -= met
-                if entry[1] is not None and met:
-                    fills[entry[1]] += met
+            queue = self.queues[price]
+            ends = [place for place, entry in enumerate(queue) if entry.order is not None]
+            for end in ends if price == ticks else [len(queue)]:
+                for entry in queue[:end] if price == ticks else ():
+                    told = min(entry.left, lots)
+                    entry.left -= told
+                    lots -= told
+                for entry in queue[: end + 1]:
+                    met = min(lots, entry.lots)
+                    lots -= met
+                    entry.lots -= met
+                    if entry.order is not None and met:
+                        fills[entry.order] += met
         self.clean()
         return dict(fills)
 
     def clean(self) -> None:
         for ticks, queue in list(self.queues.items()):
-            queue[:] = [entry for entry in queue if entry[0]]
-            if not any(order is not None for _, order in queue):
+            queue[:] = [entry for entry in queue if entry.lots or entry.left]
+            if not any(entry.order is not None and entry.lots for entry in queue):
                 del self.queues[ticks]
-                del self.unexplained[ticks]
 
 
 queue_steps = st.lists(
