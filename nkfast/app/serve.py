@@ -120,7 +120,7 @@ def load_recording(path: Path) -> tuple[list[dict[str, Any]], TapeReader]:
     try:
         found = survey(path)
     except (OSError, WireError) as error:
-        raise ConfigError(str(error), str(path)) from error
+        raise ConfigError(str(error)) from error
     rows = [
         {
             "symbol": symbol,

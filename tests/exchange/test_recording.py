@@ -19,7 +19,7 @@ from nkfast.app.serve import load_recording
 from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
-from nkfast.errors import MarketPausedError
+from nkfast.errors import ConfigError, MarketPausedError
 from nkfast.exchange.departures import PRINT_LAG_NS, newest_first
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.invariants import BookWitness, violations
@@ -28,6 +28,7 @@ from nkfast.exchange.recording import Recording
 from nkfast.exchange.rules import OrderForm
 from nkfast.exchange.server import ExchangeServer, ExchangeSettings, serve
 from nkfast.venue.paper_market import PaperFill, PaperMarket
+from nkfast.venue.tape import TapeWriter
 
 ROW = market_row(priceDecimals=0, quantityDecimals=0, minimumQuantity="0", minQuote="0")
 MARKET = Market("ETH/USDT", 0, 0)
@@ -494,3 +495,20 @@ async def test_a_served_capture_ends_with_the_book_that_it_ended_with(
                     market.ticks_to_price(ticks): market.lots_to_quantity(lots)
                     for ticks, lots in levels.tolist()
                 }
+
+
+def test_a_file_without_frames_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a recording\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"notes\.txt holds no recorded frame") as caught:
+        load_recording(path)
+    assert str(caught.value).count("notes.txt") == 1
+
+
+def test_a_recording_of_trades_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trades.tsv"
+    with TapeWriter(path) as tape:
+        for unix_ns, frame in frames([trade("buy", 101, 1)]):
+            tape.write(unix_ns, frame)
+    with pytest.raises(ConfigError, match="no book of any market"):
+        load_recording(path)
