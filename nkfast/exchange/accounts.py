@@ -57,6 +57,7 @@ class Account:
     finished: "OrderedDict[str, Order]" = field(default_factory=OrderedDict)
     trades: "deque[AccountTrade]" = field(init=False)
     client_ids: OrderedDict[str, str] = field(default_factory=OrderedDict)  # to exchange ids
+    deposited: dict[str, int] = field(default_factory=dict)  # what came from outside
     #: What balances are shown as where that is not what they are: a replica that lags.
     shown: dict[str, Holding] | None = None
 
@@ -80,6 +81,7 @@ class Account:
         if amount < 0:
             raise ValueError(f"cannot deposit {text(amount)} {asset}")
         self.holding(asset).available += amount
+        self.deposited[asset] = self.deposited.get(asset, 0) + amount
 
     def hold(self, asset: str, amount: int) -> bool:
         """Bind free money for an order; False and nothing changed where it does not suffice."""

@@ -1,14 +1,15 @@
 """What must be true of an exchange after every command, as checks that say what is not."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import Listing
 from nkfast.exchange.money import text
-from nkfast.exchange.orders import Order, OrderStatus, Report, Side, Trade
+from nkfast.exchange.orders import AccountTrade, Order, OrderStatus, Report, Side, Trade
 
-__all__ = ["BookWitness", "violations"]
+__all__ = ["BookWitness", "FillWitness", "violations"]
 
 
 def violations(exchange: Exchange) -> list[str]:
@@ -168,3 +169,108 @@ class BookWitness:
             holding = account.holding(asset)
             if min(holding.available, holding.held) < 0:
                 self.complaints.append(f"{account.name}: {asset} {holding}")
+
+
+class FillWitness:
+    """A listener that adds up every fill that is reported, beside what the accounts say.
+
+    It sees the accounts that keep a history: of the others nothing is reported.
+
+    Attributes
+    ----------
+    complaints : list of str
+        Every report that does not follow from the one before, and every fill that the public
+        trades do not show.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.complaints: list[str] = []
+        #: What each account owns beyond its deposits, by asset.
+        self._gained: dict[Account, dict[str, int]] = {}
+        for account in exchange.accounts:
+            if account.keeps_history:
+                gained = self._gained[account] = {}
+                for asset, holding in account.holdings.items():
+                    gained[asset] = holding.total - account.deposited.get(asset, 0)
+        self._executed = {
+            order.id: order.executed_lots
+            for account in self._gained
+            for order in account.open_orders.values()
+        }
+        #: Fills since their rows were looked at, and those whose public trade is yet to come.
+        self._fresh: dict[Account, list[AccountTrade]] = {}
+        self._unshown: list[AccountTrade] = []
+        exchange.listeners.append(self)
+
+    def differences(self) -> list[str]:
+        """Return every complaint, and where rows or balances are not what the fills make them."""
+        found = self.complaints + [
+            f"fill {fill.trade.id} of order {fill.order.id} is no public trade"
+            for fill in self._unshown
+        ]
+        for account in self._exchange.accounts:
+            if account.keeps_history:
+                found += self._rows(account)
+                found += self._balances(account)
+        return found
+
+    def _rows(self, account: Account) -> Iterator[str]:
+        expected = self._fresh.pop(account, [])[-account.history_max :]
+        rows = list(islice(reversed(account.trades), len(expected)))[::-1]
+        if rows != expected:
+            yield f"{account.name}: the trades end in {rows}, reported were {expected}"
+
+    def _balances(self, account: Account) -> Iterator[str]:
+        gained = self._gained.get(account, {})
+        for asset, holding in account.holdings.items():
+            expected = account.deposited.get(asset, 0) + gained.get(asset, 0)
+            if holding.total != expected:
+                yield (
+                    f"{account.name}: {asset} is {text(holding.total)}, "
+                    f"deposits and fills make {text(expected)}"
+                )
+
+    def on_report(self, report: Report) -> None:
+        """Add up a fill, and compare what was reported as executed."""
+        order, fill = report.order, report.fill
+        lots = self._executed.pop(order.id, 0)
+        if fill is not None:
+            lots += fill.trade.lots
+            self._add(fill)
+        if report.executed_lots != lots:
+            self.complaints.append(
+                f"order {order.id}: reported {report.executed_lots} executed, fills make {lots}"
+            )
+        if report.status not in (OrderStatus.FILLED, OrderStatus.CANCELLED):
+            self._executed[order.id] = lots
+
+    def _add(self, fill: AccountTrade) -> None:
+        trade, order = fill.trade, fill.order
+        listing = trade.listing
+        sign = 1 if order.side == "buy" else -1
+        gained = self._gained.setdefault(order.account, {})
+        for asset, amount in (
+            (listing.base, sign * trade.lots * listing.lot_atoms),
+            (listing.quote, -sign * listing.notional(trade.ticks, trade.lots)),
+            (listing.quote, -fill.fee),
+        ):
+            gained[asset] = gained.get(asset, 0) + amount
+        self._fresh.setdefault(order.account, []).append(fill)
+        self._unshown.append(fill)
+
+    def on_book(
+        self, listing: Listing, changes: Sequence[tuple[Side, int, int]], now_ms: int
+    ) -> None:
+        """Books are not its concern."""
+
+    def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:
+        """Strike out the fills that the public sees now."""
+        shown = {trade.id for trade in trades}
+        self._unshown = [fill for fill in self._unshown if fill.trade.id not in shown]
+
+    def on_ticker(self, listing: Listing, now_ms: int) -> None:
+        """Prices are not its concern."""
+
+    def on_balances(self, account: Account, assets: Iterable[str], now_ms: int) -> None:
+        """Balances are compared where everything is at rest, in `differences`."""

@@ -26,7 +26,7 @@ from nkfast.exchange.control import WeatherControl
 from nkfast.exchange.conversation import Broadcast, Conversation
 from nkfast.exchange.desk import ExchangeDesk
 from nkfast.exchange.exchange import Exchange, Uniqueness
-from nkfast.exchange.invariants import violations
+from nkfast.exchange.invariants import BookWitness, FillWitness, violations
 from nkfast.exchange.markets import DEFAULT_MARKETS, DEFAULT_POOLS, load_markets
 from nkfast.exchange.money import ATOM_DECIMALS
 from nkfast.exchange.recording import Recording
@@ -288,6 +288,9 @@ class ExchangeServer:
         self.control = WeatherControl(self.weather) if settings.has_control else None
         #: Ends with what contradicts itself, once something does and `is_paranoid` looks.
         self.broken: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._witnesses = (
+            (BookWitness(self.exchange), FillWitness(self.exchange)) if settings.is_paranoid else ()
+        )
         self._allowances = _Allowances(settings.rate_limit_per_s)
         self.exchange.listeners.append(self._broadcast)
         if settings.record is not None:
@@ -445,6 +448,8 @@ class ExchangeServer:
     def _check(self) -> None:
         if self.settings.is_paranoid and not self.broken.done():
             found = violations(self.exchange)
+            for witness in self._witnesses:
+                found += witness.differences()
             if found:
                 self.broken.set_result(found)
 

@@ -8,7 +8,7 @@ import pytest
 
 from nkfast.exchange.accounts import Account
 from nkfast.exchange.exchange import Exchange
-from nkfast.exchange.invariants import BookWitness, violations
+from nkfast.exchange.invariants import BookWitness, FillWitness, violations
 from nkfast.exchange.orders import Order
 from nkfast.exchange.rules import OrderForm
 
@@ -36,6 +36,7 @@ class Bench:
     def __init__(self, *rows: Mapping[str, Any], **options: Any) -> None:
         self.exchange = Exchange(rows or [market_row()], now_ms=NOW_MS, **options)
         self.witness = BookWitness(self.exchange)
+        self.fills = FillWitness(self.exchange)
         wealth = dict.fromkeys(self.exchange.assets, "1000000")
         self.alice = self.exchange.open_account("alice", wealth)
         self.bob = self.exchange.open_account("bob", wealth)
@@ -58,6 +59,7 @@ class Bench:
     def check(self) -> None:
         assert violations(self.exchange) == []
         assert self.witness.differences() == []
+        assert self.fills.differences() == []
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from nkfast.errors import (
     VenueError,
 )
 from nkfast.exchange.exchange import Exchange
-from nkfast.exchange.invariants import BookWitness, violations
+from nkfast.exchange.invariants import BookWitness, FillWitness, violations
 from nkfast.exchange.money import atoms, text
 from nkfast.exchange.orders import OrderStatus, Report
 from nkfast.exchange.rules import OrderForm
@@ -372,7 +373,7 @@ ACTIONS = st.one_of(
 @given(st.lists(ACTIONS, max_size=50), st.sampled_from(["allow", "cancel_newest"]))
 def test_invariants_hold_after_every_step(actions: list[Any], self_trade: Any) -> None:
     exchange = Exchange(ROWS, now_ms=NOW_MS, self_trade=self_trade)
-    witness = BookWitness(exchange)
+    witness, fills = BookWitness(exchange), FillWitness(exchange)
     accounts = [
         exchange.open_account(
             f"account {number}",
@@ -398,6 +399,7 @@ def test_invariants_hold_after_every_step(actions: list[Any], self_trade: Any) -
             pass
         assert violations(exchange) == []
         assert witness.differences() == []
+        assert fills.differences() == []
 
 
 def test_violations_notice_what_is_wrong(bench: Any) -> None:
@@ -426,3 +428,109 @@ def test_witness_notices_a_gap(bench: Any) -> None:
         NOW_MS,
     )
     assert bench.witness.differences()
+
+
+@pytest.fixture
+def filled(bench: Any) -> Any:
+    """A bench whose last order was filled, and whose witness has not looked since."""
+    bench.order(bench.alice, "sell", "1", "100")
+    fields = {"symbol": "ETH/USDT", "side": "buy", "quantity": "2", "price": "100"}
+    bench.exchange.submit(bench.bob, OrderForm.from_wire(fields), NOW_MS)
+    return bench
+
+
+def break_balance(bench: Any) -> str:
+    # Money is conserved, and in the wrong hands.
+    bench.alice.holding("USDT").available += 1
+    bench.bob.holding("USDT").available -= 1
+    return "deposits and fills make"
+
+
+def break_rows(bench: Any) -> str:
+    bench.bob.trades.pop()
+    return "bob: the trades end in"
+
+
+def break_fee(bench: Any) -> str:
+    row = bench.alice.trades.pop()
+    bench.alice.trades.append(row._replace(fee=row.fee + 1))
+    return "alice: the trades end in"
+
+
+@pytest.mark.parametrize("broken", [break_balance, break_rows, break_fee])
+def test_fill_witness_notices_what_does_not_follow_from_fills(
+    filled: Any, broken: Callable[[Any], str]
+) -> None:
+    words = broken(filled)
+    assert any(words in sentence for sentence in filled.fills.differences())
+
+
+def test_fill_witness_notices_a_report_of_too_much(bench: Any) -> None:
+    order = bench.order(bench.alice, "buy", "1", "100")
+    bench.fills.on_report(Report(order, "cancelled", OrderStatus.CANCELLED, 1, NOW_MS))
+    assert bench.fills.differences() == [f"order {order.id}: reported 1 executed, fills make 0"]
+
+
+def test_fill_witness_notices_a_fill_that_the_public_never_saw(bench: Any) -> None:
+    bench.fills.on_trades = lambda listing, trades, now_ms: None
+    with pytest.raises(AssertionError, match="is no public trade"):
+        bench.order(bench.alice, "sell", "1", "100")
+        bench.order(bench.bob, "buy", "1", "100")
+
+
+def test_fill_witness_knows_what_was_there_before_it(filled: Any) -> None:
+    late = FillWitness(filled.exchange)
+    fields = {"symbol": "ETH/USDT", "side": "sell", "quantity": "1", "price": "100"}
+    filled.exchange.submit(filled.alice, OrderForm.from_wire(fields), NOW_MS)
+    filled.exchange.deposit(filled.bob, "USDT", 5)
+    assert late.differences() == filled.fills.differences() == []
+
+
+def break_available(order: Any) -> str:
+    holding = order.account.holding("USDT")
+    order.held, holding.held, holding.available = holding.total + 1, holding.total + 1, -1
+    return "is negative"
+
+
+def break_executed(order: Any) -> str:
+    order.executed_lots += 1
+    return "do not add up"
+
+
+def break_status(order: Any) -> str:
+    order.status = OrderStatus.FILLED
+    return "and should be New"
+
+
+def break_hold(order: Any) -> str:
+    order.held += 1
+    return "holds"
+
+
+def break_engine(order: Any) -> str:
+    order.listing.engine.cancel(order.number)
+    return "the engine has 0 orders, not 1"
+
+
+@pytest.mark.parametrize(
+    "broken", [break_available, break_executed, break_status, break_hold, break_engine]
+)
+def test_each_invariant_is_seen_to_break(bench: Any, broken: Callable[[Any], str]) -> None:
+    order = bench.order(bench.alice, "buy", "1", "100")
+    words = broken(order)
+    assert any(words in sentence for sentence in violations(bench.exchange))
+
+
+def test_crossed_book_is_seen(bench: Any) -> None:
+    class Crossed:
+        best_bid, best_ask, order_count = (101, 1), (100, 1), 0
+
+        def depth(self, count: int) -> tuple[Any, Any]:
+            return np.empty((0, 2)), np.empty((0, 2))
+
+    listing = bench.exchange.listing("ETH/USDT")
+    engine, listing.engine = listing.engine, Crossed()
+    try:
+        assert any("the book is crossed" in sentence for sentence in violations(bench.exchange))
+    finally:
+        listing.engine = engine

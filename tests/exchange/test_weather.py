@@ -436,8 +436,17 @@ async def test_paranoid_server_says_what_contradicts_itself() -> None:
         assert not client.server.broken.done()
         client.server.accounts["K"].holding("USDT").available += 1
         await client.get("/time")
-        (sentence,) = client.server.broken.result()
-        assert sentence.endswith("USDT came from nowhere")
+        conserved, filled = client.server.broken.result()
+        assert conserved.endswith("USDT came from nowhere")
+        assert "USDT is" in filled
+
+
+async def test_paranoid_server_watches_the_sequences() -> None:
+    async with under(is_paranoid=True) as client:
+        await client.place()
+        client.server.exchange.listing("BTC/USDT").sequences.book += 1
+        await client.place()
+        assert client.server.broken.result() == ["BTC/USDT: book 1 -> 3"]
 
 
 async def test_records_what_a_client_would_have_seen() -> None:
