@@ -192,7 +192,13 @@ def exchange(ctx: click.Context) -> None:
 @click.option("--speed", type=Speed(), default="1x", show_default=True, help="How fast it moves.")
 @click.option("--balances", help="Of the account: BTC=1,USDT=5000; some of everything without.")
 @click.option("--accounts", type=FILE, help="More accounts: a JSON array of key, secret, balances.")
-@click.option("--weather", default="clear", show_default=True, help="What goes wrong: storm, ...")
+@click.option(
+    "--weather",
+    default="clear",
+    show_default=True,
+    help="What goes wrong: drizzle, rain, storm, fog, or a file with a JSON array of rules like "
+    '{"fault": "reset_after", "on": "create", "after": 2, "times": 1}.',
+)
 @click.option("--control", "has_control", is_flag=True, help="Let the weather be changed by HTTP.")
 @click.option("--rate-limit", type=click.FloatRange(min=0, min_open=True), help="Requests a second")
 @click.option("--replay", type=FILE, help="A tape whose market is lived through again.")
@@ -231,13 +237,13 @@ def exchange_serve(
     from nkfast.app.serve import (
         load_accounts,
         load_recording,
+        load_weather,
         read_balances,
         read_variants,
         serve,
         tls_context,
     )
     from nkfast.exchange.server import ExchangeSettings
-    from nkfast.exchange.weather import preset
 
     if markets is not None and replay is not None:
         raise ConfigError("a recording brings its own markets: leave --markets out", "--replay")
@@ -249,7 +255,7 @@ def exchange_serve(
                 recording=recording,
                 balances=None if balances is None else read_balances(balances),
                 more_accounts=() if accounts is None else load_accounts(accounts),
-                weather=preset(weather),
+                weather=load_weather(weather),
                 rate_limit_per_s=rate_limit,
                 tls=None if tls is None else tls_context(tls),
                 **read_variants(variants),

@@ -18,12 +18,14 @@ from nkfast.app.loop import stop_on_signals
 from nkfast.errors import ConfigError, WireError
 from nkfast.exchange.server import AccountSettings, ExchangeSettings
 from nkfast.exchange.server import serve as serving
+from nkfast.exchange.weather import PRESETS, Rule
 from nkfast.venue.tape import TapeReader, TapeWriter, survey
 
 __all__ = [
     "SELF_SIGNED",
     "load_accounts",
     "load_recording",
+    "load_weather",
     "read_balances",
     "read_variants",
     "serve",
@@ -107,6 +109,35 @@ def load_accounts(path: Path) -> tuple[AccountSettings, ...]:
             f"expected an array of objects with key, secret and perhaps balances: {error!r}",
             str(path),
         ) from error
+
+
+def load_weather(source: str) -> tuple[Rule, ...]:
+    """Return the rules of a weather with a name, or of a file: a JSON array of rules.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        There is neither such a name nor such a file, or a rule of it cannot be.
+    """
+    if source in PRESETS:
+        return PRESETS[source]
+    try:
+        rows = json.loads(Path(source).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"no weather {source!r}; there are {', '.join(PRESETS)}, or a file of rules", "weather"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read rules: {error}", source) from error
+    if not isinstance(rows, list):
+        raise ConfigError("expected a JSON array of rules", source)
+    rules = []
+    for number, row in enumerate(rows, 1):
+        try:
+            rules.append(Rule.from_json(row))
+        except ConfigError as error:
+            raise ConfigError(f"rule {number}: {error}", source) from error
+    return tuple(rules)
 
 
 def load_recording(path: Path) -> tuple[list[dict[str, Any]], TapeReader]:

@@ -1,5 +1,7 @@
 """What the words of ``nkfast exchange serve`` become."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +9,10 @@ from click.testing import CliRunner
 
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
-from nkfast.app.serve import read_variants
+from nkfast.app.serve import load_weather, read_variants
 from nkfast.errors import ConfigError
 from nkfast.exchange.server import ExchangeSettings
+from nkfast.exchange.weather import PRESETS, Rule, Weather
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,46 @@ def test_variant_that_is_none_says_what_would_be(text: str, words: str) -> None:
     result = CliRunner().invoke(main, ["exchange", "serve", "--set", text])
     assert (result.exit_code, result.stdout) == (ExitCode.CONFIG, "")
     assert words in result.stderr
+
+
+def test_weather_of_a_file_is_a_script(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text('[{"fault": "error_after", "on": "create", "after": 2, "times": 1}]')
+    weather = Weather(load_weather(str(path)))
+    seen = [weather.request("createorder").fault for _ in range(4)]
+    assert seen == [None, None, "error_after", None]
+
+
+def test_weather_with_a_name_survives_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps([rule.as_json() for rule in PRESETS["storm"]]))
+    assert load_weather(str(path)) == load_weather("storm") == PRESETS["storm"]
+    path.write_text("[]")
+    assert load_weather(str(path)) == load_weather("clear") == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "there are clear, drizzle, rain, storm, fog"),
+        ("[", "cannot read rules"),
+        ("{}", "expected a JSON array of rules"),
+        ('[{"fault": "late"}, {"fault": "hail"}]', "rule 2: "),
+        ('[{"fault": "late", "times": 1.5}]', "rule 1: "),
+    ],
+)
+def test_weather_that_is_none_says_what_would_be(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    path = tmp_path / "rules.json"
+    if content is not None:
+        path.write_text(content)
+    result = CliRunner().invoke(main, ["exchange", "serve", "--weather", str(path)])
+    assert (result.exit_code, result.stdout) == (ExitCode.CONFIG, "")
+    assert words in result.stderr
+
+
+def test_rule_reads_like_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text('[{"fault": "late", "on": "create", "seconds": 1, "probability": 0.5}]')
+    assert load_weather(str(path)) == (Rule("late", on="create", seconds=1, probability=0.5),)
