@@ -85,7 +85,6 @@ _WRITES: Final = frozenset(
         "hold",
         "intend",
         "keep",
-        "note_halt",
         "note_life",
         "record",
         "set_cursor",
@@ -157,7 +156,7 @@ class FragileJournal:
             checker.on_hold()
         elif name == "commit":
             checker.on_commit()
-        elif name == "note_halt" or (name == "note_life" and given[0] == "halted"):
+        elif name == "note_life" and given[0] == "halted":
             checker.on_halt()
 
 

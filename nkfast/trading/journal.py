@@ -307,11 +307,6 @@ class Journal:
             self._append("life", "", body)
             self._execute(_SET_STATE, (_LIFE, body))
 
-    def note_halt(self, cause: str) -> None:
-        """Write that trading was halted, and why."""
-        with self._transaction():
-            self._append("halt", "", encode_json([cause]))
-
     # Reading back ------------------------------------------------------------------------------
 
     def recover(self, now_ms: int) -> Recovered:

@@ -99,7 +99,7 @@ def live_a_little(path: Path) -> Profit:
         journal.record([unknown.hear_outcome(Outcome.UNKNOWN, "timeout")])
         journal.set_cursor(1234)
         journal.add_reasons({"SELF_CROSS": (2, "1 against 2")}, [(7, "SELF_CROSS", "1 against 2")])
-        journal.note_halt("test")
+        journal.note_life("halted", "test", 10)
     return profit
 
 
@@ -182,7 +182,7 @@ def test_verify_reads_while_the_journal_is_held(tmp_path: Path) -> None:
         "UPDATE event SET client_id = 'x' WHERE n = 9",
         "DELETE FROM event WHERE kind = 'news'",
         "UPDATE fill SET client_id = 'x' WHERE trade_id = 't2'",
-        "UPDATE event SET body = '[' WHERE kind = 'halt'",
+        "UPDATE event SET body = '[' WHERE kind = 'life'",
     ],
 )
 def test_verify_finds_a_tampered_row(tmp_path: Path, statement: str) -> None:
@@ -463,7 +463,7 @@ def test_a_full_disk_stops_it(tmp_path: Path) -> None:
                 written += 1
         assert written
         with pytest.raises(JournalError, match="failed before"):
-            journal.note_halt("full")
+            journal.note_life("halted", "full", 10)
     report = verify(tmp_path / "j.db")
     assert (report.ok, report.orders) == (True, written)
 
