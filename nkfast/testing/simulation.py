@@ -73,6 +73,8 @@ _LATE_S: Final = 25.0
 _RESTARTS_END_S: Final = 120.0
 #: A process that has not started after this gives up.
 _START_S: Final = 60.0
+#: What new rules of a market come to: noticed at the next look, or by refusals before it.
+_HALTS_BY_RULES: Final = frozenset({"MARKET_CHANGED", "ERROR_BUDGET"})
 #: How long a process that ended stays down.
 _DOWN_S: Final = (0.1, 8.0)
 
@@ -524,7 +526,7 @@ class _Life:
                 raise
         except HaltedError as halt:
             # Right where the exchange changed the market's rules, and nowhere else.
-            if halt.cause != "MARKET_CHANGED" or "tick_size" not in script.faults_named:
+            if halt.cause not in _HALTS_BY_RULES or "tick_size" not in script.faults_named:
                 raise
         except (VenueError, TimeoutError):  # the next start may find the exchange
             if self.is_trading:

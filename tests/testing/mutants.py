@@ -7,14 +7,17 @@ from typing import Any
 
 from nkfast.testing import Stage
 from nkfast.testing.simulation import SETTINGS
-from nkfast.trading import gate
+from nkfast.trading import gate, orders
 from nkfast.trading.bookkeeping import Bookkeeper
 from nkfast.trading.engine import Engine
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.journal import Journal
 from nkfast.trading.ledger import Ledger
+from nkfast.trading.news import NewsDesk
+from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.risk import RiskGuard
 from nkfast.trading.strategy_host import StrategyHost
+from nkfast.venue.simulated import SimulatedVenue
 
 Patch = Callable[[Any], None]
 
@@ -91,6 +94,72 @@ def _record_fills_nowhere(patch: Any) -> None:
     patch.setattr(Journal, "record", forgetful)
 
 
+def _decide_on_any_book(patch: Any) -> None:
+    patch.setattr(
+        Engine,
+        "may_decide",
+        property(lambda self: self._news.is_compared and self._gate.is_open),
+    )
+
+
+def _cancel_strangers(patch: Any) -> None:
+    patch.setattr(NewsDesk, "_meet_stranger", lambda self, update: self._gate.cancel_stray(update))
+
+
+def _leave_without_cancelling(patch: Any) -> None:
+    async def nothing(self: Engine, *, cancels: bool) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Engine, "_wind_down", nothing)
+    patch.setattr(Engine, "_cancel_all", lambda self: None)
+
+
+def _settle_no_doubt(patch: Any) -> None:
+    async def nothing(self: Reconciler, case: Any) -> None:
+        await asyncio.sleep(0)
+
+    patch.setattr(Reconciler, "_look_up", nothing)
+
+
+def _raise_where_nobody_listens(patch: Any) -> None:
+    def fail(self: OrderGate, order: Any, timer: Any, answer: Any) -> None:
+        timer.cancel()
+        raise KeyError(order.client_id)
+
+    patch.setattr(OrderGate, "_on_submitted", fail)
+
+
+def _believe_no_balance(patch: Any) -> None:
+    set_holdings = Ledger.set_holdings
+
+    def deaf(self: Ledger, holdings: Any, **more: Any) -> Any:
+        return [] if self.has_fills else set_holdings(self, holdings, **more)
+
+    patch.setattr(Ledger, "set_holdings", deaf)
+
+
+def _mint_money(patch: Any) -> None:
+    submit = SimulatedVenue.submit
+
+    def minting(self: SimulatedVenue, order: Any) -> Any:
+        self._account.holding("USDT").available += 1
+        return submit(self, order)
+
+    patch.setattr(SimulatedVenue, "submit", minting)
+
+
+def _go_back(patch: Any) -> None:
+    hear_update = orders.Order.hear_update
+
+    def forgetful(self: orders.Order, update: Any) -> Any:
+        news = hear_update(self, update)
+        if news is None or not self.facts.reported:
+            return news
+        return replace(news, facts=replace(news.facts, reported=self.facts.reported / 2))
+
+    patch.setattr(orders.Order, "hear_update", forgetful)
+
+
 def _nothing(patch: Any) -> None:
     """The fault is in the settings."""
 
@@ -108,5 +177,13 @@ MUTANTS = (
     Mutant("tell no fill", _tell_nothing, frozenset({"I19"}), 0),
     Mutant("reserve nothing", _reserve_nothing, frozenset({"I3"}), 0),
     Mutant("record no fill", _record_fills_nowhere, frozenset({"I5", "I18"}), 1),
+    Mutant("decide on any book", _decide_on_any_book, frozenset({"I15"}), 1),
+    Mutant("cancel strangers", _cancel_strangers, frozenset({"I16"}), 4),
+    Mutant("leave without cancelling", _leave_without_cancelling, frozenset({"I4", "I9"}), 11),
+    Mutant("settle no doubt", _settle_no_doubt, frozenset({"I10"}), 0),
+    Mutant("raise unseen", _raise_where_nobody_listens, frozenset({"I20"}), 0),
+    Mutant("believe no balance", _believe_no_balance, frozenset({"I4"}), 1),
+    Mutant("mint money", _mint_money, frozenset({"I6"}), 0),
+    Mutant("go back", _go_back, frozenset({"I8"}), 2),
     Mutant("not found means gone", _nothing, frozenset({"I12"}), 9, _HASTY),
 )

@@ -8,7 +8,8 @@ import pytest
 from testing.mutants import MUTANTS, Mutant
 
 from nkfast.errors import ConfigError
-from nkfast.testing import INVARIANTS, Incident, Script, shrink, simulate
+from nkfast.exchange.weather import Rule
+from nkfast.testing import INVARIANTS, Incident, Script, campaign, shrink, simulate
 
 #: The check of every change runs two thousand; see .ci/run.
 SEEDS = range(24)
@@ -85,6 +86,20 @@ def test_a_failing_seed_is_printed_with_what_replays_it() -> None:
     assert "seed 1: I17" in run.stdout
     assert "python -m nkfast.testing --script" in run.stdout
     assert "1 of 1 seeds broke an invariant" in run.stdout
+
+
+def test_a_request_that_is_repeated_on_its_way_is_seen() -> None:
+    script = Script(
+        seed=1, rules=(Rule("twice", on="create", after=1, times=1),), uniqueness="never"
+    )
+    outcome = simulate(script)
+    assert outcome.violation is not None
+    assert outcome.violation.invariant == "I1"
+
+
+def test_a_campaign_whose_canary_lives_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign.Canary, "submit", lambda self, order: self._venue.submit(order))
+    assert campaign.main(["--seeds", "1:2"]) == 2
 
 
 def test_all_twenty_invariants_have_a_name() -> None:
