@@ -186,6 +186,24 @@ async def test_latency_of_each_direction() -> None:
         assert loop.time() - began >= 0.1
 
 
+def test_jitter_spreads_the_latency() -> None:
+    weather = Weather([Rule("delay_in", seconds=0.05, jitter_s=0.1)], 4)
+    delays = [weather.request("balances").inbound_s for _ in range(2_000)]
+    assert min(delays) >= 0.05
+    assert 0.14 < sum(delays) / len(delays) < 0.16
+    assert len(set(delays)) == len(delays)
+
+
+async def test_everything_waits_behind_a_clog() -> None:
+    async with under(Rule("clog", seconds=0.2), tick_interval_s=60) as client:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await client.place()  # on its way when the clog begins, or caught in it
+        await client.place()
+        assert loop.time() - began >= 0.15
+        assert client.accepted_count == 2
+
+
 async def test_clock_skew_shows_in_the_time() -> None:
     async with under(Rule("clock_skew", seconds=-100), clock_ms=lambda: NOW_MS) as client:
         assert json.loads((await client.get("/time"))[1]) == {"serverTime": NOW_MS - 100_000}
@@ -372,6 +390,44 @@ async def test_orders_over_the_websocket_have_the_same_weather(eventually: Any) 
             return client.accepted_count == 2
 
         await eventually(both_live)
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer"),
+    [
+        (Rule("empty", on="newOrder", times=1), ""),
+        (Rule("html_after", on="newOrder", times=1), "<!DOCTYPE html>"),
+        (Rule("nulls", on="newOrder", times=1), '"status":null'),
+        (Rule("truncated", on="newOrder", times=1), '{"jsonrpc":"2.0"'),
+        (Rule("half", on="newOrder", times=1), None),
+    ],
+)
+async def test_answer_over_the_websocket_is_another(rule: Rule, answer: str | None) -> None:
+    async with under(rule) as client, client.session.ws_connect(client.server.ws_url) as socket:
+        await ask(socket, "login", algo="BASIC", pKey="K", sKey="S")
+        await socket.send_json({"method": "newOrder", "params": ORDER, "id": 4})
+        message = await asyncio.wait_for(socket.receive(), 10)
+        assert client.accepted_count == 1
+        if answer is None:
+            assert message.type is not aiohttp.WSMsgType.TEXT
+            return
+        assert message.data.startswith(answer) or (rule.fault == "nulls" and answer in message.data)
+        if rule.fault == "truncated":
+            with pytest.raises(ValueError):
+                json.loads(message.data)
+
+
+async def test_report_comes_long_after_its_order() -> None:
+    async with under(Rule("delay", on="report", seconds=0.2)) as client:
+        async with client.session.ws_connect(client.server.ws_url) as socket:
+            await ask(socket, "login", algo="BASIC", pKey="K", sKey="S")
+            await ask(socket, "subscribeReports")
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await client.place()
+            report = await asyncio.wait_for(socket.receive_json(), 10)
+            assert (report["method"], report["params"]["reportType"]) == ("report", "new")
+            assert loop.time() - began >= 0.19
 
 
 async def test_connection_can_be_refused() -> None:
