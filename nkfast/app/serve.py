@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -99,16 +100,26 @@ def load_accounts(path: Path) -> tuple[AccountSettings, ...]:
         The file holds something else.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        if not isinstance(rows, list):
+            raise TypeError("no array")
         return tuple(
-            AccountSettings(str(row["key"]), str(row["secret"]), row.get("balances"))
-            for row in rows
+            AccountSettings(str(row["key"]), str(row["secret"]), _balances_of(row)) for row in rows
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"expected an array of objects with key, secret and perhaps balances: {error!r}",
             str(path),
         ) from error
+
+
+def _balances_of(row: Mapping[str, Any]) -> dict[str, str] | None:
+    balances = row.get("balances")
+    if balances is None:
+        return None
+    if not isinstance(balances, dict):
+        raise TypeError("balances are no object")
+    return {asset: str(amount) for asset, amount in balances.items()}
 
 
 def load_weather(source: str) -> tuple[Rule, ...]:

@@ -312,6 +312,10 @@ class ExchangeServer:
         if wanted.key in self.accounts:
             raise ConfigError(f"two accounts have the key {wanted.key!r}")
         balances = self.crowd.stake() if wanted.balances is None else wanted.balances
+        if not (wanted.key and wanted.secret):
+            raise ConfigError(
+                f"an account needs a key and a secret; one of {wanted.key!r} is empty"
+            )
         try:
             account = self.exchange.open_account(wanted.key, balances)
         except ValueError as error:

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
-from nkfast.app.serve import load_weather, read_variants
+from nkfast.app.serve import load_accounts, load_weather, read_variants
 from nkfast.errors import ConfigError
-from nkfast.exchange.server import ExchangeSettings
+from nkfast.exchange.server import AccountSettings, ExchangeSettings
 from nkfast.exchange.weather import PRESETS, Rule, Weather
 
 
@@ -113,3 +113,33 @@ def test_rule_reads_like_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "rules.json"
     path.write_text('[{"fault": "late", "on": "create", "seconds": 1, "probability": 0.5}]')
     assert load_weather(str(path)) == (Rule("late", on="create", seconds=1, probability=0.5),)
+
+
+@pytest.mark.parametrize("words", [["--secret", ""], ["--key", ""], ["--secret-stdin"]])
+def test_empty_credentials_are_refused(words: list[str]) -> None:
+    result = CliRunner().invoke(main, ["exchange", "serve", *words], input="")
+    assert (result.exit_code, result.stdout) == (ExitCode.CONFIG, "")
+    assert "an account needs a key and a secret" in result.stderr
+
+
+def test_balances_of_a_file_are_exact(tmp_path: Path) -> None:
+    path = tmp_path / "accounts.json"
+    path.write_text(
+        '[{"key": "a", "secret": "b", "balances": {"BTC": 0.1234567890123456789, "USDT": "5"}},'
+        ' {"key": "c", "secret": "d"}]'
+    )
+    assert load_accounts(path) == (
+        AccountSettings("a", "b", {"BTC": "0.1234567890123456789", "USDT": "5"}),
+        AccountSettings("c", "d", None),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "[1]", '[{"key": "a"}]', '[{"key": "a", "secret": "b", "balances": [1]}]', "["],
+)
+def test_accounts_that_are_none_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "accounts.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="expected an array of objects with key"):
+        load_accounts(path)
