@@ -238,6 +238,13 @@ async def test_threads_share_one_client(until):
     assert len(there.requests) == 40
 
 
+async def test_a_client_without_connections_is_refused(client):
+    # Its reads would wait for ever.
+    async with venue() as there:
+        with pytest.raises(errors.ConfigError, match="connections must be at least 1, was 0"):
+            client(there, connections=0)
+
+
 async def test_a_closed_client_can_be_used_again(client):
     async with venue(*[answer([])] * 2) as there, client(there) as rest:
         await rest.get_tickers()
