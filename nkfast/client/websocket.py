@@ -414,11 +414,11 @@ class WebSocketClient:
         try:
             return await asyncio.shield(sent)
         except asyncio.CancelledError:
-            if sent.cancel():  # what is in flight stays in flight
-                reason = "the call was cancelled before its answer came"
-                raise OutcomeUnknownError(reason, endpoint=method, sent="maybe") from None
-            self._talk.tell_late_outcome(method, about, sent.exception() or sent.result())
-            raise
+            reason = "the call was cancelled before its answer came"
+            if not sent.cancel():  # what is in flight stays in flight; its answer came just now
+                reason = "the call was cancelled as its answer came"
+                self._talk.tell_late_outcome(method, about, sent.exception() or sent.result())
+            raise OutcomeUnknownError(reason, endpoint=method, sent="maybe") from None
 
     async def get_orders(self, symbol: str | None = None) -> list[OrderStatus]:
         """Return the account's open orders."""

@@ -604,7 +604,7 @@ async def test_an_outcome_that_comes_with_the_cancelling_is_told(is_accepted):
         number = next(iter(owner.client._session._pending))
         requests.end(number, ORDER, None if is_accepted else errors.RejectedError("no"))
         waiting.cancel()  # in the same turn of the loop
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(errors.OutcomeUnknownError, match="cancelled as its answer came"):
             await waiting
         [(method, about, outcome)] = outcomes
         assert (method, about) == ("newOrder", "nk-1")
