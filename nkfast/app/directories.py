@@ -34,5 +34,8 @@ def state_directory() -> Path:
 
 
 def nonce_directory() -> Path:
-    """Return the directory that every client of a real key is given for its nonces."""
+    """Return the directory where clients of a real key meet to share its nonces.
+
+    All but the guard's: an instance that it has to stop may be frozen with the lock in its hands.
+    """
     return state_directory() / "nonces"

@@ -48,6 +48,21 @@ def intend(instance: Instance, prices: list[str]) -> list[str]:
         return [order.client_id for order in orders]
 
 
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("NKFAST_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+async def test_its_nonces_are_those_of_all_processes_of_the_key(tmp_path: Path, home: Path) -> None:
+    instance = Instance.named("grid-1", tmp_path)
+    intend(instance, ["150.00"])
+    async with serve(SETTINGS) as server:
+        await show_plan(instance, US, base_url=server.rest_url, as_json=False)
+    [kept] = (home / "nonces").iterdir()
+    assert int(kept.read_text()) > 0
+
+
 async def test_the_plan_is_shown_and_nothing_is_done(tmp_path: Path, capsys) -> None:
     instance = Instance.named("grid-1", tmp_path)
     accepted, _ = intend(instance, ["150.00", "140.00"])
