@@ -126,7 +126,10 @@ class ModeError(NkfastError):
         self.mode = mode
 
     def __str__(self) -> str:
-        return f"{self.call} is refused in mode {self.mode!r}: only mode 'live' may change anything"
+        return (
+            f"{self.call} is refused in mode {self.mode!r}: only mode 'live', or a client that was "
+            "made with allow_changes=True, may change anything"
+        )
 
 
 class FixedPointError(NkfastError, ValueError):
