@@ -1,9 +1,9 @@
 """The crowd: seeded traders who keep every book two-sided and trading.
 
 Each asset has a value that walks, trends now and then and never strays for good; a market's fair
-price is the quotient of two values, so triangles stay close to closed. Makers quote around it,
-others take what lags behind it, and noise does the rest. The crowd's opinions are floats; what it
-trades is whole ticks and lots.
+price is the quotient of two values, so triangles stay close to closed, until a market of two coins
+goes astray for a while. Makers quote around it, others take what lags behind it, and noise does the
+rest. The crowd's opinions are floats; what it trades is whole ticks and lots.
 
 The same seed and the same times of `Crowd.step` give the same orders.
 """
@@ -39,6 +39,12 @@ _STRAY: Final = 0.08
 _TREND_SECONDS: Final = 300.0
 #: How the quotient of trend and volatility is spread; most of the time there is no trend.
 _TRENDS: Final = (0.0, 0.0, 0.0, -0.02, 0.02)
+
+#: Between the times at which a market of two coins goes astray, how long it does, and how far: more
+#: than the fees and spreads of a triangle.
+_STRAIGHT_SECONDS: Final = 1_200.0
+_ASTRAY_SECONDS: Final = 60.0
+_ASTRAY_RANGE: Final = (0.02, 0.03)
 
 _ACCOUNT_COUNT: Final = 8
 _WEALTH_USD: Final = 10**12  # of each trader in each asset: never the limit
@@ -93,6 +99,9 @@ class _Pit:
         self.depth_scale = 0.005 if is_liquid else 0.015
         self.median_usd = 150.0 if is_liquid else 40.0
         self.level_count = level_count
+        #: The quotient of what its makers think fair and what is, and until when.
+        self.bias = 1.0
+        self.bias_until_s = 0.0
         #: Resting orders of the crowd, oldest first.
         self.quotes: dict[Side, deque[Order]] = {"buy": deque(), "sell": deque()}
 
@@ -114,6 +123,7 @@ class Crowd:
     def __init__(self, exchange: Exchange, *, seed: int, speed: float, now_ms: int) -> None:
         self._exchange = exchange
         self._generator = random.Random(seed)
+        self._strays = random.Random(f"{seed}/strays")
         self._speed = speed
         self._last_ms = now_ms
         self._time_s = 0.0
@@ -227,6 +237,7 @@ class Crowd:
             if not listing.is_active or listing.is_paused or self._fair(pit) < 100:
                 continue
             self._pits.append(pit)
+            pit.bias_until_s = self._strays.expovariate(1 / _STRAIGHT_SECONDS)
             for _ in range(level_count):
                 self._quote(pit, "buy", now_ms)
                 self._quote(pit, "sell", now_ms)
@@ -237,12 +248,25 @@ class Crowd:
         market = pit.listing.market
         base_usd = self._values[market.base].at(self._time_s, self._generator)
         quote_usd = self._values[market.quote].at(self._time_s, self._generator)
-        return base_usd / quote_usd * 10.0**pit.listing.price_decimals
+        return base_usd / quote_usd * pit.bias * 10.0**pit.listing.price_decimals
+
+    def _go_astray_or_back(self, pit: _Pit) -> None:
+        if self._time_s < pit.bias_until_s or pit.listing.market.quote in _ANCHORS:
+            return
+        if pit.bias == 1.0:
+            away = self._strays.uniform(*_ASTRAY_RANGE)
+            pit.bias = 1 + away if self._strays.random() < 0.5 else 1 - away
+            mean_s = _ASTRAY_SECONDS
+        else:
+            pit.bias = 1.0
+            mean_s = _STRAIGHT_SECONDS
+        pit.bias_until_s = self._time_s + self._strays.expovariate(1 / mean_s)
 
     def _act(self, pit: _Pit, now_ms: int) -> None:
         listing = pit.listing
         if listing.is_paused or not listing.is_active:
             return
+        self._go_astray_or_back(pit)
         self._take_what_lags(pit, now_ms)
         for quotes in pit.quotes.values():
             _forget_filled(quotes)

@@ -58,6 +58,29 @@ def test_quotients_of_triangles_stay_close() -> None:
         assert abs(direct / around - 1) < 0.05, base
 
 
+def test_a_triangle_pays_now_and_then_and_closes_again() -> None:
+    exchange = Exchange(DEFAULT_MARKETS, seed=2, now_ms=NOW_MS)
+    crowd = Crowd(exchange, seed=2, speed=1, now_ms=NOW_MS)
+    fees = 0.998**3
+    pays: list[bool] = []
+
+    def price(symbol: str, side: str) -> float:
+        listing = exchange.listing(symbol)
+        best = listing.engine.best_bid if side == "bid" else listing.engine.best_ask
+        assert best is not None
+        return best[0] / 10.0**listing.price_decimals
+
+    for number in range(3_600):
+        crowd.step(NOW_MS + 1_000 * (number + 1))
+        for base in ("ETH", "XMR", "LTC", "DOGE", "SAL", "GRAIN"):
+            direct, cross = f"{base}/USDT", f"{base}/BTC"
+            forth = price(cross, "bid") * price("BTC/USDT", "bid") / price(direct, "ask")
+            back = price(direct, "bid") / price(cross, "ask") / price("BTC/USDT", "ask")
+            pays.append(max(forth, back) * fees > 1)
+            assert max(forth, back) < 1.05
+    assert 0.002 < sum(pays) / len(pays) < 0.1
+
+
 def test_speed_is_how_much_happens() -> None:
     def trades(speed: float) -> int:
         exchange, _ = live(5, speed, 200)
