@@ -332,6 +332,8 @@ class ExchangeServer:
     def listen(self, host: str, port: int) -> None:
         """Say where clients connect."""
         secure = "" if self.settings.tls is None else "s"
+        if ":" in host:  # an IPv6 address
+            host = f"[{host}]"
         self.rest_url = f"http{secure}://{host}:{port}{BASE_PATH}"
         self.ws_url = f"ws{secure}://{host}:{port}/"
 
