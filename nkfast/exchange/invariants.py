@@ -146,7 +146,7 @@ class BookWitness:
             levels = self._books[listing.symbol][side]
             if lots:
                 levels[ticks] = lots
-            elif levels.pop(ticks, None) is None and not listing.trades:
+            elif levels.pop(ticks, None) is None:
                 self.complaints.append(f"{listing.symbol}: {side} {ticks} went and never was")
 
     def on_trades(self, listing: Listing, trades: Sequence[Trade], now_ms: int) -> None:

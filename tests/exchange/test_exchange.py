@@ -430,6 +430,15 @@ def test_witness_notices_a_gap(bench: Any) -> None:
     assert bench.witness.differences()
 
 
+def test_witness_notices_a_level_that_went_and_never_was(bench: Any) -> None:
+    bench.order(bench.alice, "buy", "1", "100")
+    bench.order(bench.bob, "sell", "1", "100")
+    listing = bench.exchange.listing("ETH/USDT")
+    listing.sequences.book += 1
+    bench.witness.on_book(listing, [("buy", 7, 0)], NOW_MS)
+    assert bench.witness.complaints == ["ETH/USDT: buy 7 went and never was"]
+
+
 @pytest.fixture
 def filled(bench: Any) -> Any:
     """A bench whose last order was filled, and whose witness has not looked since."""

@@ -179,6 +179,8 @@ async def test_books_have_the_three_shapes_and_the_sequence_of_the_trades(client
     third = await client.get(f"/orderbook/snapshot?market={book['marketid']}")
     assert third["bids"] == [["60000.00", "0.010000"], ["59999.50", "0.010000"]]
     assert third["timestamp"].endswith("Z")
+    same = await client.get(f"/orders/snapshot?market={book['marketid']}")
+    assert (same["bids"], same["asks"]) == (third["bids"], third["asks"])
     await fill(client)
     assert (await client.get("/market/orderbook?symbol=BTC_USDT"))["sequence"] == "1"
 
@@ -234,7 +236,8 @@ async def test_pools_are_listed_and_do_not_trade(client: Client) -> None:
     assert first["symbol"] == "GRAIN/SAL"
     for target in ("info?symbol=GRAIN/SAL", "getbysymbol/GRAIN_SAL", f"getbyid/{first['id']}"):
         assert await client.get(f"/pool/{target}") == first
-    assert await client.get("/pool/trades?ticker_id=GRAIN_SAL") == []
+    for path in ("/pool/trades", "/historical_pooltrades"):
+        assert await client.get(f"{path}?ticker_id=GRAIN_SAL") == []
     assert error_of(await client.send("GET", "/pool/info?symbol=BTC/USDT"))[1] == 2001
     pools = [pair for pair in await client.get("/pairs") if pair["type"] == "liquiditypool"]
     assert [pair["ticker_id"] for pair in pools] == ["GRAIN_SAL", "ADM_SAL"]
@@ -500,8 +503,9 @@ async def test_account_trades_are_capitalised_and_ignore_the_symbol(client: Clie
     assert theirs["totalWithFee"] == "239.52"
     since = mine["timestamp"] + 1
     assert (await client.ask(f"/account/trades?since={since}"))[1] == []
-    (older,) = (await client.ask("/gettradessince?since=1"))[1]
-    assert older["createdAt"] == mine["timestamp"] and "timestamp" not in older
+    for path in ("/gettradessince", "/gettradesince"):
+        (older,) = (await client.ask(f"{path}?since=1"))[1]
+        assert older["createdAt"] == mine["timestamp"] and "timestamp" not in older
 
 
 async def test_trades_can_be_filtered_by_option() -> None:
@@ -533,7 +537,7 @@ async def test_deposit_addresses_differ_by_asset_and_account(client: Client) -> 
 async def test_withdrawals_are_refused(client: Client) -> None:
     fields = {"ticker": "BTC", "quantity": "1", "address": "x"}
     assert error_of(await client.ask("/createwithdrawal", fields))[:2] == (400, 20012)
-    for path in ("/getdeposits", "/getwithdrawals", "/getpooltrades"):
+    for path in ("/getdeposits", "/getwithdrawals", "/getpooltrades", "/getpooltradessince"):
         assert await client.ask(path) == (200, [])
 
 

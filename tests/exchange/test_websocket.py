@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -285,12 +285,47 @@ async def test_snapshot_is_cut_to_its_limit(talk: Conversation, trader: Conversa
     assert [level["price"] for level in bids] == ["60200.00", "60100.00"]
 
 
-async def test_nothing_follows_an_unsubscribe(talk: Conversation, trader: Conversation) -> None:
-    await talk.say("subscribeOrderbook", symbol="BTC/USDT")
-    await talk.hear()
-    assert await talk.ask("unsubscribeOrderbook", symbol="BTC/USDT") is True
+@pytest.mark.parametrize(
+    ("channel", "params", "snapshot"),
+    [
+        ("Ticker", {}, "ticker"),
+        ("Orderbook", {}, "snapshotOrderbook"),
+        ("Trades", {}, "snapshotTrades"),
+        ("Candles", {"period": 30}, "snapshotCandles"),
+    ],
+)
+async def test_nothing_follows_an_unsubscribe(
+    talk: Conversation,
+    trader: Conversation,
+    other: Conversation,
+    channel: str,
+    params: Mapping[str, Any],
+    snapshot: str,
+) -> None:
+    await talk.say(f"subscribe{channel}", symbol="BTC/USDT", **params)
+    first = await talk.hear()
+    assert (first["method"], first["params"]["symbol"]) == (snapshot, "BTC/USDT")
+    assert await talk.ask(f"unsubscribe{channel}", symbol="BTC/USDT", **params) is True
     await trader.ask("newOrder", **BUY)
+    await other.ask("newOrder", **SELL)
     assert await talk.is_silent()
+
+
+async def test_nothing_follows_an_unsubscribe_of_reports(trader: Conversation) -> None:
+    await trader.ask("subscribeReports")
+    assert await trader.ask("unsubscribeReports") is True
+    await trader.ask("newOrder", **BUY)
+    assert await trader.is_silent()
+
+
+async def test_balances_cannot_be_unsubscribed(trader: Conversation) -> None:
+    assert (await trader.ask("unsubscribeBalances"))["code"] == 402
+
+
+async def test_address_of_version_six_makes_a_url(server: ExchangeServer) -> None:
+    server.listen("::1", 80)
+    assert server.rest_url == "http://[::1]:80/api/v2"
+    assert server.ws_url == "ws://[::1]:80/"
 
 
 async def test_trades_are_streamed_with_a_sequence_of_their_own(
