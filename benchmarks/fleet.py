@@ -92,17 +92,19 @@ def exchange_process(bots: int, speed: float, tick_s: float) -> Iterator[dict[st
             process.kill()
 
 
-class Watched(Engine):
-    """An engine that notes how long news of a book took to reach it, and what it did then."""
+class Watched(SharedVenue):
+    """A shared venue that notes how long news of a book was on its way, and what its bot took."""
 
-    waits_ns: list[int]
-    works_ns: list[int]
+    def __init__(self, venue: LiveVenue, symbols: list[str]) -> None:
+        super().__init__(venue, symbols)
+        self.waits_ns: list[int] = []
+        self.works_ns: list[int] = []
 
     def on_book(self, symbol: str, received_ns: int) -> None:
-        began = time.monotonic_ns()
+        began = time.perf_counter_ns()
         self.waits_ns.append(began - received_ns)
         super().on_book(symbol, received_ns)
-        self.works_ns.append(time.monotonic_ns() - began)
+        self.works_ns.append(time.perf_counter_ns() - began)
 
 
 def rss_mb() -> float:
@@ -117,8 +119,6 @@ def quantile(values: list[int], fraction: float) -> float:
 
 async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[str, object]:
     clock = RealClock()
-    waits: list[int] = []
-    works: list[int] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         exchange = stack.enter_context(exchange_process(bots, speed, tick_s))
@@ -128,14 +128,14 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
         ) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
             venue = LiveVenue(rest=rest, websocket=socket, clock=clock)
-            shared = SharedVenue(venue, symbols)
+            shared = Watched(venue, symbols)
             engines = []
             for number, symbol in enumerate(symbols):
                 market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
                 path = folder / f"b{number:02}.db"
                 journal = stack.enter_context(Journal.open(path, instance=f"b{number:02}"))
                 settings = {"step_pct": "0.0065", "base_order_size": "0.5"}
-                engine = Watched(
+                engine = Engine(
                     venue=shared.seat(),
                     clock=clock,
                     journal=journal,
@@ -144,13 +144,12 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
                     limits=RiskLimits(max_order_notional=Decimal(1000)),
                     mode="paper",
                 )
-                engine.waits_ns, engine.works_ns = waits, works
                 engines.append(engine)
             await asyncio.gather(*(engine.start() for engine in engines))
             stop = asyncio.Event()
             running = [asyncio.ensure_future(engine.run(stop)) for engine in engines]
-            waits.clear()
-            works.clear()
+            shared.waits_ns.clear()
+            shared.works_ns.clear()
             frames, began = venue.counters["connection_frames"], time.monotonic()
             processor = time.process_time()
             done, _ = await asyncio.wait(running, timeout=seconds)
@@ -159,7 +158,7 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
             processor = time.process_time() - processor
             memory = rss_mb()
             halted = [task.exception() for task in done]
-            waits_of_run, works_of_run = list(waits), list(works)
+            waits_of_run, works_of_run = list(shared.waits_ns), list(shared.works_ns)
             stop.set()
             await asyncio.gather(*running, return_exceptions=True)
             await asyncio.gather(*(engine.stop("cancel") for engine in engines))
