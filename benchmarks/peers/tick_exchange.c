@@ -98,6 +98,18 @@ read_text(int fd, unsigned char *payload)
     }
 }
 
+/* Send one tick and read the order that follows; `order` takes FRAME_BYTES_MAX bytes, with a zero at
+ * the end. Returns the nanoseconds between, or -1. */
+long long
+nk_tick_round_trip(int fd, const char *tick, int tick_bytes, unsigned char *order)
+{
+    long long start = now_ns();
+    if (send(fd, tick, (size_t)tick_bytes, MSG_NOSIGNAL) != tick_bytes || read_text(fd, order) < 0) {
+        return -1;
+    }
+    return now_ns() - start;
+}
+
 int
 nk_tick_round_trips(
     int fd,
@@ -117,13 +129,8 @@ nk_tick_round_trips(
             tick[at] = (char)('0' + sequence % 10);
             sequence /= 10;
         }
-        long long start = now_ns();
-        if (send(fd, tick, (size_t)tick_bytes, MSG_NOSIGNAL) != tick_bytes) {
-            return -1;
-        }
-        int length = read_text(fd, order);
-        elapsed_ns[i] = now_ns() - start;
-        if (length < 0) {
+        elapsed_ns[i] = nk_tick_round_trip(fd, tick, tick_bytes, order);
+        if (elapsed_ns[i] < 0) {
             return -1;
         }
         const char *id = strstr((const char *)order, "\"id\":");
@@ -141,16 +148,4 @@ nk_tick_round_trips(
         usleep((unsigned)pause_us); /* the client takes the answer and goes back to sleep */
     }
     return 0;
-}
-
-/* Send one tick and read the order that follows; `order` takes FRAME_BYTES_MAX bytes, with a zero at
- * the end. Returns the nanoseconds between, or -1. */
-long long
-nk_tick_round_trip(int fd, const char *tick, int tick_bytes, unsigned char *order)
-{
-    long long start = now_ns();
-    if (send(fd, tick, (size_t)tick_bytes, MSG_NOSIGNAL) != tick_bytes || read_text(fd, order) < 0) {
-        return -1;
-    }
-    return now_ns() - start;
 }

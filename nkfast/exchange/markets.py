@@ -233,10 +233,6 @@ class Listing:
         bids, asks = self.engine.depth(most if count is None else min(count, most))
         return bids.tolist(), asks.tolist()
 
-    def level_lots(self, side: Side, ticks: int) -> int:
-        """Return what rests at a price; 0 where nothing does."""
-        return self.levels[side].get(ticks, 0)
-
     def change_level(self, side: Side, ticks: int, lots: int) -> None:
         """Add to what rests at a price, or take from it."""
         levels = self.levels[side]

@@ -14,15 +14,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
+from nkfast.testing.fragile import Canary
 from nkfast.testing.script import Script
 from nkfast.testing.shrink import shrink
 from nkfast.testing.simulation import Outcome, Stage, simulate
-from nkfast.venue.port import NewOrder, OrderUpdate, Venue
-
-if TYPE_CHECKING:
-    from asyncio import Future
+from nkfast.venue.port import Venue
 
 __all__ = ["main"]
 
@@ -50,33 +48,6 @@ def main(words: list[str]) -> int:
 def _range(text: str) -> range:
     first, _, last = text.partition(":")
     return range(int(first), int(last))
-
-
-class Canary:
-    """A venue that sends every order twice: whatever else is broken, the checker must see it.
-
-    Parameters
-    ----------
-    venue : Venue
-        To which it sends.
-    """
-
-    def __init__(self, venue: Venue) -> None:
-        self._venue = venue
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._venue, name)
-
-    def submit(self, order: NewOrder) -> "Future[OrderUpdate]":
-        """Send it, and again."""
-        answer = self._venue.submit(order)
-        self._venue.submit(order).add_done_callback(_take)
-        return answer
-
-
-def _take(answer: "Future[OrderUpdate]") -> None:
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _run_many(seeds: range, jobs: int, *, shows_cells: bool) -> int:

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
         VenueListener,
     )
 
-__all__ = ["FragileJournal", "FragileStrategy", "Schedule", "ScriptedError", "WallClock", "Wire"]
+__all__ = [
+    "Canary",
+    "FragileJournal",
+    "FragileStrategy",
+    "Schedule",
+    "ScriptedError",
+    "WallClock",
+    "Wire",
+]
 
 _Reply = TypeVar("_Reply")
 
@@ -336,6 +344,28 @@ class Wire:
 def _take(answer: "Future[OrderUpdate]") -> None:
     if not answer.cancelled():
         answer.exception()
+
+
+class Canary:
+    """A venue that sends every order twice: whatever else is broken, the checker must see it.
+
+    Parameters
+    ----------
+    venue : Venue
+        To which it sends.
+    """
+
+    def __init__(self, venue: "Venue") -> None:
+        self._venue = venue
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._venue, name)
+
+    def submit(self, order: "NewOrder") -> "Future[OrderUpdate]":
+        """Send it, and again."""
+        answer = self._venue.submit(order)
+        self._venue.submit(order).add_done_callback(_take)
+        return answer
 
 
 class FragileStrategy(Strategy):

@@ -212,11 +212,6 @@ class Reconciler:
         """Up to when the executions are known, Unix milliseconds."""
         return self._cursor_ms
 
-    @property
-    def doubtful(self) -> list[Order]:
-        """The orders that are being looked up."""
-        return [case.order for case in self._cases.values()]
-
     def note_connection(self, is_up: bool) -> None:
         """Take note that the connection came or went: rounds of reading no longer join up."""
         self._epoch += 1

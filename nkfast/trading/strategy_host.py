@@ -1,11 +1,11 @@
 """The engine's side of a strategy: what it is shown, what it is told, what it wants kept."""
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nkfast.trading.exact import ZERO
+from nkfast.trading.journal_rows import encode_json
 from nkfast.trading.life import LifeState
 from nkfast.trading.orders import Order, OrderState, OrderStore
 from nkfast.trading.plan import Plan
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["LifeWish", "StrategyHost", "fill_of"]
 
 _NS_PER_MS = 1_000_000
-
-_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def fill_of(order: Order, execution: Execution) -> Fill:
@@ -110,7 +108,7 @@ class StrategyHost:
     def restore(self, stored: Mapping[str, Any]) -> None:
         """Give the strategy back what an earlier run stored."""
         self.strategy.restore(stored["state"])
-        self._stored_state = _encode_json(stored)
+        self._stored_state = encode_json(stored)
 
     def decide(self) -> Desired | Plan:
         """Ask what should be resting now."""
@@ -179,7 +177,7 @@ class StrategyHost:
 
     def _state(self) -> str:
         self._told_state = state = self.strategy.state()
-        return _encode_json(
+        return encode_json(
             {"strategy": self.strategy.name, "symbol": self._market.symbol, "state": state}
         )
 
