@@ -27,7 +27,7 @@ from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.exchange.server import ExchangeSettings, serve
-from nkfast.strategies.grid import Grid
+from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.risk import RiskLimits
@@ -139,7 +139,7 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
                     venue=shared.seat(),
                     clock=clock,
                     journal=journal,
-                    strategy=Grid(Grid.settings_from(settings), market),
+                    strategy=Grid(GridSettings.read(settings), market),
                     symbol=symbol,
                     limits=RiskLimits(max_order_notional=Decimal(1000)),
                     mode="paper",

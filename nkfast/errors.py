@@ -2,6 +2,7 @@
 
 * NkfastError
   - ConfigError                    the caller: settings
+    + ConfigErrors                 everything wrong with them at once
   - ModeError                      the caller: this mode does not allow the call
   - FixedPointError                the caller or the data: a number that does not fit
     + EmptyNumberError
@@ -44,6 +45,7 @@
 A bug in nkfast is not an `NkfastError`: it is an `AssertionError` or whatever Python raises.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "BookStaleError",
     "ClockError",
     "ConfigError",
+    "ConfigErrors",
     "DuplicateClientIdError",
     "EmptyNumberError",
     "ExponentError",
@@ -115,6 +118,27 @@ class ConfigError(NkfastError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class ConfigErrors(ConfigError):
+    """Everything that is wrong with a set of settings, at once.
+
+    Parameters
+    ----------
+    problems : sequence of ConfigError
+        At least one, in the order of the settings.
+    """
+
+    def __init__(self, problems: Sequence[ConfigError]) -> None:
+        first = problems[0]
+        super().__init__(first.message, first.place)
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problems,)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class ModeError(NkfastError):

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "exchange": {"errors", "core", "wire"},
     "venue": {"errors", "core", "wire", "client", "exchange"},
     "trading": {"errors", "core", "wire", "venue.port", "venue.clock"},
-    "strategies": {"errors", "core", "trading", "venue.port"},
+    "strategies": {"errors", "core", "wire.symbols", "trading", "venue.port"},
     # At the top, beside app: it puts the engine on the simulated exchange. Nothing imports it.
     "testing": {"errors", "core", "wire", "exchange", "venue", "trading", "strategies"},
 }
@@ -41,7 +41,7 @@ HOMES = {
     "click": {"app"},
     "rich": {"app"},
     "platformdirs": {"app"},
-    "pydantic": {"app"},
+    "pydantic": {"strategies", "app"},
     "ruamel": {"app"},
     "keyring": {"app"},
     "numpy": {"core"},

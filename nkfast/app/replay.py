@@ -21,7 +21,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder, FrameKind
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, UnreachableError
-from nkfast.strategies import STRATEGIES
+from nkfast.strategies import load
 from nkfast.trading.engine import Engine, EngineSummary
 from nkfast.trading.journal import Journal, JournalReport, verify
 from nkfast.trading.risk import RiskLimits
@@ -129,7 +129,7 @@ def replay(
     path : path-like
         A recording, see `nkfast.venue.tape`.
     strategy : str
-        A name in `nkfast.strategies.STRATEGIES`.
+        A name in `nkfast.strategies.names()`.
     settings : mapping
         The strategy's own settings, text or values. What a grid is not given comes from the
         recording's first book: ``step_pct`` is half its spread, ``base_order_size`` the median of
@@ -155,8 +155,7 @@ def replay(
         It holds no snapshot of the symbol.
     """
     started_ns = RealClock().monotonic_ns()
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"no strategy {strategy!r}; there are {', '.join(sorted(STRATEGIES))}")
+    kind = load(strategy)
     found = survey(path)
     known = {symbol: seen.market for symbol, seen in found.symbols.items()}
     if markets is not None:
@@ -171,12 +170,11 @@ def replay(
     given = dict(settings or {})
     if strategy == "grid":
         given = {**first.grid_settings(), **given}
-    kind = STRATEGIES[strategy]
     with tempfile.TemporaryDirectory(prefix="nkfast-replay-") as directory:
         run = _Run(
             path=path,
             market=market,
-            strategy=kind(kind.settings_from(given), market),
+            strategy=kind.build(kind.settings_type.read(given), {market.symbol: market}),
             funds=funds if funds is not None else first.funds(),
             seed=seed,
             journal_path=Path(directory) / "journal.db",

@@ -16,11 +16,13 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from nkfast.core.grid import lattice_ticks, min_step
 from nkfast.errors import ConfigError
-from nkfast.strategies.settings import settings_from
+from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.trading.exact import EXACT, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Quote, Skip, Strategy
 from nkfast.venue.port import Side
@@ -32,15 +34,6 @@ __all__ = ["Grid", "GridSettings", "grid_profit", "is_profitable"]
 
 ONE = Decimal(1)
 _SIDES: tuple[Side, Side] = ("buy", "sell")
-
-_ALIASES = {
-    "trading_pair": ("symbol",),
-    "grid_spread": ("step_pct",),
-    "grid_levels": ("n_buy_levels", "n_sell_levels"),
-    "order_amount_mmx": ("base_order_size",),
-    "min_notional_usd": ("min_notional_quote",),
-    "total_fee_rate": ("fee_rate",),
-}
 
 
 def is_profitable(buy: Decimal, sell: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> bool:
@@ -58,68 +51,89 @@ def grid_profit(buy: Decimal, sell: Decimal, quantity: Decimal, fee_rate: Decima
     return subtract(proceeds, multiply(multiply(buy, quantity), add(ONE, fee_rate)))
 
 
-@dataclass(frozen=True, slots=True)
-class GridSettings:
-    """What a grid is told. Fractions are fractions: 0.01 is one per cent.
+class GridSettings(Settings):
+    """What a grid is told. Fractions are fractions: 0.01 is one per cent."""
 
-    Attributes
-    ----------
-    symbol : str
-        ``BASE/QUOTE``; empty means the market that the grid is given.
-    step_mode : {"pct", "abs"}
-        Whether the step is ``step_pct`` of the anchor or ``step_abs`` quote units.
-    n_buy_levels, n_sell_levels : int
-        Orders on each side; 0 makes the grid one-sided.
-    base_order_size : Decimal
-        Base units of an order, raised where a minimum asks for more.
-    min_notional_quote : Decimal
-        Least value of an order in quote units; the market's own minimum holds as well.
-    fee_rate : Decimal
-        Of one side; a round trip pays it twice.
-    fee_buffer_pct : Decimal
-        Taken off sells when a spacing is judged, and added to minimum sizes.
-    tick_size, step_size : Decimal
-        Coarser grids of price and quantity than the market's; 0 takes the market's.
-    price_rounding : {"side", "down"}
-        "side": buys down, sells up. "down": both down.
-    counter_on_partial : bool
-        Whether a part of an order is offered again before the order has ended.
-    recenter_pct : Decimal or None
-        Untouched orders of a side whose nearest is farther than this from the mid move to it.
-    """
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "trading_pair": ("symbol",),
+        "grid_spread": ("step_pct",),
+        "grid_levels": ("n_buy_levels", "n_sell_levels"),
+        "order_amount_mmx": ("base_order_size",),
+        "min_notional_usd": ("min_notional_quote",),
+        "total_fee_rate": ("fee_rate",),
+    }
 
-    symbol: str = ""
-    step_mode: Literal["pct", "abs"] = "pct"
-    step_pct: Decimal | None = None
-    step_abs: Decimal | None = None
-    n_buy_levels: int = 3
-    n_sell_levels: int = 3
-    base_order_size: Decimal = ONE
-    min_notional_quote: Decimal = Decimal("1.05")
-    fee_rate: Decimal = Decimal("0.002")
-    fee_buffer_pct: Decimal = Decimal("0.002")
-    tick_size: Decimal = ZERO
-    step_size: Decimal = ZERO
-    price_rounding: Literal["side", "down"] = "side"
-    counter_on_partial: bool = True
-    recenter_pct: Decimal | None = None
+    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that the grid is given.")
+    step_mode: Literal["pct", "abs"] = key(
+        "pct", meaning="Whether the step is step_pct of the anchor or step_abs quote units."
+    )
+    step_pct: Decimal | None = key(
+        None, unit="fraction", gt=0, meaning="From level to level; required with step_mode pct."
+    )
+    step_abs: Decimal | None = key(
+        None, unit="quote", gt=0, meaning="From level to level; required with step_mode abs."
+    )
+    n_buy_levels: int = key(3, ge=0, meaning="Orders below the mid; 0 makes the grid one-sided.")
+    n_sell_levels: int = key(3, ge=0, meaning="Orders above the mid; 0 makes the grid one-sided.")
+    base_order_size: Decimal = key(
+        ONE, unit="base", gt=0, meaning="Of an order, raised where a minimum asks for more."
+    )
+    min_notional_quote: Decimal = key(
+        Decimal("1.05"),
+        unit="quote",
+        ge=0,
+        meaning="Least value of an order; the market's own minimum holds as well.",
+    )
+    fee_rate: Decimal = key(
+        Decimal("0.002"),
+        unit="fraction",
+        ge=0,
+        lt=1,
+        meaning="Of one side; a round trip pays it twice.",
+    )
+    fee_buffer_pct: Decimal = key(
+        Decimal("0.002"),
+        unit="fraction",
+        ge=0,
+        lt=1,
+        meaning="Taken off sells when a spacing is judged, and added to minimum sizes.",
+    )
+    tick_size: Decimal = key(
+        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
+    )
+    step_size: Decimal = key(
+        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
+    )
+    price_rounding: Literal["side", "down"] = key(
+        "side", meaning="side: buys down, sells up. down: both down."
+    )
+    counter_on_partial: bool = key(
+        True, meaning="Whether a part of an order is offered again before the order has ended."
+    )
+    recenter_pct: Decimal | None = key(
+        None,
+        unit="fraction",
+        gt=0,
+        meaning="Untouched orders of a side whose nearest is farther than this from the mid move "
+        "to it; none: they stay.",
+    )
 
-    def __post_init__(self) -> None:
-        for name in ("n_buy_levels", "n_sell_levels"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"is {getattr(self, name)}; give 0 or more", name)
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_of_step(cls, given: dict[str, Any]) -> dict[str, Any]:
+        # A step in quote units alone says its mode.
+        if "step_mode" not in given and "step_abs" in given and "step_pct" not in given:
+            return {**given, "step_mode": "abs"}
+        return given
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.n_buy_levels + self.n_sell_levels == 0:
             raise ConfigError("no levels on either side; give at least one", "n_buy_levels")
-        for name in ("fee_rate", "fee_buffer_pct", "tick_size", "step_size", "min_notional_quote"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"is {getattr(self, name)}; give 0 or more", name)
-        if self.base_order_size <= 0:
-            raise ConfigError(f"is {self.base_order_size}; give more than 0", "base_order_size")
-        if self.recenter_pct is not None and self.recenter_pct <= 0:
-            raise ConfigError(f"is {self.recenter_pct}; give more than 0", "recenter_pct")
         if add(self.fee_rate, self.fee_buffer_pct) >= 1:
             raise ConfigError("fee_rate and fee_buffer_pct together take everything", "fee_rate")
         self._check_step()
+        return self
 
     def _check_step(self) -> None:
         name: Literal["step_pct", "step_abs"] = (
@@ -128,8 +142,6 @@ class GridSettings:
         step = getattr(self, name)
         if step is None:
             raise ConfigError(f"is required with step_mode = {self.step_mode!r}", name)
-        if step <= 0:
-            raise ConfigError(f"is {step}; give more than 0", name)
         if name == "step_pct":
             self.check_spacing(ONE, step)
 
@@ -194,7 +206,7 @@ class Grid(Strategy):
     settings_type = GridSettings
 
     def __init__(self, settings: GridSettings, market: "Market") -> None:
-        if settings.symbol and _plain_symbol(settings.symbol) != market.symbol:
+        if settings.symbol and settings.symbol != market.symbol:
             raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
         self.settings = settings
         self.market = market
@@ -214,11 +226,9 @@ class Grid(Strategy):
         self._low_units = self._high_units = 0
 
     @classmethod
-    def settings_from(cls, given: Mapping[str, Any]) -> GridSettings:
-        """Make settings from text and numbers; see `nkfast.strategies.settings.settings_from`."""
-        if "step_mode" not in given and "step_abs" in given and "step_pct" not in given:
-            given = {**given, "step_mode": "pct" if "grid_spread" in given else "abs"}
-        return settings_from(GridSettings, given, _ALIASES)
+    def build(cls, settings: GridSettings, markets: Mapping[str, "Market"]) -> Self:
+        """Make a grid on the first of the markets."""
+        return cls(settings, next(iter(markets.values())))
 
     # Strategy ----------------------------------------------------------------------------------
 
@@ -523,13 +533,6 @@ def _level_of(slot: str) -> int:
     if not slot.startswith("level"):
         raise ValueError(f"slot {slot!r} is not a grid's")
     return int(slot.removeprefix("level"))
-
-
-def _plain_symbol(symbol: str) -> str:
-    for separator in "/-_":
-        if separator in symbol:
-            return "/".join(part.upper() for part in symbol.split(separator, 1))
-    return symbol.upper()
 
 
 def _coarser(wished: Decimal, least: Decimal, key: str) -> Decimal:

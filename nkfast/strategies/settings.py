@@ -1,103 +1,257 @@
-"""From a mapping of words to a strategy's settings: exact, and every unknown key is an error."""
+"""What every strategy's settings share: exact numbers, ranges that explain themselves, old names.
+
+A strategy's settings are one pydantic model. Its fields say unit, range and meaning of each key,
+and from them come the checks, the page of documentation, the commented file of ``nkfast init`` and
+the JSON Schema: nothing is written twice.
+"""
 
 import difflib
 import types
-import typing
 from collections.abc import Mapping
-from dataclasses import fields
-from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
 
-from nkfast.errors import ConfigError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticUndefined
 
-__all__ = ["settings_from"]
+from nkfast.errors import ConfigError, ConfigErrors
+from nkfast.trading.exact import plain
+from nkfast.wire.symbols import canonical
 
-_Settings = TypeVar("_Settings")
+__all__ = ["Key", "Settings", "Symbol", "key", "keys"]
 
 
-def settings_from(
-    kind: type[_Settings], given: Mapping[str, Any], aliases: Mapping[str, tuple[str, ...]]
-) -> _Settings:
-    """Make settings from text and numbers.
+def _canonical(symbol: str) -> str:
+    return canonical(symbol) if symbol else symbol
+
+
+#: ``BASE/QUOTE``, from any of the spellings that NonKYC knows.
+Symbol = Annotated[str, AfterValidator(_canonical)]
+
+_LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+
+
+def key(
+    default: Any = ...,
+    *,
+    meaning: str,
+    unit: str = "",
+    gt: Any = None,
+    ge: Any = None,
+    lt: Any = None,
+    le: Any = None,
+    **more: Any,
+) -> Any:
+    """Declare one key of a strategy's settings.
 
     Parameters
     ----------
-    kind : dataclass
-        What to make; its annotations say what each key must be.
-    given : mapping
-        Values as text, int, bool, Decimal or float. A float is taken as the shortest text that
-        means it, which is what was typed.
-    aliases : mapping of str to tuple of str
-        Other names of keys; one may stand for several.
+    default : object
+        ``...`` makes the key required.
+    meaning : str
+        One or two sentences for the person who sets it.
+    unit : str
+        ``base``, ``quote``, ``fraction``, ``s``, ``ms``; empty for texts, counts and switches.
+    gt, ge, lt, le : number or None
+        The range.
+    """
+    return Field(
+        default,
+        description=meaning,
+        gt=gt,
+        ge=ge,
+        lt=lt,
+        le=le,
+        json_schema_extra={"unit": unit} if unit else None,
+        **more,
+    )
+
+
+class Settings(BaseModel):
+    """The settings of a strategy. Fractions are fractions: 0.01 is one per cent.
+
+    Numbers come as text, int, Decimal or float; a float is taken as the shortest text that means
+    it, which is what was typed. Immutable.
 
     Raises
     ------
-    nkfast.errors.ConfigError
-        An unknown key (the nearest known one is named), a key given twice under two names, or a
-        value that its key does not take.
+    nkfast.errors.ConfigErrors
+        Everything that is wrong, at once: unknown keys (the nearest known one is named), keys given
+        twice under two names, values of another type or out of range.
     """
-    hints = get_type_hints(kind)
-    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for key, value in given.items():
-        names = (key,) if key in known else aliases.get(key)
-        if names is None:
-            near = difflib.get_close_matches(key, [*known, *aliases], 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-            raise ConfigError(f"unknown key {key!r}{hint}", key)
-        for name in names:
-            if name in values:
-                raise ConfigError(f"{key!r} and {origin[name]!r} both set {name!r}", key)
-            values[name] = _convert(value, hints[name], key)
-            origin[name] = key
-    return kind(**values)
 
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
-def _convert(value: Any, hint: Any, key: str) -> Any:
-    if get_origin(hint) in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        (hint,) = [choice for choice in get_args(hint) if choice is not type(None)]
-    if get_origin(hint) is typing.Literal:
-        choices = get_args(hint)
-        if value not in choices:
-            allowed = ", ".join(repr(choice) for choice in choices)
-            raise ConfigError(f"is {value!r}; use one of {allowed}", key)
+    #: Other names of keys; one may stand for several.
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def __init__(self, **given: Any) -> None:
+        values, problems = self._by_name(given)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems += [
+                self._problem(details, given)
+                for details in error.errors(include_url=False, include_context=True)
+            ]
+        if problems:
+            raise ConfigErrors(problems)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Make settings from a mapping of words, as a file or the command line has them."""
+        return cls(**given)
+
+    def symbols(self, listed: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the markets that the strategy trades, ``BASE/QUOTE``, its home first.
+
+        Parameters
+        ----------
+        listed : mapping
+            What the venue lists, by symbol; a strategy that trades whatever there is chooses.
+        """
+        del listed
+        symbol: str = getattr(self, "symbol", "")
+        return (symbol,) if symbol else ()
+
+    @classmethod
+    def _by_name(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[ConfigError]]:
+        values: dict[str, Any] = {}
+        problems: list[ConfigError] = []
+        origin: dict[str, str] = {}
+        for word, value in given.items():
+            names = (word,) if word in cls.model_fields else cls.aliases.get(word)
+            if names is None:
+                known = [*cls.model_fields, *cls.aliases]
+                near = difflib.get_close_matches(word, known, 1, 0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                problems.append(ConfigError(f"unknown key {word!r}; {hint}", word))
+                continue
+            for name in names:
+                if name in values:
+                    problems.append(
+                        ConfigError(f"{word!r} and {origin[name]!r} both set {name!r}", word)
+                    )
+                values[name], origin[name] = value, word
+        return values, problems
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_as_typed(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic takes True for 1, and "yes" for True.
+        assert info.field_name is not None
+        is_switch = bool in _choices(cls.model_fields[info.field_name])
+        if is_switch and not isinstance(value, bool | None):
+            if value not in ("true", "false"):
+                raise ValueError(f"is {value!r}; use true or false")
+            return value == "true"
+        if isinstance(value, bool) and not is_switch:
+            raise ValueError(f"is {value!r}; give a number or a text")
         return value
-    convert = {bool: _to_bool, int: _to_int, Decimal: _to_decimal, str: _to_str}[hint]
-    return convert(value, key)
+
+    @classmethod
+    def _problem(cls, details: ErrorDetails, given: Mapping[str, Any]) -> ConfigError:
+        name = ".".join(str(part) for part in details["loc"])
+        # Under the name that was typed.
+        word = next(
+            (word for word in given if word == name or name in cls.aliases.get(word, ())), name
+        )
+        value, context = details["input"], details.get("ctx", {})
+        shown = plain(value) if isinstance(value, Decimal) and value.is_finite() else repr(value)
+        cause = context.get("error")
+        if isinstance(cause, ConfigError):
+            return ConfigError(cause.message, cause.place or word)
+        match details["type"]:
+            case "missing":
+                text = "is required"
+            case "value_error":
+                text = str(cause)
+            case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+                text = f"is {shown}; give {_range_of(cls.model_fields[name])}"
+            case "literal_error":
+                text = f"is {shown}; use {context['expected']}"
+            case "string_type":
+                text = f"is {shown}; give a text"
+            case "finite_number":
+                text = f"is {shown}; give a finite number"
+            case "int_from_float" | "int_parsing" | "int_type":
+                text = f"is {shown}; give a whole number"
+            case "decimal_parsing" | "decimal_type":
+                text = f"is {shown}, which is not a number"
+            case _:
+                text = f"is {shown}: {details['msg']}"
+        return ConfigError(text, word)
 
 
-def _to_bool(value: Any, key: str) -> bool:
+class Key(NamedTuple):
+    """One key of a strategy, for a person.
+
+    ``default`` is None for a key that is required, ``range`` is empty where all values go.
+    """
+
+    name: str
+    type: str
+    unit: str
+    default: str | None
+    range: str
+    meaning: str
+    aliases: tuple[str, ...]
+
+
+def keys(kind: type[Settings]) -> tuple[Key, ...]:
+    """Return what a strategy can be told, in the order of its file."""
+    return tuple(
+        Key(
+            name,
+            _type_of(field),
+            str((field.json_schema_extra or {}).get("unit", "")),  # type: ignore[union-attr]
+            None if field.default is PydanticUndefined else _spelled(field.default),
+            _range_of(field),
+            field.description or "",
+            tuple(word for word, names in kind.aliases.items() if name in names),
+        )
+        for name, field in kind.model_fields.items()
+    )
+
+
+def _choices(field: FieldInfo) -> tuple[Any, ...]:
+    hint: Any = field.annotation
+    is_union = get_origin(hint) in (types.UnionType, Union)
+    return get_args(hint) if is_union else (hint,)
+
+
+def _type_of(field: FieldInfo) -> str:
+    names = {Decimal: "number", int: "whole number", bool: "switch", str: "text"}
+    said = []
+    for hint in _choices(field):
+        if get_origin(hint) is Literal:
+            said.append(" or ".join(repr(choice) for choice in get_args(hint)))
+        elif hint is not type(None):
+            said.append(names.get(hint, str(hint).replace("typing.", "")))
+    return " or ".join(said)
+
+
+def _range_of(field: FieldInfo) -> str:
+    return " and ".join(
+        f"{words} {limit}"
+        for limits in field.metadata
+        for name, words in _LIMITS.items()
+        if (limit := getattr(limits, name, None)) is not None
+    )
+
+
+def _spelled(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    raise ConfigError(f"is {value!r}; use true or false", key)
-
-
-def _to_decimal(value: Any, key: str) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise ConfigError(f"is {value!r}; give a number", key)
-    text = repr(value) if isinstance(value, float) else value
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise ConfigError(f"is {value!r}, which is not a number", key) from None
-    if not number.is_finite():
-        raise ConfigError(f"is {value!r}; give a finite number", key)
-    return number
-
-
-def _to_int(value: Any, key: str) -> int:
-    number = _to_decimal(value, key)
-    if number != number.to_integral_value():
-        raise ConfigError(f"is {value!r}; give a whole number", key)
-    return int(number)
-
-
-def _to_str(value: Any, key: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"is {value!r}; give a text", key)
-    return value
+        return "true" if value else "false"
+    return plain(value) if isinstance(value, Decimal) else str(value)

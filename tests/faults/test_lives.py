@@ -18,7 +18,7 @@ from nkfast.errors import VenueError
 from nkfast.exchange.markets import DEFAULT_MARKETS
 from nkfast.exchange.money import text
 from nkfast.exchange.weather import preset
-from nkfast.strategies.grid import Grid
+from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.life import LifeState
@@ -80,7 +80,7 @@ class Lives:
             ),
             clock=simulation.clock,
             journal=journal,
-            strategy=Grid(Grid.settings_from(GRID), market),
+            strategy=Grid(GridSettings.read(GRID), market),
             symbol=SYMBOL,
             limits=LIMITS,
             mode="live",

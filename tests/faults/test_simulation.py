@@ -23,7 +23,7 @@ from nkfast.exchange.orders import Order
 from nkfast.exchange.rules import OrderForm
 from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import Rule, Weather, preset
-from nkfast.strategies.grid import Grid
+from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.orders import OrderState
@@ -78,7 +78,7 @@ class Simulation:
                 venue=venue,
                 clock=self.clock,
                 journal=journal,
-                strategy=Grid(Grid.settings_from(GRID), market),
+                strategy=Grid(GridSettings.read(GRID), market),
                 symbol=SYMBOL,
                 limits=LIMITS,
                 mode="live",

@@ -10,7 +10,7 @@ from strategies.floor import Floor, a_market
 
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError
-from nkfast.strategies import STRATEGIES
+from nkfast.strategies import load
 from nkfast.strategies.grid import Grid, GridSettings, grid_profit, is_profitable
 
 D = Decimal
@@ -18,7 +18,7 @@ D = Decimal
 
 def a_floor(market: Market | None = None, **settings: object) -> Floor:
     given = {"step_pct": "0.01", "base_order_size": "0.5", **settings}
-    floor = Floor(Grid.settings_from(given), market)
+    floor = Floor(GridSettings.read(given), market)
     floor.show("99.95", "100.05")
     floor.settle()
     return floor
@@ -218,7 +218,7 @@ def test_coarser_grids_than_the_markets_hold() -> None:
     [
         ({}, "step_pct: is required"),
         ({"step_mode": "abs"}, "step_abs: is required"),
-        ({"step_mode": "geometric", "step_pct": "0.01"}, "use one of 'pct', 'abs'"),
+        ({"step_mode": "geometric", "step_pct": "0.01"}, "use 'pct' or 'abs'"),
         ({"setp_pct": "0.01"}, "did you mean 'step_pct'"),
         ({"step_pct": "1 %"}, "not a number"),
         ({"step_pct": "nan"}, "finite"),
@@ -228,12 +228,12 @@ def test_coarser_grids_than_the_markets_hold() -> None:
         ({"step_pct": "0.25", "n_buy_levels": 4}, "reach zero"),
         ({"step_pct": "0.09", "n_buy_levels": 12}, "reach zero"),
         ({"step_pct": "0.01", "n_buy_levels": "2.5"}, "whole number"),
-        ({"step_pct": "0.01", "n_buy_levels": -1}, "0 or more"),
+        ({"step_pct": "0.01", "n_buy_levels": -1}, "at least 0"),
         ({"step_pct": "0.01", "grid_levels": 0}, "no levels"),
         ({"step_pct": "0.01", "grid_spread": "0.02"}, "both set 'step_pct'"),
         ({"step_pct": "0.01", "base_order_size": 0}, "more than 0"),
         ({"step_pct": "0.01", "fee_rate": "0.6", "fee_buffer_pct": "0.4"}, "everything"),
-        ({"step_pct": "0.01", "fee_rate": "-0.1"}, "0 or more"),
+        ({"step_pct": "0.01", "fee_rate": "-0.1"}, "at least 0"),
         ({"step_pct": "0.01", "recenter_pct": "0"}, "more than 0"),
         ({"step_pct": "0.01", "counter_on_partial": "yes"}, "true or false"),
         ({"step_pct": "0.01", "counter_on_partial": 1}, "true or false"),
@@ -242,11 +242,11 @@ def test_coarser_grids_than_the_markets_hold() -> None:
 )
 def test_wrong_settings_say_what_is_wrong(given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Grid.settings_from(given)
+        GridSettings.read(given)
 
 
 def test_settings_are_exact_and_know_their_old_names() -> None:
-    settings = Grid.settings_from(
+    settings = GridSettings.read(
         {
             "trading_pair": "btc_usdt",
             "grid_spread": 0.011,
@@ -272,7 +272,7 @@ def test_settings_are_exact_and_know_their_old_names() -> None:
 def test_an_absolute_step_needs_no_mode() -> None:
     floor = a_floor(step_pct=None, step_mode="abs", step_abs="0.7")
     assert floor.prices("buy")[0] == "99.30"
-    assert Grid.settings_from({"step_abs": "0.7"}).step_mode == "abs"
+    assert GridSettings.read({"step_abs": "0.7"}).step_mode == "abs"
 
 
 @pytest.mark.parametrize("step", ["0.6", "100", "34"])
@@ -283,7 +283,7 @@ def test_an_absolute_step_is_judged_at_the_first_mid(step: str) -> None:
 
 def test_a_step_below_one_tick_is_refused() -> None:
     floor = Floor(
-        Grid.settings_from({"step_pct": "0.01"}), a_market(price_decimals=0, min_notional="1")
+        GridSettings.read({"step_pct": "0.01"}), a_market(price_decimals=0, min_notional="1")
     )
     floor.show("10", "11")
     with pytest.raises(ConfigError, match="less than one tick"):
@@ -291,9 +291,10 @@ def test_a_step_below_one_tick_is_refused() -> None:
 
 
 def test_the_registry_makes_a_grid() -> None:
-    kind = STRATEGIES["grid"]
+    kind = load("grid")
     assert kind.settings_type is GridSettings
-    made = kind(kind.settings_from({"step_pct": "0.01"}), a_market())
+    market = a_market()
+    made = kind.build(kind.settings_type.read({"step_pct": "0.01"}), {market.symbol: market})
     assert made.name == "grid"
     assert json.loads(json.dumps(made.state())) == made.state()
 
@@ -410,7 +411,7 @@ def vectors(shared_data, prefix: str) -> list[dict]:
 
 
 def grid_keys(config: dict) -> dict:
-    known = {*GridSettings.__dataclass_fields__, "total_fee_rate"}
+    known = {*GridSettings.model_fields, "total_fee_rate"}
     return {key: value for key, value in config.items() if key in known and value is not None}
 
 
@@ -418,7 +419,7 @@ def test_seeds_are_the_references(shared_data) -> None:
     for vector in vectors(shared_data, "grid.seed"):
         given, mid = vector["inputs"]["config"], D(vector["inputs"]["mid_price"])
         market = Market(given["symbol"].replace("_", "/"), 8, 8)
-        settings = Grid.settings_from({**grid_keys(given), "price_rounding": "down"})
+        settings = GridSettings.read({**grid_keys(given), "price_rounding": "down"})
         floor = Floor(settings, market)
         floor.show(mid - D("0.00001"), mid + D("0.00001"))
         floor.settle()
@@ -447,7 +448,7 @@ def test_spacing_is_judged_as_the_vectors_say(shared_data) -> None:
         given = vector["inputs"]
         raises = "raises" in str(vector.get("expected", vector["outputs"]))
         try:
-            settings = Grid.settings_from(grid_keys(given))
+            settings = GridSettings.read(grid_keys(given))
             floor = Floor(settings, Market("A/B", 8, 8))
             mid = D(given["mid_price"])
             floor.show(mid - D("0.01"), mid + D("0.01"))
@@ -461,7 +462,7 @@ def test_spacing_is_judged_as_the_vectors_say(shared_data) -> None:
 def test_the_executed_part_of_a_cancelled_order_is_offered(shared_data) -> None:
     (vector,) = vectors(shared_data, "grid.fills.partial_cancel")
     given = vector["inputs"]["config"]
-    floor = Floor(Grid.settings_from(grid_keys(given)), Market("ETH/USDT", 8, 8))
+    floor = Floor(GridSettings.read(grid_keys(given)), Market("ETH/USDT", 8, 8))
     floor.show("1999.99", "2000.01")
     floor.settle()
     floor.fill("level-1", D("0.006"))

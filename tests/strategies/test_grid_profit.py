@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies.floor import Floor
 
 from nkfast.core.market import Market
-from nkfast.strategies.grid import Grid, grid_profit
+from nkfast.strategies.grid import GridSettings, grid_profit
 from nkfast.trading.exact import EXACT
 from nkfast.trading.ledger import Profit
 from nkfast.trading.strategy import Fill
@@ -58,7 +58,7 @@ def round_trips(fills: list[Fill]) -> Decimal:
 @given(st.lists(st.integers(-500, 500), max_size=15), st.lists(st.integers(1, 99), max_size=4))
 def test_round_trips_add_up_to_the_realized_profit(moves: list[int], parts: list[int]) -> None:
     market = Market("BTC/USDT", 2, 4, min_notional="1")
-    settings = Grid.settings_from({"step_pct": "0.0123", "base_order_size": "0.7531"})
+    settings = GridSettings.read({"step_pct": "0.0123", "base_order_size": "0.7531"})
     floor = Floor(settings, market)
     floor.show("99.95", "100.05")
     floor.settle()
@@ -87,7 +87,7 @@ def test_round_trips_add_up_to_the_realized_profit(moves: list[int], parts: list
 
 def test_one_round_trip_is_the_formula() -> None:
     market = Market("BTC/USDT", 2, 4, min_notional="1")
-    floor = Floor(Grid.settings_from({"step_pct": "0.01", "base_order_size": "0.5"}), market)
+    floor = Floor(GridSettings.read({"step_pct": "0.01", "base_order_size": "0.5"}), market)
     floor.show("99.95", "100.05")
     floor.settle()
     profit = Profit("BTC", "USDT").after_fill(as_execution(floor.fill("level-1")))

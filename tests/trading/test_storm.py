@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from nkfast.strategies.grid import Grid
+from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.orders import OrderState, parse_client_id
 from nkfast.venue.port import VenueStatus
 
@@ -127,7 +127,7 @@ def test_after_the_storm_the_books_agree(on_virtual_desk, seed) -> None:
         weather = Weather(desk, seed)
         desk.venue.forgets_untouched = seed % 2 == 1
         given = {"step_pct": "0.01", "base_order_size": "0.5", "recenter_pct": "0.05"}
-        settings = Grid.settings_from(given)
+        settings = GridSettings.read(given)
         for run in range(3):
             desk.strategy = Grid(settings, desk.market)
             weather.clear_up() if run else None

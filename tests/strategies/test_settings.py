@@ -1,0 +1,95 @@
+"""What all settings have in common: exact numbers, every error at once, keys for a person."""
+
+import pickle
+from decimal import Decimal
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+
+import nkfast.strategies
+from nkfast.errors import ConfigError, ConfigErrors
+from nkfast.strategies import load, names
+from nkfast.strategies.grid import Grid, GridSettings
+from nkfast.strategies.settings import Settings, key, keys
+
+
+def test_everything_wrong_is_said_at_once_under_the_name_that_was_typed() -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        GridSettings.read(
+            {"grid_spread": "-1", "n_buy_level": 3, "fee_rate": "much", "base_order_size": True}
+        )
+    assert {problem.place for problem in caught.value.problems} == {
+        *("grid_spread", "n_buy_level", "fee_rate", "base_order_size"),
+    }
+    assert "did you mean 'n_buy_levels'?" in str(caught.value)
+    assert "grid_spread: is '-1'; give more than 0" in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+
+
+def test_a_value_cannot_be_changed() -> None:
+    settings = GridSettings(step_pct=Decimal("0.01"))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.step_pct = Decimal(1)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("given", [True, None, [], "nan", "inf", "1,5", ""])
+def test_a_number_is_a_number(given: object) -> None:
+    with pytest.raises(ConfigErrors, match="base_order_size"):
+        GridSettings.read({"step_pct": "0.01", "base_order_size": given})
+
+
+def test_keys_are_told_to_a_person() -> None:
+    told = {item.name: item for item in keys(GridSettings)}
+    assert list(told) == list(GridSettings.model_fields)
+    assert told["fee_rate"][1:5] == ("number", "fraction", "0.002", "at least 0 and less than 1")
+    assert told["fee_rate"].aliases == ("total_fee_rate",)
+    assert told["step_mode"].type == "'pct' or 'abs'"
+    assert told["recenter_pct"].default == "none"
+    assert all(item.meaning for item in told.values())
+
+
+def test_a_required_key_has_no_default() -> None:
+    class Small(Settings):
+        size: Decimal = key(meaning="of an order", unit="base", gt=0)
+
+    assert keys(Small)[0].default is None
+    with pytest.raises(ConfigErrors, match="size: is required"):
+        Small()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_strategy_says_what_it_can_be_told(name: str) -> None:
+    kind = load(name)
+    assert kind.name == name
+    assert kind.settings_type.__doc__
+    for item in keys(kind.settings_type):
+        assert item.meaning.endswith("."), item.name
+        assert (
+            item.type in {"number", "whole number", "switch", "text"}
+            or "'" in item.type
+            or (item.type.startswith(("dict", "tuple", "list")))
+        ), item
+
+
+def test_an_unknown_strategy_is_named_with_its_nearest() -> None:
+    with pytest.raises(ConfigError, match="no strategy 'gird'; did you mean 'grid'"):
+        load("gird")
+
+
+def test_other_packages_offer_strategies(monkeypatch: pytest.MonkeyPatch) -> None:
+    offers = [
+        EntryPoint("theirs", "nkfast.strategies.grid:Grid", nkfast.strategies.GROUP),
+        EntryPoint("broken", "nkfast.strategies.grid:Nothing", nkfast.strategies.GROUP),
+        EntryPoint("twice", "a:A", nkfast.strategies.GROUP),
+        EntryPoint("twice", "b:B", nkfast.strategies.GROUP),
+    ]
+    monkeypatch.setattr(
+        nkfast.strategies, "entry_points", lambda **said: EntryPoints(offers).select(**said)
+    )
+    assert names()[-3:] == ("broken", "theirs", "twice")
+    assert load("theirs") is Grid
+    with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
+        load("broken")
+    with pytest.raises(ConfigError, match="more than once"):
+        load("twice")
