@@ -13,42 +13,26 @@ The anchor is the mid at the first decision. Cells are added so that ``n_buy_lev
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from functools import cache
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from nkfast.core.grid import lattice_ticks, min_step
 from nkfast.errors import ConfigError
+from nkfast.strategies.round_trip import is_profitable
 from nkfast.strategies.settings import Settings, Symbol, key
-from nkfast.trading.exact import EXACT, ZERO, add, multiply, plain, subtract
+from nkfast.strategies.sizing import PriceRounding, Steps
+from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Quote, Skip, Strategy
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
 
-__all__ = ["Grid", "GridSettings", "grid_profit", "is_profitable"]
+__all__ = ["Grid", "GridSettings"]
 
-ONE = Decimal(1)
 _SIDES: tuple[Side, Side] = ("buy", "sell")
-
-
-def is_profitable(buy: Decimal, sell: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> bool:
-    """Whether a round trip earns more than its fees, exactly.
-
-    ``sell * (1 - fee - buffer) >= buy * (1 + fee)``; `fee_rate` is charged on each side.
-    """
-    kept = subtract(subtract(ONE, fee_rate), fee_buffer)
-    return multiply(sell, kept) >= multiply(buy, add(ONE, fee_rate))
-
-
-def grid_profit(buy: Decimal, sell: Decimal, quantity: Decimal, fee_rate: Decimal) -> Decimal:
-    """Return what one round trip earns in quote, net of both fees, exactly."""
-    proceeds = multiply(multiply(sell, quantity), subtract(ONE, fee_rate))
-    return subtract(proceeds, multiply(multiply(buy, quantity), add(ONE, fee_rate)))
 
 
 class GridSettings(Settings):
@@ -104,7 +88,7 @@ class GridSettings(Settings):
     step_size: Decimal = key(
         ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
     )
-    price_rounding: Literal["side", "down"] = key(
+    price_rounding: PriceRounding = key(
         "side", meaning="side: buys down, sells up. down: both down."
     )
     counter_on_partial: bool = key(
@@ -212,8 +196,7 @@ class Grid(Strategy):
         self.market = market
         self.anchor: Decimal | None = None
         self._anchor = self._step = ZERO
-        self._tick = _coarser(settings.tick_size, market.tick_size, "tick_size")
-        self._lot = _coarser(settings.step_size, market.lot_size, "step_size")
+        self._steps = Steps(market, settings.tick_size, settings.step_size, settings.price_rounding)
         self._cells: dict[int, _Cell] = {}
         self._state: dict[str, Any] | None = None  # None when a cell has changed
         # The lattice in integers: anchor, step and ticks as counts of one power of ten.
@@ -324,7 +307,7 @@ class Grid(Strategy):
                     step=self._step,
                     step_mode="absolute",
                     rounding="ceil" if is_up else "floor",
-                    tick_size=self._tick,
+                    tick_size=self._steps.tick,
                 )
             price = self.market.ticks_to_price(ticks)
             units = ticks * self._market_tick_units
@@ -335,12 +318,7 @@ class Grid(Strategy):
         """Return the size of a fresh order at a price: the base size, raised to the minimums."""
         settings = self.settings
         least = multiply(settings.min_notional_quote, add(ONE, settings.fee_buffer_pct))
-        lots = Fraction(settings.base_order_size) / Fraction(self._lot)
-        minimum = Fraction(least) / Fraction(price) / Fraction(self._lot)
-        market_minimum = Fraction(self.market.min_order_quantity(price)) / Fraction(self._lot)
-        return multiply(
-            self._lot, Decimal(max(floor(lots), ceil(minimum), ceil(market_minimum), 1))
-        )
+        return max(self._steps.down(settings.base_order_size), self._steps.least(price, least))
 
     def _set_anchor(self, mid: Decimal) -> None:
         settings = self.settings
@@ -351,10 +329,10 @@ class Grid(Strategy):
             assert settings.step_abs is not None
             step = settings.step_abs
         settings.check_spacing(mid, step)
-        if step < self._tick:
+        if step < self._steps.tick:
             raise ConfigError(
                 f"a step of {plain(step)} at {plain(mid)} is less than one tick of"
-                f" {plain(self._tick)}; use a larger step",
+                f" {plain(self._steps.tick)}; use a larger step",
                 "step_pct" if settings.step_mode == "pct" else "step_abs",
             )
         self.anchor, self._step = mid, step
@@ -364,7 +342,7 @@ class Grid(Strategy):
         """Express the lattice in integers, so that placing a price costs no division."""
         assert self.anchor is not None
         self._anchor = self.anchor
-        values = (self.anchor, self._step, self._tick, self.market.tick_size)
+        values = (self.anchor, self._step, self._steps.tick, self.market.tick_size)
         exponent = min(int(value.as_tuple().exponent) for value in values)
         self._anchor_units, self._step_units, self._tick_units, self._market_tick_units = (
             int(value.scaleb(-exponent, EXACT)) for value in values
@@ -533,13 +511,3 @@ def _level_of(slot: str) -> int:
     if not slot.startswith("level"):
         raise ValueError(f"slot {slot!r} is not a grid's")
     return int(slot.removeprefix("level"))
-
-
-def _coarser(wished: Decimal, least: Decimal, key: str) -> Decimal:
-    if not wished:
-        return least
-    if Fraction(wished) % Fraction(least):
-        raise ConfigError(
-            f"is {plain(wished)}; give a multiple of the market's {plain(least)}", key
-        )
-    return wished

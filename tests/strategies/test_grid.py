@@ -11,7 +11,8 @@ from strategies.floor import Floor, a_market
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError
 from nkfast.strategies import load
-from nkfast.strategies.grid import Grid, GridSettings, grid_profit, is_profitable
+from nkfast.strategies.grid import Grid, GridSettings
+from nkfast.strategies.round_trip import grid_profit
 
 D = Decimal
 
@@ -376,23 +377,6 @@ def check(floor: Floor) -> None:
         offered = floor.orders.get(f"level{index + 1:+d}")
         if offered is not None and offered.side == "sell":
             assert offered.remaining <= D(to_sell)
-
-
-@given(
-    st.integers(1, 10**6),
-    st.decimals("0.0001", "0.3", places=4),
-    st.decimals("0", "0.01", places=4),
-    st.decimals("0", "0.01", places=4),
-)
-def test_a_round_trip_that_passes_never_loses(
-    ticks: int, step: Decimal, fee: Decimal, buffer: Decimal
-) -> None:
-    buy = D(ticks) / 100
-    sell = buy * (1 + step)
-    if is_profitable(buy, sell, fee, buffer):
-        assert grid_profit(buy, sell, D(1), fee) >= 0
-    elif not buffer:
-        assert grid_profit(buy, sell, D(1), fee) < 0
 
 
 # Vectors -------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from strategies.floor import Floor
 
 from nkfast.core.market import Market
-from nkfast.strategies.grid import GridSettings, grid_profit
+from nkfast.strategies.grid import GridSettings
+from nkfast.strategies.round_trip import grid_profit
 from nkfast.trading.exact import EXACT
 from nkfast.trading.ledger import Profit
 from nkfast.trading.strategy import Fill
