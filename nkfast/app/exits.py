@@ -7,7 +7,7 @@ import click
 
 from nkfast import errors
 
-__all__ = ["ExitCode", "Failure", "describe"]
+__all__ = ["ExitCode", "Failure", "describe", "failures"]
 
 
 class ExitCode(IntEnum):
@@ -24,7 +24,8 @@ class ExitCode(IntEnum):
     RISK_HALT = 8
     UNRECONCILED = 9  # venue and journal disagree
     INCOMPLETE_STOP = 10  # stopped, but orders may remain
-    SIGINT = 130
+    SIGINT = 130  # after the clean stop, as is the next one
+    SIGTERM = 143
 
 
 class Failure(NamedTuple):
@@ -93,6 +94,13 @@ def describe(error: BaseException) -> Failure:
     return Failure(
         code, "", f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)"
     )
+
+
+def failures(error: BaseException) -> tuple[Failure, ...]:
+    """Return the failures of an error, at least one: settings can be wrong in many ways at once."""
+    if isinstance(error, errors.ConfigErrors):
+        return tuple(describe(problem) for problem in error.problems)
+    return (describe(error),)
 
 
 def _usage_message(error: click.UsageError) -> str:

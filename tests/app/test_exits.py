@@ -95,6 +95,7 @@ def test_numbers_never_change() -> None:
         "UNRECONCILED": 9,
         "INCOMPLETE_STOP": 10,
         "SIGINT": 130,
+        "SIGTERM": 143,
     }
 
 

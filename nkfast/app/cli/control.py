@@ -1,0 +1,132 @@
+"""What acts on an instance from outside: ``kill``, ``guard``, ``reconcile``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from nkfast.app.cli.program import FOR, JSON, STATE_DIR, Duration, verb
+from nkfast.app.exits import ExitCode, Failure
+
+__all__ = ["COMMANDS"]
+
+
+@verb()
+@click.argument("name")
+@click.option("--reason", default="nkfast kill", help="Kept in the file, for who finds it.")
+@STATE_DIR
+def kill(name: str, reason: str, state_dir: Path | None) -> ExitCode:
+    """Stop an instance's trading at once: it cancels its orders and stays halted.
+
+    Makes the file that the instance, and its guard, look for; it needs neither to be well.
+    """
+    from nkfast.app.instance import Instance
+
+    instance = Instance.named(name, state_dir)
+    try:
+        instance.kill(reason)
+    except FileNotFoundError:
+        message = f"nothing is known of an instance {name}; is it another --state-dir?"
+        click.echo(str(Failure(ExitCode.NOT_FOUND, str(instance.folder), message)), err=True)
+        return ExitCode.NOT_FOUND
+    click.echo(
+        f"thrown: {instance.kill_file}\nto trade again: remove it, then"
+        f" nkfast journal clear {instance.journal} KILL_SWITCH --name {name}"
+    )
+    return ExitCode.OK
+
+
+@verb()
+@click.option("--name", required=True, help="Of the instance to be guarded.")
+@STATE_DIR
+@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@click.option("--key", required=True, help="API key; one of its own is best.")
+@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@click.option("--alarm", "alarm_s", type=Duration(), default="15s", show_default=True)
+@click.option("--cancel", "cancel_s", type=Duration(), default="60s", show_default=True)
+@click.option(
+    "--linger",
+    "linger_s",
+    type=Duration(),
+    default="120s",
+    show_default=True,
+    help="Look so long for orders that were on their way.",
+)
+@FOR
+@JSON
+def guard(
+    name: str,
+    state_dir: Path | None,
+    rest_url: str | None,
+    key: str,
+    secret_stdin: bool,
+    alarm_s: float,
+    cancel_s: float,
+    linger_s: float,
+    seconds: float | None,
+    as_json: bool,
+) -> ExitCode:
+    """Cancel an instance's orders when its heart stands still: killed, stuck, asleep.
+
+    Run it beside the instance. It cannot place orders. Exit 0: it never had to act; 8: it
+    cancelled; 10: it ended while orders were open.
+    """
+    from nkfast.app.guard import guard as stand_guard
+    from nkfast.app.instance import Instance
+    from nkfast.app.loop import run
+    from nkfast.client.rest_session import BASE_URL
+    from nkfast.trading.guard import GuardSettings
+    from nkfast.wire.models import ApiCredentials
+
+    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
+    return run(
+        stand_guard(
+            Instance.named(name, state_dir),
+            credentials,
+            base_url=rest_url or BASE_URL,
+            settings=GuardSettings(
+                alarm_s=alarm_s,
+                cancel_s=cancel_s,
+                poll_s=min(1.0, alarm_s / 4),
+                linger_s=linger_s,
+            ),
+            seconds=seconds,
+            as_json=as_json,
+        )
+    )
+
+
+@verb()
+@click.option("--name", required=True, help="Of the instance.")
+@STATE_DIR
+@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@click.option("--key", required=True, help="API key; it needs to read only.")
+@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@click.option("--dry-run", is_flag=True, required=True, help="Show; the next start does it.")
+@JSON
+def reconcile(
+    name: str,
+    state_dir: Path | None,
+    rest_url: str | None,
+    key: str,
+    secret_stdin: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Show what an instance's journal and its account differ in, and what a start does about it.
+
+    Nothing is changed. Exit 7: the instance runs; 9: the next start would halt.
+    """
+    from nkfast.app.instance import Instance
+    from nkfast.app.loop import run
+    from nkfast.app.reconcile import show_plan
+    from nkfast.client.rest_session import BASE_URL
+    from nkfast.wire.models import ApiCredentials
+
+    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
+    instance = Instance.named(name, state_dir)
+    plan = show_plan(instance, credentials, base_url=rest_url or BASE_URL, as_json=as_json)
+    return run(plan)
+
+
+COMMANDS = (kill, guard, reconcile)
