@@ -99,10 +99,8 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems += [
-                self._problem(details, given)
-                for details in error.errors(include_url=False, include_context=True)
-            ]
+            for details in error.errors(include_url=False, include_context=True):
+                problems += self._problems(details, given)
         if problems:
             raise ConfigErrors(problems)
 
@@ -159,26 +157,37 @@ class Settings(BaseModel):
         return value
 
     @classmethod
-    def _problem(cls, details: ErrorDetails, given: Mapping[str, Any]) -> ConfigError:
+    def _problems(cls, details: ErrorDetails, given: Mapping[str, Any]) -> list[ConfigError]:
         name = ".".join(str(part) for part in details["loc"])
         # Under the name that was typed.
         word = next(
             (word for word in given if word == name or name in cls.aliases.get(word, ())), name
         )
+        cause = details.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigErrors):  # of a section
+            return [
+                ConfigError(problem.message, f"{word}.{problem.place}")
+                for problem in cause.problems
+            ]
+        if isinstance(cause, ConfigError):
+            return [ConfigError(cause.message, cause.place or word)]
+        return [cls._problem(details, name, word)]
+
+    @classmethod
+    def _problem(cls, details: ErrorDetails, name: str, word: str) -> ConfigError:
         value, context = details["input"], details.get("ctx", {})
         shown = plain(value) if isinstance(value, Decimal) and value.is_finite() else repr(value)
-        cause = context.get("error")
-        if isinstance(cause, ConfigError):
-            return ConfigError(cause.message, cause.place or word)
         match details["type"]:
             case "missing":
                 text = "is required"
             case "value_error":
-                text = str(cause)
+                text = str(context["error"])
             case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
                 text = f"is {shown}; give {_range_of(cls.model_fields[name])}"
             case "literal_error":
                 text = f"is {shown}; use {context['expected']}"
+            case "model_type":
+                text = f"is {shown}; give a section with keys"
             case "string_type":
                 text = f"is {shown}; give a text"
             case "finite_number":
@@ -208,19 +217,27 @@ class Key(NamedTuple):
 
 
 def keys(kind: type[Settings]) -> tuple[Key, ...]:
-    """Return what a strategy can be told, in the order of its file."""
-    return tuple(
-        Key(
-            name,
-            _type_of(field),
-            str((field.json_schema_extra or {}).get("unit", "")),  # type: ignore[union-attr]
-            None if field.default is PydanticUndefined else _spelled(field.default),
-            _range_of(field),
-            field.description or "",
-            tuple(word for word, names in kind.aliases.items() if name in names),
+    """Return what a strategy can be told, in the order of its file.
+
+    The keys of a section follow the section, as ``section.key``.
+    """
+    said: list[Key] = []
+    for name, field in kind.model_fields.items():
+        said.append(
+            Key(
+                name,
+                _type_of(field),
+                str((field.json_schema_extra or {}).get("unit", "")),  # type: ignore[union-attr]
+                None if field.default is PydanticUndefined else _spelled(field.default),
+                _range_of(field),
+                field.description or "",
+                tuple(word for word, names in kind.aliases.items() if name in names),
+            )
         )
-        for name, field in kind.model_fields.items()
-    )
+        for section in _choices(field):
+            if isinstance(section, type) and issubclass(section, Settings):
+                said += (item._replace(name=f"{name}.{item.name}") for item in keys(section))
+    return tuple(said)
 
 
 def _choices(field: FieldInfo) -> tuple[Any, ...]:
@@ -233,7 +250,9 @@ def _type_of(field: FieldInfo) -> str:
     names = {Decimal: "number", int: "whole number", bool: "switch", str: "text"}
     said = []
     for hint in _choices(field):
-        if get_origin(hint) is Literal:
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            said.append("section")
+        elif get_origin(hint) is Literal:
             said.append(" or ".join(repr(choice) for choice in get_args(hint)))
         elif hint is not type(None):
             said.append(names.get(hint, str(hint).replace("typing.", "")))

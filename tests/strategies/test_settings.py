@@ -27,6 +27,39 @@ def test_everything_wrong_is_said_at_once_under_the_name_that_was_typed() -> Non
     assert str(copy) == str(caught.value)
 
 
+class _Store(Settings):
+    """A section."""
+
+    ratio: Decimal = key(Decimal(1), gt=0, le=1, meaning="How much.")
+    enabled: bool = key(False, meaning="Whether.")
+
+
+class _WithStore(Settings):
+    """Settings with a section."""
+
+    count: int = key(1, meaning="How many.")
+    store: _Store | None = key(None, meaning="Where to.")
+
+
+def test_a_section_has_keys_and_problems_of_its_own() -> None:
+    made = _WithStore.read({"store": {"ratio": "0.5", "enabled": "true"}})
+    assert made.store == _Store(ratio=Decimal("0.5"), enabled=True)
+    assert _WithStore().store is None
+    assert [(item.name, item.type) for item in keys(_WithStore)] == [
+        ("count", "whole number"),
+        ("store", "section"),
+        ("store.ratio", "number"),
+        ("store.enabled", "switch"),
+    ]
+    with pytest.raises(ConfigErrors) as caught:
+        _WithStore.read({"store": {"ratio": 2, "enable": True}, "count": "many"})
+    assert {problem.place for problem in caught.value.problems} == {
+        *("count", "store.ratio", "store.enable"),
+    }
+    with pytest.raises(ConfigErrors, match="store: is 3; give a section with keys"):
+        _WithStore.read({"store": 3})
+
+
 def test_a_value_cannot_be_changed() -> None:
     settings = GridSettings(step_pct=Decimal("0.01"))
     with pytest.raises(ValueError, match="frozen"):
@@ -66,7 +99,7 @@ def test_every_strategy_says_what_it_can_be_told(name: str) -> None:
     for item in keys(kind.settings_type):
         assert item.meaning.endswith("."), item.name
         assert (
-            item.type in {"number", "whole number", "switch", "text"}
+            item.type in {"number", "whole number", "switch", "text", "section"}
             or "'" in item.type
             or (item.type.startswith(("dict", "tuple", "list")))
         ), item
