@@ -35,7 +35,8 @@ from nkfast.trading.life import (
 )
 from nkfast.trading.news import NewsDesk
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
-from nkfast.trading.plan import Plan, PlanOutcome
+from nkfast.trading.plan import Plan
+from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, cursor_of
 from nkfast.trading.reconcile_plan import ReconcilePlan, make_plan, plan_of_start
@@ -553,6 +554,7 @@ class Engine:
             books=self._books,
             journal=self._journal,
             reasons=self._reasons,
+            host=self._host,
             wake=self.decide_soon,
             halt=self._halt,
             failures_max=self._settings.plan_failures_max,
@@ -809,7 +811,7 @@ class Engine:
         try:
             self._plans.advance(may_send=may_send)
         except Exception as error:
-            self._halt(error)
+            self.halt_by(error)
         finally:
             self._is_deciding = False
         if not self._plans.is_busy:

@@ -307,6 +307,11 @@ class Journal:
             self._append("life", "", body)
             self._execute(_SET_STATE, (_LIFE, body))
 
+    def note_plan(self, outcome: Mapping[str, Any]) -> None:
+        """Write what became of a plan; `nkfast.trading.plan_outcome.newest_plans` reads it."""
+        with self._transaction():
+            self._append("plan", "", encode_json(outcome))
+
     # Reading back ------------------------------------------------------------------------------
 
     def recover(self, now_ms: int) -> Recovered:

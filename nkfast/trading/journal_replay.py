@@ -99,7 +99,7 @@ class _Replay:
             last, expected = digest, number + 1
             play = self._play.get(kind)
             if play is None:
-                continue  # boot and halt change no order
+                continue  # boot, life and plan change no order
             try:
                 play(client_id, body)
             except _UNREADABLE as error:

@@ -1,9 +1,10 @@
 """The execution of plans: one leg after the other, and the way back when one fails.
 
 What a plan has done is never kept: it follows from the fills of its orders, which carry the plan's
-number in their slot. Only the plan itself is kept, durable with the intent of its first leg and
-until it has ended. So a crash at any moment leaves nothing to guess: the next start finds the plan,
-the orders are settled as all orders are, by reading, and what is owned then is unwound.
+number in their slot. Only the plan itself is kept and what its orders were to fetch, durable with
+the intents and until it has ended. So a crash at any moment leaves nothing to guess: the next start
+finds the plan, the orders are settled as all orders are, by reading, and what is owned then is
+unwound.
 
     priced, there and back --> leg 1 --> leg 2 --> ... --> done
                                  |         |
@@ -13,21 +14,23 @@ the orders are settled as all orders are, by reading, and what is owned then is 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from nkfast.errors import HaltedError, RiskError
-from nkfast.trading.exact import ZERO, add, multiply, plain
+from nkfast.trading.exact import ZERO, add, multiply, plain, subtract
 from nkfast.trading.gate import Intent, OrderGate
 from nkfast.trading.orders import Order, OrderStore
-from nkfast.trading.plan import Leg, Plan, PlanOutcome, PlanResult, WalkedLeg, price_plan, walk
+from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan, walk
+from nkfast.trading.plan_outcome import LegOutcome, PlanOutcome, PlanResult
 
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
     from nkfast.trading.journal import Journal
     from nkfast.trading.reasons import Reasons
+    from nkfast.trading.strategy_host import StrategyHost
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Execution
 
@@ -47,12 +50,17 @@ _OUTCOMES_KEPT = 256
 
 @dataclass(slots=True)
 class _Running:
-    """A plan under way. ``orders`` holds every order of it, oldest first."""
+    """A plan under way.
+
+    ``orders`` holds every order of it, oldest first; ``expected`` what each leg, and then each
+    order of the way back, was to pay and to receive.
+    """
 
     number: int
     plan: Plan
     started_ms: int
     orders: list[Order]
+    expected: list[tuple[Decimal, Decimal]]
     leg: int = 0  # the index of the one that is being taken
     is_unwinding: bool = False
     deadline_ns: int = 0  # of the newest order
@@ -68,6 +76,8 @@ class PlanRunner:
     ----------
     gate, clock, loop, orders, books, journal, reasons
         What it works with; `gate` lets its orders out as it does all others.
+    host : StrategyHost
+        Tells the strategy what became of its plans.
     wake : callable
         Makes the engine call `advance` soon.
     halt : callable
@@ -91,6 +101,7 @@ class PlanRunner:
         books: Mapping[str, "OrderBook"],
         journal: "Journal",
         reasons: "Reasons",
+        host: "StrategyHost",
         wake: Callable[[], None],
         halt: Callable[[BaseException], None],
         failures_max: int,
@@ -103,6 +114,7 @@ class PlanRunner:
         self._books = books
         self._journal = journal
         self._reasons = reasons
+        self._host = host
         self._wake = wake
         self._halt = halt
         self._failures_max = failures_max
@@ -137,6 +149,7 @@ class PlanRunner:
             Plan.from_json(kept["plan"]),
             kept["started_ms"],
             orders,
+            [(Decimal(paid), Decimal(received)) for paid, received in kept["expected"]],
             is_unwinding=True,
         )
         self._reasons.count("PLAN_RECOVERED", f"plan {self._number} with {len(orders)} orders")
@@ -170,15 +183,15 @@ class PlanRunner:
             return
         self._number += 1
         started_ms = self._clock.time_ns() // _NS_PER_MS
-        running = _Running(self._number, plan, started_ms, [])
+        expected = [(step.paid, step.received) for step in walked]
+        running = self._running = _Running(self._number, plan, started_ms, [], expected)
         self._journal.hold()  # durable together with the first intent
-        self._keep(plan.as_json(), started_ms)
-        self._running = running
+        self._keep(running)
         try:
             self._send(running, walked[0], event_ns, stores_state=True)
         except RiskError as refusal:  # it was let pass a moment ago
             self._running = None
-            self._keep(None, started_ms)
+            self._keep(None)
             self._count_refusal(running, refusal)
 
     def advance(self, *, may_send: bool) -> None:
@@ -257,6 +270,13 @@ class PlanRunner:
         running.deadline_ns = now_ns + running.plan.leg_timeout_ms * _NS_PER_MS
         self._wake_at(running.deadline_ns, now_ns)
 
+    def _send_back(self, running: _Running, step: WalkedLeg) -> None:
+        self._gate.check(_intent(PLAN_SLOT, step))  # what is refused is not to be kept
+        running.expected.append((step.paid, step.received))
+        self._journal.hold()  # durable together with the intent
+        self._keep(running)
+        self._send(running, step)
+
     def _after_leg(self, running: _Running) -> None:
         """Take the next leg, or break off: the newest order has ended."""
         plan, order = running.plan, running.orders[-1]
@@ -297,7 +317,7 @@ class PlanRunner:
                     continue
                 try:
                     step = walk(leg, self._books[leg.symbol], amount, plan.unwind_slippage)
-                    self._send(running, step)
+                    self._send_back(running, step)
                 except RiskError as refusal:
                     if refusal.code == "BELOW_MINIMUM":
                         continue  # dust stays where it is
@@ -318,38 +338,89 @@ class PlanRunner:
         )
 
     def _end(self, running: _Running, moved: dict[str, Decimal]) -> None:
-        result = _result_of(running, moved)
-        start = running.plan.start
-        is_known = all(fill.fee is not None for fill in _fills(running))
-        self._failures += result in ("unwound", "held")
-        if result == "done":
+        outcome = self._outcome(running, moved)
+        state = self._host.tell_plan(outcome)
+        self._failures += outcome.result in ("unwound", "held")
+        if outcome.result == "done":
             self._failures = 0
-        self._keep(None, running.started_ms)
+        self._journal.hold()  # that it has ended, how, and what the strategy made of it: one fact
+        self._keep(None)
+        self._journal.note_plan(outcome.as_json())
+        self._journal.set_strategy_state(state)
+        self._host.note_stored(state)
         self._running = None
-        profit = moved.get(start, ZERO) if is_known else None
-        self.recent.append(PlanOutcome(running.number, result, moved, profit, len(running.orders)))
-        told = ", ".join(f"{plain(amount)} {asset}" for asset, amount in moved.items() if amount)
-        self._reasons.count(f"PLAN_{result.upper()}", f"plan {running.number}: {told or 'nothing'}")
+        self.recent.append(outcome)
+        self._tell(outcome)
         if self._failures >= self._failures_max:
             self._halt(
                 HaltedError("PLAN_FAILURES", f"{self._failures} plans in a row were broken off")
             )
         self._wake()
 
+    def _tell(self, outcome: PlanOutcome) -> None:
+        name = f"plan {outcome.number}"
+        moved = outcome.moved.items()
+        told = ", ".join(f"{plain(amount)} {asset}" for asset, amount in moved if amount)
+        predicted = f"{plain(outcome.predicted_profit)} {outcome.start}"
+        code = f"PLAN_{outcome.result.upper()}"
+        self._reasons.count(code, f"{name}: {told or 'nothing'}; predicted {predicted}")
+        for number, leg in enumerate(outcome.legs, 1):
+            if leg.paid:
+                self._reasons.count("PLAN_LEG", f"{name}, {number}: {leg}")
+
     # What is known -------------------------------------------------------------------------------
 
+    def _outcome(self, running: _Running, moved: dict[str, Decimal]) -> PlanOutcome:
+        plan, expected = running.plan, running.expected
+        is_known = all(fill.fee is not None for fill in _fills(running))
+        return PlanOutcome(
+            number=running.number,
+            result=_result_of(running, moved),
+            moved=moved,
+            profit=moved[plan.start] if is_known else None,
+            order_count=len(running.orders),
+            start=plan.start,
+            predicted_profit=subtract(expected[len(plan.legs) - 1][1], expected[0][0]),
+            legs=tuple(self._leg_outcomes(running)),
+            started_ms=running.started_ms,
+            ended_ms=self._clock.time_ns() // _NS_PER_MS,
+        )
+
+    def _leg_outcomes(self, running: _Running) -> Iterator[LegOutcome]:
+        legs, expected = running.plan.legs, running.expected
+        taken = len(running.orders) - (len(expected) - len(legs))
+        orders = [*running.orders[:taken], *[None] * (len(legs) - taken), *running.orders[taken:]]
+        for index, (order, (paid, received)) in enumerate(zip(orders, expected, strict=True)):
+            leg = legs[index] if order is None else Leg(order.symbol, order.side)
+            fills = () if order is None else order.fills.values()
+            moved = self._moved_by(fills)
+            yield LegOutcome(
+                leg,
+                is_way_back=index >= len(legs),
+                predicted_paid=paid,
+                predicted_received=received,
+                paid=moved.get(leg.pays, ZERO).copy_negate(),
+                received=moved.get(leg.gets, ZERO),
+                is_fee_known=all(fill.fee is not None for fill in fills),
+            )
+
     def _moved(self, running: _Running) -> dict[str, Decimal]:
-        """Return by how much the plan's fills changed what is owned of each asset.
+        """Return by how much the plan's fills changed what is owned of each asset."""
+        none = dict.fromkeys((running.plan.start, *running.plan.assets), ZERO)
+        return {**none, **self._moved_by(_fills(running))}
+
+    def _moved_by(self, fills: "Iterable[Execution]") -> dict[str, Decimal]:
+        """Return by how much fills changed what is owned of each asset.
 
         A fee that is not known yet is taken to be the taker's, of the quote asset, so that the next
         leg does not pay with what is not there.
         """
-        moved = dict.fromkeys((running.plan.start, *running.plan.assets), ZERO)
+        moved: dict[str, Decimal] = {}
 
         def move(asset: str, amount: Decimal) -> None:
             moved[asset] = add(moved.get(asset, ZERO), amount)
 
-        for fill in _fills(running):
+        for fill in fills:
             base, _, quote = fill.symbol.partition("/")
             notional = multiply(fill.price, fill.quantity)
             is_buy = fill.side == "buy"
@@ -362,16 +433,13 @@ class PlanRunner:
                 move(quote, multiply(notional, rate).copy_negate())
         return moved
 
-    def _keep(self, plan: dict[str, Any] | None, started_ms: int) -> None:
-        self._journal.keep(
-            _KEPT_AS,
-            {
-                "number": self._number,
-                "failures": self._failures,
-                "started_ms": started_ms,
-                "plan": plan,
-            },
-        )
+    def _keep(self, running: _Running | None) -> None:
+        kept: dict[str, Any] = {"number": self._number, "failures": self._failures, "plan": None}
+        if running is not None:
+            kept["plan"] = running.plan.as_json()
+            kept["started_ms"] = running.started_ms
+            kept["expected"] = [[plain(amount) for amount in pair] for pair in running.expected]
+        self._journal.keep(_KEPT_AS, kept)
 
     def _wake_at(self, when_ns: int, now_ns: int) -> None:
         if self._timer is not None:

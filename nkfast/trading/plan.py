@@ -16,7 +16,7 @@ from nkfast.venue.port import Side
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
 
-__all__ = ["Leg", "Plan", "PlanOutcome", "PlanResult", "Unwind", "WalkedLeg", "price_plan", "walk"]
+__all__ = ["Leg", "Plan", "Unwind", "WalkedLeg", "price_plan", "walk"]
 
 _LOTS_MAX = 2**63 - 2
 
@@ -145,37 +145,6 @@ class Plan:
         """Take back what `as_json` returned."""
         numbers = {name: Decimal(data[name]) for name in _NUMBERS}
         return cls(**{**data, **numbers, "legs": tuple(Leg(*leg) for leg in data["legs"])})
-
-
-#: done: every leg was taken. missed: nothing was traded. unwound: broken off, and nothing is left
-#: that could be traded. held: broken off, and left so on purpose.
-PlanResult = Literal["done", "missed", "unwound", "held"]
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOutcome:
-    """What became of a plan.
-
-    Attributes
-    ----------
-    number : int
-        Counts the plans of an instance.
-    result : {"done", "missed", "unwound", "held"}
-        How it ended.
-    moved : mapping of str to Decimal
-        By how much its fills and their fees changed what is owned of each asset. What was too
-        little to be traded is among it.
-    profit : Decimal or None
-        The change of the start asset; None while a fee is not known.
-    order_count : int
-        Orders that were sent for it, the way back included.
-    """
-
-    number: int
-    result: PlanResult
-    moved: Mapping[str, Decimal]
-    profit: Decimal | None
-    order_count: int
 
 
 class WalkedLeg(NamedTuple):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nkfast.trading.plan import Plan
+from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
@@ -151,6 +152,12 @@ class Strategy(ABC):
     @abstractmethod
     def on_fill(self, fill: Fill) -> None:
         """Take note of one fill."""
+
+    def on_plan(self, outcome: PlanOutcome) -> None:  # noqa: B027 - to be overridden at will
+        """Take note of what became of a plan, after all its fills; exactly once over all restarts.
+
+        What each leg was to fetch stands beside what it did fetch.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:

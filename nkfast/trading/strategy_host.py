@@ -1,6 +1,6 @@
 """The engine's side of a strategy: what it is shown, what it is told, what it wants kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +9,7 @@ from nkfast.trading.journal_rows import encode_json
 from nkfast.trading.life import LifeState
 from nkfast.trading.orders import Order, OrderState, OrderStore
 from nkfast.trading.plan import Plan
+from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Strategy
 from nkfast.venue.port import Execution
 
@@ -70,7 +71,7 @@ class StrategyHost:
     Attributes
     ----------
     can_tell : bool
-        False once the strategy failed to take a fill: its state is in doubt from then on.
+        False once the strategy failed to take what it was told: its state is in doubt from then on.
     """
 
     def __init__(
@@ -121,15 +122,22 @@ class StrategyHost:
 
     def tell(self, order: Order, execution: Execution) -> str:
         """Tell of one fill; return the state to be stored with it."""
+        return self._told("on_fill", lambda: self.strategy.on_fill(fill_of(order, execution)))
+
+    def tell_plan(self, outcome: PlanOutcome) -> str:
+        """Tell what became of a plan; return the state to be stored with its end."""
+        return self._told("on_plan", lambda: self.strategy.on_plan(outcome))
+
+    def _told(self, call: str, tell: Callable[[], None]) -> str:
         started_ns = self._clock.monotonic_ns()
         try:
-            self.strategy.on_fill(fill_of(order, execution))
+            tell()
             return self._state()
         except Exception:
             self.can_tell = False
             raise
         finally:
-            self._check_time("on_fill", started_ns)
+            self._check_time(call, started_ns)
 
     # The strategy's context (StrategyContext) --------------------------------------------------
 

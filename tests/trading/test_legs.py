@@ -24,6 +24,7 @@ from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.life import LifeState, clear_halt
 from nkfast.trading.plan import Leg, Plan
+from nkfast.trading.plan_outcome import PlanOutcome, newest_plans
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Fill, MarketView, Strategy
 from nkfast.venue import simulated
@@ -64,6 +65,7 @@ class Offering(Strategy):
     def __init__(self, *plans: Plan) -> None:
         self.plans = list(plans)
         self.told: list[Fill] = []
+        self.outcomes: list[PlanOutcome] = []
         self.idle = Desired()
 
     def decide(self, view: MarketView) -> Desired | Plan:
@@ -72,8 +74,11 @@ class Offering(Strategy):
     def on_fill(self, fill: Fill) -> None:
         self.told.append(fill)
 
+    def on_plan(self, outcome: PlanOutcome) -> None:
+        self.outcomes.append(outcome)
+
     def state(self) -> dict[str, Any]:
-        return {"fills": len(self.told)}
+        return {"fills": len(self.told), "plans": [plan.number for plan in self.outcomes]}
 
     def restore(self, state: Any) -> None:
         pass
@@ -242,6 +247,85 @@ def test_a_plan_is_taken_leg_by_leg(floor: Floor) -> None:
 
     floor.run(test, strategy)
     floor.check()
+
+
+def test_each_leg_is_reported_predicted_and_realized(floor: Floor) -> None:
+    def make_it_dearer() -> None:
+        floor.quote("ETH/BTC", "sell", "0.0515", "50")
+
+    floor.hooks.append(at_order(1, make_it_dearer))
+    strategy = Offering(replace(PLAN, slippage=D("0.02")))
+
+    async def test(engine: Engine) -> None:
+        await resolved(engine)
+        (outcome,) = engine.recent_plans
+        assert strategy.outcomes == [outcome]
+        # What the dearer leg could not take up goes back.
+        assert [leg.leg for leg in outcome.legs] == [*LEGS, LEGS[0].back]
+        first, second, third, back = outcome.legs
+        # The books when it began: a buy pays the fee on top, a sell gets less by it.
+        assert first.predicted_received * D(64000) * D("1.002") == first.predicted_paid
+        assert second.predicted_received * D("0.051") * D("1.002") == second.predicted_paid
+        assert third.predicted_paid * D(3400) * D("0.998") == third.predicted_received
+        assert outcome.predicted_profit == third.predicted_received - first.predicted_paid
+        # What happened: the second leg alone was dearer, by about one in a hundred.
+        assert first.paid == first.predicted_paid
+        assert first.shortfall == third.shortfall == 0
+        assert second.shortfall == pytest.approx(1 - 0.051 / 0.0515)
+        moved = floor.moved()
+        profit = third.received - first.paid + back.received
+        assert profit == outcome.profit == moved["USDT"]
+        assert first.received - second.paid - back.paid == moved["BTC"]
+        assert second.received - third.paid == moved["ETH"]
+        assert engine.reasons["PLAN_LEG"] == 4
+
+    floor.run(test, strategy)
+    floor.check()
+    assert newest_plans(floor.path, 9) == strategy.outcomes
+
+
+def test_a_way_back_is_reported_also_after_a_crash_in_it(floor: Floor) -> None:
+    floor.hooks.append(at_order(3, lambda: floor.withdraw("ETH/USDT", "buy")))
+    floor.hooks.append(at_order(5, floor.die))
+    floor.run(resolved, Offering(PLAN))
+    strategy = Offering()
+    floor.run(resolved, strategy)
+    floor.check()
+    (outcome,) = strategy.outcomes
+    assert outcome.result == "unwound"
+    ways = [(leg.leg, leg.is_way_back, bool(leg.paid)) for leg in outcome.legs]
+    assert ways[:4] == [
+        (LEGS[0], False, True),
+        (LEGS[1], False, True),
+        (LEGS[2], False, False),
+        (LEGS[1].back, True, True),
+    ]
+    assert {way[:2] for way in ways[4:]} == {(LEGS[0].back, True)}
+    for leg in outcome.legs:
+        assert 0 <= leg.received <= leg.predicted_received
+        assert leg.predicted_paid > 0
+    assert newest_plans(floor.path, 9) == [outcome]
+
+
+def test_a_strategy_that_cannot_take_an_end_is_told_of_it_again(floor: Floor) -> None:
+    class Refusing(Offering):
+        def on_plan(self, outcome: PlanOutcome) -> None:
+            raise ZeroDivisionError("not this one")
+
+    async def refused(engine: Engine) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await engine.run(asyncio.Event())
+        assert engine.life_reason.startswith("STRATEGY_ERROR: ")
+
+    floor.run(refused, Refusing(PLAN))
+    assert newest_plans(floor.path, 9) == []
+    with Journal.open(floor.path, instance="nk01") as journal:
+        clear_halt(journal, "STRATEGY_ERROR", floor.now_ns // 10**6)
+    strategy = Offering()
+    floor.run(resolved, strategy)
+    floor.check()
+    assert [outcome.number for outcome in strategy.outcomes] == [1]
+    assert newest_plans(floor.path, 9) == strategy.outcomes
 
 
 @pytest.mark.parametrize(
