@@ -4,25 +4,27 @@
 amount divided by a price) go in as a `fractions.Fraction`, so that they are rounded once.
 """
 
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, Literal
 
 from nkfast.errors import ConfigError
-from nkfast.trading.exact import ONE, ZERO, multiply, plain, subtract
+from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.venue.port import Side
+from nkfast.wire.symbols import TradingPair
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
 
-__all__ = ["PriceRounding", "Steps", "min_quantity"]
+__all__ = ["PriceRounding", "Steps", "largest_quantity", "min_quantity", "needed"]
 
 #: ``side``: buys down, sells up, as an order that must not be worse than asked for. ``down``: both
 #: down, as older bots have it.
 PriceRounding = Literal["side", "down"]
 
 _UP = Context(prec=28, rounding=ROUND_CEILING)
+_DOWN = Context(prec=28, rounding=ROUND_FLOOR)
 
 
 def min_quantity(price: Decimal, min_notional: Decimal, fee_rate: Decimal = ZERO) -> Decimal:
@@ -32,6 +34,32 @@ def min_quantity(price: Decimal, min_notional: Decimal, fee_rate: Decimal = ZERO
     """
     kept = multiply(price, subtract(ONE, fee_rate))
     return ZERO if kept <= 0 or price <= 0 else _UP.divide(min_notional, kept)
+
+
+def needed(
+    pair: TradingPair, side: Side, price: Decimal, quantity: Decimal, fee_rate: Decimal
+) -> tuple[str, Decimal]:
+    """Return the asset and the amount that is wise to have before an order is placed.
+
+    The fee is taken to come on top on either side; what an order really holds is the ledger's to
+    say (`nkfast.trading.ledger.Ledger.cost`).
+    """
+    amount = multiply(quantity, add(ONE, fee_rate))
+    return (pair.quote, multiply(price, amount)) if side == "buy" else (pair.base, amount)
+
+
+def largest_quantity(
+    side: Side, price: Decimal, available: Decimal, fee_rate: Decimal, margin: Decimal = ZERO
+) -> Decimal:
+    """Return the quantity of which `needed` asks for what is available, down at 28 digits.
+
+    Parameters
+    ----------
+    margin : Decimal
+        A fraction of what is needed that stays free.
+    """
+    unit = multiply(add(ONE, margin), add(ONE, fee_rate))
+    return _DOWN.divide(available, multiply(price, unit) if side == "buy" else unit)
 
 
 class Steps:

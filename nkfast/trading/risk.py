@@ -163,6 +163,17 @@ class RiskGuard:
         self._check_exposure(market, order, price)
         self._check_funds(market, order, price)
 
+    @property
+    def wait_ns(self) -> int:
+        """Nanoseconds until the limit per minute has room for one more order; 0: it has."""
+        rate = self.limits.max_orders_per_minute
+        now_ns = self._clock.monotonic_ns()
+        self._forget_sent(now_ns - _MINUTE_NS)
+        if rate is None or len(self._sent) < rate:
+            return 0
+        # One has to leave the minute for each that is over the limit, and one more.
+        return self._sent[len(self._sent) - rate][0] + _MINUTE_NS - now_ns if rate else _MINUTE_NS
+
     def check_loss(self) -> None:
         """Compare the day's loss with its limit; no word while a book has no mid.
 
@@ -286,7 +297,12 @@ class RiskGuard:
         self._forget_sent(self._clock.monotonic_ns() - _MINUTE_NS)
         rate = limits.max_orders_per_minute
         if rate is not None and len(self._sent) >= rate:
-            raise RiskError("ORDER_RATE", f"{len(self._sent) + 1} in 60 s", f"{rate} in 60 s")
+            room_s = plain(Decimal(self.wait_ns).scaleb(-9))
+            raise RiskError(
+                "ORDER_RATE",
+                f"{len(self._sent) + 1} in 60 s",
+                f"{rate} in 60 s; there is room in {room_s} s",
+            )
         most = limits.max_repeats_per_minute
         if most is not None:
             repeats = self._repeats[order.symbol, order.side, price, order.quantity] + 1

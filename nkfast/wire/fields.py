@@ -155,7 +155,7 @@ def read_time_ms(data: Object, *names: str) -> int:
     value = _find(data, names)
     if type(value) is int and value.bit_length() < 64:  # nearly all there is
         return value
-    if isinstance(value, str) and not value.isdecimal():
+    if isinstance(value, str) and not _PLAIN(value):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:

@@ -179,14 +179,42 @@ class Document(Message, frozen=True, kw_only=True):
         return cls(raw=data)
 
 
+#: Names under which a clock has been seen to be told.
+_CLOCK_NAMES = frozenset(
+    {"serverTime", "unix_ms", "unixtime_ms", "unix_microsec", "server_time", "time", "timestamp"}
+)
+#: A larger number of a clock counts milliseconds.
+_SECONDS_MAX = 10**12
+
+
 class ServerTime(Message, frozen=True, kw_only=True):
     """The venue's clock."""
 
     time_ms: int
 
     @classmethod
+    def from_wire(cls, data: Any) -> Self:
+        """Read a clock; beside the documented object, what other clients have met.
+
+        Those are other names, seconds instead of milliseconds, the object or the number within
+        ``data`` or ``result``, and the bare number.
+        """
+        inner = data
+        while isinstance(inner, Mapping) and not inner.keys() & _CLOCK_NAMES:
+            nested = inner.get("data", inner.get("result"))
+            if nested is None:
+                break
+            inner = nested
+        if not isinstance(inner, Mapping):
+            inner = {"time": inner}
+        return super().from_wire(inner)
+
+    @classmethod
     def _read(cls, data: Object) -> Self:
-        time_ms = read_time_ms(data, "serverTime", "unix_ms", "unixtime_ms")
+        names = ("serverTime", "unix_ms", "unixtime_ms", "server_time", "time", "timestamp")
+        time_ms = read_time_ms(data, *names)
+        if 0 < time_ms <= _SECONDS_MAX:
+            time_ms = int(read_amount(data, *names).scaleb(3))
         # The older endpoint counts microseconds.
         time_ms = time_ms or (read_integer(data, "unix_microsec") or 0) // 1000
         if time_ms <= 0:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from strategies.floor import a_market
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.sizing import Steps, min_quantity
+from nkfast.strategies.sizing import Steps, largest_quantity, min_quantity, needed
+from nkfast.wire.symbols import TradingPair
 
 D = Decimal
 
@@ -57,3 +58,21 @@ def test_a_quantity_for_nothing_is_nothing() -> None:
     assert min_quantity(D(0), D(1)) == min_quantity(D(-1), D(1)) == 0
     assert min_quantity(D(2), D(1), D(1)) == 0
     assert min_quantity(D(3), D(1)) == D("0.3333333333333333333333333334")
+
+
+@given(
+    st.sampled_from(["buy", "sell"]),
+    st.decimals("0.01", "100000", places=2),
+    st.decimals("0", "1000000", places=8),
+    st.decimals("0", "0.1", places=4),
+    st.decimals("0", "0.1", places=3),
+)
+def test_the_largest_order_needs_no_more_than_there_is(
+    side: str, price: Decimal, available: Decimal, fee: Decimal, margin: Decimal
+) -> None:
+    pair = TradingPair.parse("btc_usdt")
+    quantity = largest_quantity(side, price, available, fee, margin)
+    asset, amount = needed(pair, side, price, quantity, fee)
+    assert asset == ("USDT" if side == "buy" else "BTC")
+    assert amount * (1 + margin) <= available
+    assert amount * (1 + margin) >= available * (1 - D("1e-26"))

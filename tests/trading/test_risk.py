@@ -235,11 +235,22 @@ def test_order_rate_is_of_any_sixty_seconds(gate: Gate) -> None:
     gate.send("buy", "98")
     gate.clock.now_ns = start_ns + 60 * S - 1
     refusal = gate.refusal("buy", "99")
-    assert (refusal.code, refusal.value, refusal.limit) == ("ORDER_RATE", "3 in 60 s", "2 in 60 s")
+    assert (refusal.code, refusal.value) == ("ORDER_RATE", "3 in 60 s")
+    assert refusal.limit == "2 in 60 s; there is room in 0.000000001 s"
     gate.clock.now_ns += 1
+    assert gate.guard.wait_ns == 0
     gate.send("buy", "99")
     gate.clock.now_ns = start_ns + 89 * S
     assert gate.refusal("buy", "99").code == "ORDER_RATE"
+    assert gate.guard.wait_ns == S
+
+
+def test_without_a_rate_nothing_waits_and_a_rate_of_none_waits_for_ever(gate: Gate) -> None:
+    gate.make(RiskLimits(max_orders_per_minute=None))
+    gate.send("buy", "99")
+    assert gate.guard.wait_ns == 0
+    gate.limit(RiskLimits(max_orders_per_minute=0))
+    assert gate.refusal("buy", "99").limit == "0 in 60 s; there is room in 60 s"
 
 
 def test_the_same_order_over_and_over(gate: Gate) -> None:

@@ -23,6 +23,7 @@ from nkfast.wire.models import (
     OrderResponse,
     OrderState,
     OrderStatus,
+    ServerTime,
     Trade,
 )
 
@@ -410,3 +411,28 @@ def test_whatever_stands_in_a_field_is_read_or_is_a_wire_error(model):
 def test_a_market_with_an_odd_name_does_not_hide_the_others():
     rows = [{"symbol": name, "priceDecimals": 2, "quantityDecimals": 2} for name in ("$X", "A/B")]
     assert [MarketInfo.from_wire(row).symbol for row in rows] == ["$X", "A/B"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"serverTime": 1737419000123},
+        {"serverTime": "1737419000123"},
+        {"unix_microsec": 1737419000123456},
+        {"server_time": "1737419000.123"},
+        {"time": Decimal("1737419000.123456")},
+        {"timestamp": "2025-01-21T00:23:20.123Z"},
+        {"data": {"time": 1737419000123}},
+        {"result": {"data": "1737419000.123"}},
+        1737419000123,
+        "1737419000.123",
+    ],
+)
+def test_a_clock_in_every_form_that_clients_have_met(reply):
+    assert ServerTime.from_wire(reply).time_ms == 1737419000123
+
+
+@pytest.mark.parametrize("reply", [{}, {"data": {}}, {"serverTime": 0}, {"time": -5}, None, "soon"])
+def test_a_clock_that_tells_no_time(reply):
+    with pytest.raises(WireError):
+        ServerTime.from_wire(reply)
