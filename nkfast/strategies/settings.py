@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
 from nkfast.errors import ConfigError, ConfigErrors
-from nkfast.trading.exact import plain
+from nkfast.trading.exact import EXACT, plain
 from nkfast.wire.symbols import canonical
 
 __all__ = ["Key", "Settings", "Symbol", "key", "keys"]
@@ -77,7 +77,7 @@ def key(
 
 
 class Settings(BaseModel):
-    """The settings of a strategy. Fractions are fractions: 0.01 is one per cent.
+    """The settings of a strategy. Fractions are fractions: 0.01 is one per cent, as "1%" is.
 
     Numbers come as text, int, Decimal or float; a float is taken as the shortest text that means
     it, which is what was typed. Immutable.
@@ -154,6 +154,12 @@ class Settings(BaseModel):
             return value == "true"
         if isinstance(value, bool) and not is_switch:
             raise ValueError(f"is {value!r}; give a number or a text")
+        is_percent = isinstance(value, str) and value.endswith("%")
+        if is_percent and _unit_of(cls.model_fields[info.field_name]) == "fraction":
+            try:
+                return Decimal(value.removesuffix("%").strip()).scaleb(-2, EXACT)
+            except ArithmeticError:
+                raise ValueError(f"is {value!r}, which is not a number") from None
         return value
 
     @classmethod
@@ -227,7 +233,7 @@ def keys(kind: type[Settings]) -> tuple[Key, ...]:
             Key(
                 name,
                 _type_of(field),
-                str((field.json_schema_extra or {}).get("unit", "")),  # type: ignore[union-attr]
+                _unit_of(field),
                 None if field.default is PydanticUndefined else _spelled(field.default),
                 _range_of(field),
                 field.description or "",
@@ -238,6 +244,11 @@ def keys(kind: type[Settings]) -> tuple[Key, ...]:
             if isinstance(section, type) and issubclass(section, Settings):
                 said += (item._replace(name=f"{name}.{item.name}") for item in keys(section))
     return tuple(said)
+
+
+def _unit_of(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
 
 
 def _choices(field: FieldInfo) -> tuple[Any, ...]:

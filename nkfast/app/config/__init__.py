@@ -1,0 +1,1 @@
+"""Configuration: files, variables and options become one checked `BotConfig`."""
