@@ -48,14 +48,14 @@ def test_the_package_itself_is_light() -> None:
     assert len(loaded) < 60
 
 
-NOT_FOR_REST = {"aiohttp", "numpy", "picows", "python_socks", "rich", "sqlite3", "uvloop"}
+NOT_FOR_REST = {"numpy", "picows", "python_socks", "rich", "sqlite3", "uvloop"}
 
 
 @pytest.mark.parametrize(
     ("name", "unused"),
     [
-        ("RestClient", {"asyncio", *NOT_FOR_REST}),
-        ("AsyncRestClient", {"urllib3", *NOT_FOR_REST}),
+        ("RestClient", {"aiohttp", "asyncio", *NOT_FOR_REST}),
+        ("AsyncRestClient", {"aiohttp_socks", "urllib3", *NOT_FOR_REST}),
         ("WebSocketClient", {"aiohttp", "urllib3", "rich", "sqlite3"}),
         ("Strategy", {"aiohttp", "urllib3", "picows", "rich", "sqlite3"}),
     ],

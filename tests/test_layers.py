@@ -30,8 +30,10 @@ MAY_IMPORT = {
 #: Libraries with one home.
 HOMES = {
     "picows": {"client", "exchange"},
-    "aiohappyeyeballs": {"client"},
-    "aiohttp": set(),
+    "aiohttp": {"client"},
+    "aiohttp_socks": {"client"},
+    "multidict": {"client"},
+    "yarl": {"client"},
     "python_socks": {"client"},
     "urllib3": {"client"},
     "orjson": {"wire"},

@@ -1,36 +1,101 @@
-"""HTTP connections of asyncio to one server, kept alive and used again.
+"""HTTP connections of asyncio to one server, kept alive and used again: aiohttp's.
 
-An answer is read where it arrives, in the protocol, by the reader that the blocking client uses,
-too. Beside the request there is no task, no stream and no session: checked and typed, an answer is
-there sooner than aiohttp alone has it as JSON (benchmarks/bench_rest.py). And aiohttp sends a GET
-again by itself, with the nonce that is used up; it has no public name for not doing so.
+aiohttp opens, keeps, reads and closes them. What is added is what only a trading client needs: a
+request is signed when its connection is there, so that a nonce is young when it is sent; it is
+known from then on that it was sent; a change that was sent is never given up; and a whole set of
+connections can be left behind.
 """
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from importlib import import_module
-from typing import cast
+from typing import Any
 
-import aiohappyeyeballs
+import aiohttp
+from aiohttp.connector import Connection
+from multidict import CIMultiDict
+from yarl import URL
 
 from nkfast.client import rest_session
-from nkfast.client.idle import IdleConnections
+from nkfast.client.idle import IDLE_SECONDS_MAX
 from nkfast.client.rest_session import Answer, Lost
 from nkfast.client.roads import Request, Road
 from nkfast.errors import WireError
-from nkfast.wire.response import ResponseReader
 
-__all__ = ["AsyncConnections"]
+__all__ = ["AsyncConnections", "SigningConnector"]
 
-#: When an address has not answered by then, the next one is tried as well (RFC 8305).
-_NEXT_ADDRESS_SECONDS = 0.25
+#: After so many connections in a row on which something came unasked no other is tried.
+_SPOILT_MAX = 5
 
 _log = logging.getLogger("nkfast.client.async_connections")
-_Outcome = asyncio.Future[Answer | Lost]
+
+
+class _Sending:
+    """What becomes of one request; several attempts if aiohttp repeats a read."""
+
+    __slots__ = ("is_sent", "make_headers", "sent_ns")
+
+    def __init__(self, make_headers: Callable[[], dict[str, str]]) -> None:
+        self.make_headers = make_headers
+        self.is_sent = False
+        self.sent_ns = 0
+
+
+#: The request that the running task sends.
+_sending: ContextVar[_Sending] = ContextVar("the request that is being sent")
+
+
+class SigningConnector(aiohttp.TCPConnector):
+    """Signs each request when there is a connection for it, right before it is written.
+
+    aiohttp asks for a connection whenever it is about to write a request, also when it repeats a
+    read because a kept connection was dead: that has a nonce of its own then.
+
+    Parameters
+    ----------
+    headers : dict of str to str
+        Of every request.
+    **options
+        As `aiohttp.TCPConnector` takes them.
+    """
+
+    def __init__(self, *, headers: dict[str, str], **options: Any) -> None:
+        super().__init__(**options)
+        self._headers = CIMultiDict(headers)
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, *arguments: Any, **options: Any
+    ) -> Connection:
+        """Return a connection for a request that is complete now."""
+        sending = _sending.get()
+        for _ in range(_SPOILT_MAX):
+            if self.closed:
+                raise aiohttp.ClientConnectionError("the client was closed")
+            connection = await super().connect(req, *arguments, **options)
+            protocol = connection.protocol
+            if protocol is None or not protocol.is_connected():
+                connection.close()
+                raise aiohttp.ClientConnectionError("the server closed the connection at once")
+            if not protocol.should_close:
+                break
+            # Something came on it that nobody asked for: the next answer would be another's.
+            connection.close()
+        else:
+            raise aiohttp.ClientConnectionError("the server says things that nobody asked for")
+        try:
+            # Over those that aiohttp puts there by itself.
+            req.headers.update(self._headers)
+            req.headers.update(sending.make_headers())
+        except BaseException:
+            connection.close()
+            raise
+        sending.is_sent = True
+        sending.sent_ns = time.perf_counter_ns()
+        return connection
 
 
 class AsyncConnections:
@@ -39,177 +104,146 @@ class AsyncConnections:
     Parameters
     ----------
     road : Road
-    timeout_seconds : float
-        From connecting to the last byte of the response.
-    idle_max : int
-        So many are kept for later.
     """
 
-    def __init__(self, road: Road, *, timeout_seconds: float, idle_max: int) -> None:
+    def __init__(self, road: Road) -> None:
         self._road = road
-        self._timeout_seconds = timeout_seconds
-        self._idle: IdleConnections[_Connection] = IdleConnections(idle_max)
-        self._open: set[_Connection] = set()
+        self._pool: _Pool | None = None
+        self._abandoned: set[asyncio.Task[Answer | Lost]] = set()
 
     async def send(self, request: Request) -> Answer | Lost:
-        """Send a request, once, and wait for the whole response.
+        """Send a request and wait for the whole response.
 
         Cancelled before the request is written, it is not sent. Cancelled later, a GET is given
-        up; a POST goes on by itself, and `Lost` says that its answer is not known here.
+        up; a POST goes on by itself, and `Lost` says that its answer is not known here. A POST is
+        sent once; a GET on a kept connection that proves to be dead is sent on another one.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_seconds
-        connection, generation = self._idle.take()
-        if connection is None:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    connection = await self._connect(loop)
-            except OSError as error:
-                return _lost(error, is_sent=False)
-            if not connection.is_usable:
-                return _lost(ConnectionResetError("the server closed it at once"), is_sent=False)
-        try:
-            packet = self._road.packet(request)
-        except BaseException:
-            connection.close()
-            raise
-        outcome: _Outcome = loop.create_future()
-        connection.exchange(
-            packet,
-            outcome,
-            partial(self._idle.put, connection, generation),
-            loop.call_at(deadline, connection.expire),
-        )
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = _Pool(self._road)
+        sending = _Sending(request.make_headers)
         if request.method == "GET":
-            try:
-                return await outcome
-            except asyncio.CancelledError:
-                connection.close()
-                raise
+            return await pool.exchange(request, sending)
+        task = asyncio.get_running_loop().create_task(pool.exchange(request, sending))
         try:
-            return await asyncio.shield(outcome)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            outcome.add_done_callback(partial(_log_outcome, request))
+            if not sending.is_sent:
+                task.cancel()
+                await asyncio.wait({task})
+            if not sending.is_sent:
+                raise
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+            task.add_done_callback(partial(_log_outcome, request))
             return Lost("the call was cancelled before its answer came", True)
 
-    def retire(self) -> None:
-        """Close what is idle, and later what is in use: none of it is used again."""
-        self._idle.retire()
+    async def retire(self) -> None:
+        """Use none of the connections again; they close as soon as nothing is under way on them."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.retire()
 
     async def close(self) -> None:
         """Close all, what is in use too."""
-        self._idle.retire()
-        for connection in tuple(self._open):
-            connection.close()
-        # The loop closes the sockets in its next round.
-        await asyncio.sleep(0)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
-        road = self._road
-        connection = _Connection(self._open)
-        if road.tunnel is not None:
-            # With what it imports it takes a tenth of a second to load.
-            tunnels = import_module("nkfast.client.tunnels")
-            connection.stream = await tunnels.open_transport(road, connection)
-            return connection
-        addresses = await loop.getaddrinfo(road.host, road.port, type=socket.SOCK_STREAM)
-        sock = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
+
+class _Pool:
+    """Connections that are left behind together."""
+
+    def __init__(self, road: Road) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=_connector(road),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=road.timeout_seconds),
+            proxy=road.forward_proxy,
         )
+        self._in_use = 0
+        self._is_retired = False
+
+    async def exchange(self, request: Request, sending: _Sending) -> Answer | Lost:
+        token = _sending.set(sending)
+        self._in_use += 1
         try:
-            await loop.create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=road.ssl_context if road.is_tls else None,
-                server_hostname=road.host if road.is_tls else None,
+            response = await self._session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=request.body or None,
+                allow_redirects=False,
             )
-        except BaseException:
-            sock.close()
-            raise
-        return connection
+            body = await _read(response)
+        except (aiohttp.ClientError, OSError, WireError) as error:
+            return Lost(f"{type(error).__name__}: {error}", sending.is_sent)
+        finally:
+            _sending.reset(token)
+            self._in_use -= 1
+            if self._is_retired and not self._in_use:
+                await self._session.close()
+        find = response.headers.get
+        return Answer(
+            response.status,
+            body,
+            find("Retry-After", ""),
+            find("Date", ""),
+            sending.sent_ns,
+            time.perf_counter_ns(),
+        )
+
+    async def retire(self) -> None:
+        self._is_retired = True
+        if not self._in_use:
+            await self._session.close()
+
+    async def close(self) -> None:
+        await self._session.close()
 
 
-class _Connection(asyncio.Protocol):
-    """Carries one request at a time."""
-
-    def __init__(self, registry: "set[_Connection]") -> None:
-        self._registry = registry
-        self._transport: asyncio.Transport | None = None
-        self._reader: ResponseReader | None = None
-        self.stream: object = None  # what has to live as long as the connection
-
-    @property
-    def is_usable(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    def exchange(
-        self,
-        packet: bytes,
-        outcome: _Outcome,
-        give_back: Callable[[], None],
-        timer: asyncio.TimerHandle,
-    ) -> None:
-        assert self._transport is not None and self._reader is None
-        self._reader = ResponseReader(rest_session.BODY_BYTES_MAX)
-        self._outcome, self._give_back, self._timer = outcome, give_back, timer
-        self._sent_ns = time.perf_counter_ns()
-        self._transport.write(packet)
-
-    def expire(self) -> None:
-        self._end(TimeoutError("the response was not complete in time"))
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    # What the loop calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's is one without being called so.
-        self._transport = cast(asyncio.Transport, transport)
-        self._registry.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        received_ns = time.perf_counter_ns()
-        reader = self._reader
-        if reader is None:
-            # Nobody asked for it: the next answer would be another's.
-            self.close()
-            return
-        try:
-            reader.feed(data)
-        except WireError as error:
-            self._end(error)
-            return
-        if reader.is_complete:
-            self._end(Answer.of(reader, self._sent_ns, received_ns), may_reuse=reader.may_reuse)
-
-    def eof_received(self) -> None:
-        if self._reader is not None:
-            self.data_received(b"")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._registry.discard(self)
-        self._end(error or ConnectionResetError("the server closed the connection"))
-
-    def _end(self, end: Answer | Exception, may_reuse: bool = False) -> None:
-        if self._reader is None:
-            return
-        self._reader = None
-        self._timer.cancel()
-        if may_reuse:
-            self._give_back()
-        else:
-            self.close()
-        if not self._outcome.done():
-            self._outcome.set_result(end if isinstance(end, Answer) else _lost(end, is_sent=True))
+def _connector(road: Road) -> aiohttp.TCPConnector:
+    make: Callable[..., aiohttp.TCPConnector] = SigningConnector
+    if road.tunnel is not None:
+        # With what it imports it takes a while to load.
+        tunnels = import_module("nkfast.client.tunnels")
+        connectors = import_module("nkfast.client.async_tunnels")
+        make = partial(connectors.TunnelConnector, **tunnels.proxy_options(road))
+    return make(
+        headers=road.headers,
+        ssl=road.ssl_context if road.is_tls else True,
+        # How many reads go at once is limited elsewhere: changes must not wait behind them.
+        limit=0,
+        keepalive_timeout=IDLE_SECONDS_MAX,
+    )
 
 
-def _lost(error: Exception, *, is_sent: bool) -> Lost:
-    return Lost(f"{type(error).__name__}: {error}", is_sent)
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    size, limit = response.content_length, rest_session.BODY_BYTES_MAX
+    if size is not None and size <= limit:
+        return await response.read()
+    body = bytearray()
+    try:
+        if size is None:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    break
+            else:
+                return bytes(body)
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+    raise WireError(f"the body of a response is longer than {limit} bytes")
 
 
-def _log_outcome(request: Request, outcome: _Outcome) -> None:
-    end = outcome.result()
-    how = f"HTTP {end.status}" if isinstance(end, Answer) else end.reason
+def _log_outcome(request: Request, task: "asyncio.Task[Answer | Lost]") -> None:
+    if task.cancelled():
+        how = "nothing, because the program ended"
+    elif (error := task.exception()) is not None:
+        how = f"{type(error).__name__}: {error}"
+    else:
+        end = task.result()
+        how = f"HTTP {end.status}" if isinstance(end, Answer) else end.reason
     _log.warning("%s %s was cancelled and ended with: %s", request.method, request.target, how)

@@ -95,7 +95,8 @@ class AsyncRestClient:
     -----
     Arguments and results of the methods are described in `nkfast.client.calls`; `RestClient` is
     the same for programs without asyncio. Every `VenueError` says in ``sent`` whether the request
-    reached the venue.
+    reached the venue. A read on a kept connection that turns out to be dead is sent on another one
+    within the same attempt, with a nonce of its own.
 
     A read can be cancelled. A change can be before it is sent; later, whoever cancels it gets
     `OutcomeUnknownError` in place of `asyncio.CancelledError`, also out of `asyncio.timeout`, for
@@ -127,6 +128,8 @@ class AsyncRestClient:
             proxy=proxy,
             trust_environment=trust_environment,
             user_agent=user_agent,
+            timeout_seconds=timeout_seconds,
+            connections=connections,
         )
         self._session = RestSession(
             credentials,
@@ -139,9 +142,7 @@ class AsyncRestClient:
             nonces=nonces,
             time_sync=time_sync,
         )
-        self._connections = AsyncConnections(
-            road, timeout_seconds=timeout_seconds, idle_max=connections
-        )
+        self._connections = AsyncConnections(road)
         self._read_slots = asyncio.Semaphore(connections)
         self._time_task: asyncio.Task[None] | None = None
 
@@ -259,7 +260,7 @@ class AsyncRestClient:
             elif isinstance(step, Wait):
                 await asyncio.sleep(step.seconds)
             else:
-                self._connections.retire()
+                await self._connections.retire()
 
     async def _keep_time(self, time_sync: TimeSync) -> None:
         now = asyncio.get_running_loop().time

@@ -33,20 +33,15 @@ class Connections:
     Parameters
     ----------
     road : Road
-    timeout_seconds : float
-        From connecting to the last byte of the response.
-    idle_max : int
-        So many are kept for later.
     """
 
-    def __init__(self, road: Road, *, timeout_seconds: float, idle_max: int) -> None:
+    def __init__(self, road: Road) -> None:
         self._road = road
-        self._timeout_seconds = timeout_seconds
-        self._idle: IdleConnections[_Connection] = IdleConnections(idle_max)
+        self._idle: IdleConnections[_Connection] = IdleConnections(road.connections)
 
     def send(self, request: Request) -> Answer | Lost:
         """Send a request, once, and wait for the whole response."""
-        deadline = time.monotonic() + self._timeout_seconds
+        deadline = time.monotonic() + self._road.timeout_seconds
         connection, generation = self._idle.take()
         is_sent = False
         reader = ResponseReader(rest_session.BODY_BYTES_MAX)
@@ -89,9 +84,9 @@ class Connections:
         if road.tunnel is not None:
             # With what it imports it takes a tenth of a second to load.
             tunnels = import_module("nkfast.client.tunnels")
-            sock: socket.socket = tunnels.open_socket(road, self._timeout_seconds)
+            sock: socket.socket = tunnels.open_socket(road)
             return sock
-        seconds = self._timeout_seconds * _CONNECT_RATIO
+        seconds = road.timeout_seconds * _CONNECT_RATIO
         connection = (
             HTTPSConnection(road.host, road.port, timeout=seconds, ssl_context=road.ssl_context)
             if road.is_tls

@@ -4,8 +4,6 @@ import threading
 import time
 from typing import Generic, Protocol, TypeVar
 
-from nkfast.errors import ConfigError
-
 __all__ = ["IdleConnections"]
 
 #: Servers end what is idle after 60 s and more, and what stands between forgets it without a
@@ -30,16 +28,9 @@ class IdleConnections(Generic[C]):
     ----------
     count_max : int
         One more is closed instead of kept.
-
-    Raises
-    ------
-    ConfigError
-        It is less than 1.
     """
 
     def __init__(self, count_max: int) -> None:
-        if count_max < 1:
-            raise ConfigError(f"connections must be at least 1, was {count_max}")
         self._count_max = count_max
         self._idle: list[tuple[C, float]] = []
         self._generation = 0

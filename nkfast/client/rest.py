@@ -121,6 +121,8 @@ class RestClient:
             proxy=proxy,
             trust_environment=trust_environment,
             user_agent=user_agent,
+            timeout_seconds=timeout_seconds,
+            connections=connections,
         )
         self._session = RestSession(
             credentials,
@@ -133,7 +135,7 @@ class RestClient:
             nonces=nonces,
             time_sync=time_sync,
         )
-        self._connections = Connections(road, timeout_seconds=timeout_seconds, idle_max=connections)
+        self._connections = Connections(road)
         self._time_lock = threading.Lock()
         self._time_stop: threading.Event | None = None
 

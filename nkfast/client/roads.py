@@ -4,6 +4,7 @@ import base64
 import ssl
 from collections.abc import Callable
 from functools import cached_property
+from math import inf
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -66,9 +67,15 @@ class Road:
     trust_environment : bool
         Whether HTTP_PROXY, HTTPS_PROXY and NO_PROXY are obeyed where ``proxy`` is None.
     user_agent : str
+    timeout_seconds : float
+        From connecting to the last byte of a response.
+    connections : int
+        So many are kept for later.
 
     Attributes
     ----------
+    headers : dict of str to str
+        Of every request.
     host, port : str, int
         What to connect to; with a ``tunnel``, what to ask it to connect to.
     is_tls : bool
@@ -76,6 +83,8 @@ class Road:
     tunnel : Tunnel or None
         None where there is no proxy, and for one that is sent the request itself because it is
         not encrypted: that one is the ``host``.
+    forward_proxy : str or None
+        The URL of that one, without user and password.
 
     Raises
     ------
@@ -90,7 +99,13 @@ class Road:
         proxy: str | None,
         trust_environment: bool,
         user_agent: str,
+        timeout_seconds: float,
+        connections: int,
     ) -> None:
+        if not 0.0 < timeout_seconds < inf:
+            raise ConfigError(f"timeout_seconds must be positive, was {timeout_seconds}")
+        if connections < 1:
+            raise ConfigError(f"connections must be at least 1, was {connections}")
         if ssl_context is not None:
             refuse_unverified(ssl_context)
         if not user_agent.isascii() or not user_agent.isprintable():
@@ -105,26 +120,35 @@ class Road:
         between = None if proxy is None else _split(proxy, PROXY_SCHEMES, "proxy")
         self.host, self.port, self.is_tls = _address(server)
         self.tunnel: Tunnel | None = None
+        self.forward_proxy: str | None = None
+        self.timeout_seconds = timeout_seconds
+        self.connections = connections
         self._given_context = ssl_context
-        self._sends_url = False
-        self._head = (
-            f" HTTP/1.1\r\nHost: {server.netloc}\r\nUser-Agent: {user_agent}\r\n"
-            "Accept: application/json\r\nAccept-Encoding: identity\r\n"
-        )
+        self.headers = {
+            "Host": server.netloc,
+            "User-Agent": user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if between is None:
             return
         if between.scheme.startswith("socks") or self.is_tls:
             self.tunnel = _tunnel(between)
             return
         self.host, self.port, self.is_tls = _address(between)
-        self._sends_url = True
+        self.forward_proxy = f"{between.scheme}://{between.netloc.rpartition('@')[2]}"
         if between.username is not None:
-            self._head += f"Proxy-Authorization: {_basic(between)}\r\n"
+            self.headers["Proxy-Authorization"] = _basic(between)
 
     @cached_property
     def ssl_context(self) -> ssl.SSLContext:
         """What verifies certificates; made when first needed, which takes milliseconds."""
         return self._given_context or ssl.create_default_context()
+
+    @cached_property
+    def _head(self) -> str:
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        return " HTTP/1.1\r\n" + "".join(lines)
 
     def packet(self, request: Request) -> bytes:
         """Return a request as it must be written now, head and body in one piece.
@@ -134,7 +158,7 @@ class Road:
         UnreachableError, ConfigError
             There is no nonce for it.
         """
-        place = request.url if self._sends_url else request.target
+        place = request.target if self.forward_proxy is None else request.url
         lines = [request.method, " ", place, self._head]
         for name, value in request.make_headers().items():
             lines += (name, ": ", value, "\r\n")

@@ -4,22 +4,20 @@ Imported when there is such a proxy: python-socks takes a while to load. What it
 an `OSError`, like anything else that stands in the way.
 """
 
-import asyncio
 import socket
 from typing import Any, cast
 
 from python_socks import ProxyError, ProxyType
-from python_socks.async_.asyncio.v2 import Proxy as AsyncProxy
-from python_socks.sync.v2 import Proxy as SyncProxy
+from python_socks.sync.v2 import Proxy
 
 from nkfast.client.roads import Road
 
-__all__ = ["open_socket", "open_transport"]
+__all__ = ["open_socket", "proxy_options"]
 
 _TYPES = {"http": ProxyType.HTTP, "socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}
 
 
-def open_socket(road: Road, timeout_seconds: float) -> socket.socket:
+def open_socket(road: Road) -> socket.socket:
     """Return a socket to the server of a road, with TLS where the road has it.
 
     Raises
@@ -27,8 +25,8 @@ def open_socket(road: Road, timeout_seconds: float) -> socket.socket:
     OSError
     """
     try:
-        stream = SyncProxy(**_options(road)).connect(
-            road.host, road.port, road.ssl_context if road.is_tls else None, timeout_seconds
+        stream = Proxy(**proxy_options(road)).connect(
+            road.host, road.port, road.ssl_context if road.is_tls else None, road.timeout_seconds
         )
     except ProxyError as error:
         raise ConnectionError(f"the proxy refused: {error}") from error
@@ -36,31 +34,8 @@ def open_socket(road: Road, timeout_seconds: float) -> socket.socket:
     return cast(socket.socket, stream.socket)
 
 
-async def open_transport(road: Road, protocol: asyncio.Protocol) -> object:
-    """Connect a protocol to the server of a road, with TLS where the road has it.
-
-    Returns
-    -------
-    object
-        To be kept as long as the connection: when it goes, it closes it.
-
-    Raises
-    ------
-    OSError
-    """
-    try:
-        stream = await AsyncProxy(**_options(road)).connect(
-            road.host, road.port, road.ssl_context if road.is_tls else None
-        )
-    except ProxyError as error:
-        raise ConnectionError(f"the proxy refused: {error}") from error
-    transport = stream.writer.transport
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
-    return stream
-
-
-def _options(road: Road) -> dict[str, Any]:
+def proxy_options(road: Road) -> dict[str, Any]:
+    """Return what python-socks, and what is built on it, has to know of a road's proxy."""
     tunnel = road.tunnel
     assert tunnel is not None
     return {

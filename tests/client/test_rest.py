@@ -177,12 +177,44 @@ async def test_a_dead_kept_connection_does_not_repeat_a_change(client):
         assert len(there.requests) == 2
 
 
-async def test_the_library_repeats_no_read_behind_our_back(client):
-    async with venue(answer([]), CLOSE) as there, client(there, KEY, attempts=1) as rest:
+async def test_a_read_on_a_dead_kept_connection_has_a_new_nonce_if_it_is_sent_again(client):
+    async with venue(answer([])) as there, client(there, KEY, attempts=1) as rest:
         await rest.get_balances()
+        there.script = [CLOSE, answer([])]
+        if isinstance(rest, AsyncRestClient):
+            await rest.get_balances()  # aiohttp has it sent on another one
+        else:
+            with pytest.raises(errors.UnreachableError) as caught:
+                await rest.get_balances()
+            assert caught.value.sent == "maybe"
+    nonces = [int(headers["x-api-nonce"]) for _, _, headers, _ in there.requests]
+    assert nonces == sorted(set(nonces))
+    assert len(nonces) == (3 if isinstance(rest, AsyncRestClient) else 2)
+    assert all(signature_is_right(there, request) for request in there.requests)
+
+
+async def test_a_read_is_sent_again_by_the_library_once(client):
+    async with venue(answer([])) as there, client(there, KEY, attempts=1) as rest:
+        await rest.get_balances()
+        there.script = [CLOSE, CLOSE, answer([])]
         with pytest.raises(errors.UnreachableError):
             await rest.get_balances()
-        assert len(there.requests) == 2
+        assert len(there.requests) <= 3
+
+
+async def test_a_length_that_is_not_told_is_limited_too(client, monkeypatch):
+    monkeypatch.setattr(rest_session, "BODY_BYTES_MAX", 1000)
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1f4\r\n[" + b" " * 498 + b"]\r\n"
+    async with venue(chunked + chunk * 3) as there, client(there, attempts=1) as rest:
+        with pytest.raises(errors.UnreachableError, match="longer than 1000"):
+            await rest.get_tickers()
+    until_the_end = b"HTTP/1.1 200 OK\r\n\r\n"
+    async with venue(Cut(until_the_end + b" " * 1001)) as there, client(there, attempts=1) as rest:
+        with pytest.raises(errors.UnreachableError, match="longer than 1000"):
+            await rest.get_tickers()
+    async with venue(Cut(until_the_end + b"[]")) as there, client(there, attempts=1) as rest:
+        assert await rest.get_tickers() == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 import trustme
 from client.rest_clients import KEY, ORDER, REQUEST, make_async
@@ -16,9 +17,7 @@ from client.scripted_http import STALL, STALL_UNTIL_TOLD, Cut, answer, tunnel, v
 
 from nkfast import errors
 from nkfast.app.loop import run
-from nkfast.client import idle
-from nkfast.client.async_connections import AsyncConnections
-from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client import async_connections, idle
 from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Throttle
 
@@ -254,24 +253,38 @@ async def test_a_closed_client_can_be_used_again(client):
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used(client, monkeypatch):
-    async with venue(*[answer([])] * 3) as there, client(there, KEY) as rest:
+    for module in (idle, async_connections):
+        monkeypatch.setattr(module, "IDLE_SECONDS_MAX", 0.0)
+    async with venue(*[answer([])] * 2) as there, client(there, KEY) as rest:
         await rest.get_balances()
-        await rest.get_balances()
-        assert there.connections == 1
-        monkeypatch.setattr(idle, "IDLE_SECONDS_MAX", 0.0)
         await rest.get_balances()
     assert there.connections == 2
 
 
-async def test_a_connection_on_which_something_comes_unasked_is_not_used(client, until):
+async def test_a_connection_on_which_something_comes_unasked_is_not_used(client):
     async with venue(answer([]), answer(ORDER)) as there, client(there, KEY) as rest:
         await rest.get_balances()
         there.writers[0].write(answer(ORDER))
         await there.writers[0].drain()
-        if isinstance(rest, AsyncRestClient):
-            await until(there.writers[0].is_closing)
+        for _ in range(3):  # the loop, which the async client shares, has seen it
+            await asyncio.sleep(0)
         assert (await rest.create_order(REQUEST)).order_id == "o1"
     assert there.connections == 2
+
+
+async def test_a_server_that_speaks_before_it_is_asked_is_sent_nothing(monkeypatch):
+    connect = aiohttp.TCPConnector.connect
+
+    async def connect_and_hear(self, *arguments, **options):
+        connection = await connect(self, *arguments, **options)
+        connection.protocol.data_received(answer(ORDER))
+        return connection
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_and_hear)
+    async with venue() as there, make_async(there, KEY) as rest:
+        with pytest.raises(errors.UnreachableError, match="nobody asked for") as caught:
+            await rest.create_order(REQUEST)
+        assert caught.value.sent == "no" and not there.requests
 
 
 @pytest.mark.parametrize("does_answer", [True, False])
@@ -337,15 +350,14 @@ async def test_time_that_runs_out_before_anything_is_sent_leaves_nothing_unknown
 
 
 async def test_a_connection_that_ends_before_it_is_used_carries_nothing(monkeypatch):
-    connect = AsyncConnections._connect
+    connect = aiohttp.TCPConnector.connect
 
-    async def connect_and_lose(self, loop):
-        connection = await connect(self, loop)
-        connection.close()
-        await asyncio.sleep(0)
+    async def connect_and_lose(self, *arguments, **options):
+        connection = await connect(self, *arguments, **options)
+        connection.protocol.transport.abort()
         return connection
 
-    monkeypatch.setattr(AsyncConnections, "_connect", connect_and_lose)
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_and_lose)
     async with venue() as there, make_async(there, KEY) as rest:
         with pytest.raises(errors.UnreachableError, match="at once") as caught:
             await rest.create_order(REQUEST)
