@@ -51,6 +51,7 @@ GROUP = "nkfast.strategies"
 
 _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
+    "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
 }
 
 

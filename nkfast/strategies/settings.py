@@ -164,7 +164,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _problems(cls, details: ErrorDetails, given: Mapping[str, Any]) -> list[ConfigError]:
-        name = ".".join(str(part) for part in details["loc"])
+        name = ".".join(str(part) for part in details["loc"] if part != "")
         # Under the name that was typed.
         word = next(
             (word for word in given if word == name or name in cls.aliases.get(word, ())), name
@@ -189,7 +189,9 @@ class Settings(BaseModel):
             case "value_error":
                 text = str(context["error"])
             case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-                text = f"is {shown}; give {_range_of(cls.model_fields[name])}"
+                field = cls.model_fields.get(name)  # none for one of a table
+                limits = _range_of(field) if field is not None else ""
+                text = f"is {shown}; give {limits or _limits(context)}"
             case "literal_error":
                 text = f"is {shown}; use {context['expected']}"
             case "model_type":
@@ -265,6 +267,10 @@ def _type_of(field: FieldInfo) -> str:
             said.append("section")
         elif get_origin(hint) is Literal:
             said.append(" or ".join(repr(choice) for choice in get_args(hint)))
+        elif get_origin(hint) is tuple:
+            said.append("list of texts")
+        elif get_origin(hint) is Mapping:
+            said.append("number for each name")
         elif hint is not type(None):
             said.append(names.get(hint, str(hint).replace("typing.", "")))
     return " or ".join(said)
@@ -272,10 +278,17 @@ def _type_of(field: FieldInfo) -> str:
 
 def _range_of(field: FieldInfo) -> str:
     return " and ".join(
-        f"{words} {limit}"
+        said
         for limits in field.metadata
+        if (said := _limits({name: getattr(limits, name, None) for name in _LIMITS}))
+    )
+
+
+def _limits(by_name: Mapping[str, Any]) -> str:
+    return " and ".join(
+        f"{words} {limit}"
         for name, words in _LIMITS.items()
-        if (limit := getattr(limits, name, None)) is not None
+        if (limit := by_name.get(name)) is not None
     )
 
 
@@ -284,4 +297,6 @@ def _spelled(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple | Mapping):
+        return ", ".join(map(str, value)) or "none"
     return plain(value) if isinstance(value, Decimal) else str(value)

@@ -664,6 +664,7 @@ class Engine:
 
     def _on_rules(self, symbol: str, market: "Market | None") -> None:
         self._guard.note_rules(symbol, market)
+        self._host.note_rules(symbol, market)
         self._executor.forget_refusals()
         self.decide_afresh()
 
@@ -700,8 +701,9 @@ class Engine:
         self._changed.set()
         self.decide_soon(received_ns)
 
-    def decide(self, received_ns: int) -> None:
-        """Decide on the newest book, which came at a time (told by the news desk)."""
+    def decide(self, symbol: str, received_ns: int) -> None:
+        """Decide on the newest book of a market, which came at a time (told by the news desk)."""
+        self._host.note_book(symbol)
         if self._is_deciding:
             self.decide_soon(received_ns)
         else:

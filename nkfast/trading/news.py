@@ -30,8 +30,8 @@ __all__ = ["Decider", "NewsDesk"]
 class Decider(Protocol):
     """Who acts on news: the engine."""
 
-    def decide(self, received_ns: int) -> None:
-        """Decide on the newest book."""
+    def decide(self, symbol: str, received_ns: int) -> None:
+        """Decide on the newest book of a market."""
 
     def decide_soon(self, event_ns: int = 0) -> None:
         """Decide once after everything that this turn of the loop brings."""
@@ -131,7 +131,7 @@ class NewsDesk:
     def on_book(self, symbol: str, received_ns: int) -> None:
         """Decide on the newest book. Called by the venue, once a burst."""
         if self._early is None and symbol in self._symbols:
-            self._decider.decide(received_ns)
+            self._decider.decide(symbol, received_ns)
 
     def on_order(self, update: OrderUpdate) -> None:
         """Take news of an order, ours or foreign."""

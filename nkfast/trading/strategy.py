@@ -6,7 +6,7 @@ desired with what is live and makes the difference so.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
@@ -93,7 +93,10 @@ class MarketView:
 
     ``market`` and ``book`` are the home market's; ``markets`` and ``books`` are all that the engine
     watches, by symbol. Books are lent until `Strategy.decide` returns. ``available`` is what is
-    free after our own reservations, ``total`` includes what our resting orders hold, both by asset.
+    free after our own reservations, ``total`` includes what our resting orders hold, both by asset;
+    both are empty where the venue tells no balances, as to one who only looks. ``changed`` names
+    the markets whose book or rules may differ from those of the last view: all of them in the first
+    one. A market that the venue lists no more is not among ``markets``.
     """
 
     market: "Market"
@@ -104,6 +107,7 @@ class MarketView:
     now_ms: int
     markets: Mapping[str, "Market"] = field(default_factory=dict)
     books: Mapping[str, "OrderBook"] = field(default_factory=dict)
+    changed: Collection[str] = ()
 
     @property
     def mid(self) -> Decimal | None:

@@ -93,8 +93,9 @@ class StrategyHost:
         self._clock = clock
         self._market = markets[symbol]
         self._book = books[symbol]
-        self._markets = markets
+        self._markets = dict(markets)
         self._books = books
+        self._changed = dict.fromkeys(books)
         self._assets = sorted({a for m in markets.values() for a in (m.base, m.quote)})
         self._orders = orders
         self._ledger = ledger
@@ -114,11 +115,24 @@ class StrategyHost:
     def decide(self) -> Desired | Plan:
         """Ask what should be resting now."""
         view = self._view()
+        self._changed = {}
         started_ns = self._clock.monotonic_ns()
         try:
             return self.strategy.decide(view)
         finally:
             self._check_time("decide", started_ns)
+
+    def note_book(self, symbol: str) -> None:
+        """Name a market in the next view: its book has changed, or the book's state did."""
+        self._changed[symbol] = None
+
+    def note_rules(self, symbol: str, market: "Market | None") -> None:
+        """Show a market's new rules from the next view on; None: it is listed no more."""
+        if market is None:
+            self._markets.pop(symbol, None)
+        else:
+            self._markets[symbol] = market
+        self._changed[symbol] = None
 
     def tell(self, order: Order, execution: Execution) -> str:
         """Tell of one fill; return the state to be stored with it."""
@@ -204,7 +218,7 @@ class StrategyHost:
                 for slot, order in self._orders.open_by_slot.items()
             }
             self._view_orders = (self._orders.version, live)
-        if self._view_funds[0] != self._ledger.version:
+        if self._view_funds[0] != self._ledger.version and self._ledger.knows_holdings:
             self._view_funds = (
                 self._ledger.version,
                 {asset: self._ledger.available(asset) for asset in self._assets},
@@ -219,4 +233,5 @@ class StrategyHost:
             self._clock.time_ns() // 1_000_000,
             self._markets,
             self._books,
+            self._changed,
         )

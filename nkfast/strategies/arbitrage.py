@@ -1,0 +1,419 @@
+"""Arbitrage: cycles of trades through three or four markets that end with more than they began.
+
+The core's scanner watches every cycle through the start assets, in both directions. A decision asks
+it about the markets that have changed since the last one and no others; what it finds is sized by
+depth, lots, minimums and budget and pays after every fee. The best one becomes a `Plan`, which the
+engine prices again, there and back, before the first leg, and sizes leg by leg by what was really
+received.
+
+A book that is older than ``max_book_age_ms`` when an opportunity needs it is set aside until it
+changes: every cycle through it is looked at again then, and hides no other one meanwhile.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from nkfast.core.cycles import CycleScanner
+from nkfast.errors import ConfigError
+from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.trading.exact import ONE, ZERO, add, plain
+from nkfast.trading.plan import Leg, Plan, Unwind
+from nkfast.trading.plan_outcome import PlanOutcome
+from nkfast.trading.strategy import Desired, Fill, MarketView, Skip, Strategy
+
+if TYPE_CHECKING:
+    from nkfast.core.book import OrderBook
+    from nkfast.core.cycles import Opportunity
+    from nkfast.core.market import Market
+
+__all__ = ["Arbitrage", "ArbitrageSettings", "cycle_markets"]
+
+_NS_PER_MS = 1_000_000
+#: The amount of the one start asset, where no asset is named.
+_ONLY = ""
+
+
+def _split(given: Any) -> Any:
+    """Read ``"USDT, BTC"`` as a list."""
+    if isinstance(given, str):
+        return tuple(word for part in given.split(",") if (word := part.strip()))
+    return given
+
+
+def _amounts(given: Any) -> Any:
+    """Read ``100`` as the amount of the one start asset, ``"USDT=100, BTC=0.001"`` as a table."""
+    if isinstance(given, str) and "=" in given:
+        pairs = (part.partition("=") for part in given.split(","))
+        return {asset.strip(): amount.strip() for asset, _, amount in pairs}
+    return given if isinstance(given, Mapping) else {_ONLY: given}
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+_Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(_split)]
+_Amounts = Annotated[
+    Mapping[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], BeforeValidator(_amounts)
+]
+
+
+class ArbitrageSettings(Settings):
+    """What an arbitrage is told. Fractions are fractions: 0.01 is one per cent."""
+
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "asset_a": ("start_assets",),
+        "trade_amount_a": ("trade_amount",),
+        "min_notional_usd": ("min_notional",),
+        "legs": ("max_length",),
+        "symbols": ("pairs",),
+    }
+
+    start_assets: _Names = key(
+        ("USDT",), meaning="Where a cycle begins and ends, separated by commas."
+    )
+    trade_amount: _Amounts = key(
+        meaning="The most that goes into one cycle, in units of its start asset: a number, or with"
+        " several start assets 'USDT=100, BTC=0.001'.",
+    )
+    min_profitability: Decimal = key(
+        Decimal("0.002"),
+        unit="fraction",
+        ge=0,
+        le=1000,
+        meaning="The least profit after all fees, of the whole and of its last part: a size is"
+        " chosen at which more would bring less than this.",
+    )
+    min_notional: _Amounts = key(
+        {},
+        meaning="The least that goes into one cycle, written as trade_amount is; the markets' own"
+        " minimums hold as well, and no size is ever raised to one.",
+    )
+    max_length: Literal[3, 4] = key(3, meaning="Trades in a cycle, at most.")
+    pairs: _Symbols = key(
+        (),
+        meaning="The only markets to be traded, separated by commas; empty: all that are listed.",
+    )
+    excluded_assets: _Names = key(
+        (), meaning="Assets that no cycle passes, separated by commas: those that cannot be moved."
+    )
+    max_book_age_ms: int = key(
+        500, unit="ms", gt=0, meaning="A book that has not changed for longer counts for nothing."
+    )
+    slippage_pct: Decimal = key(
+        ZERO,
+        unit="fraction",
+        ge=0,
+        lt=1,
+        meaning="How far beyond the worst price that a leg needs its limit lies.",
+    )
+    leg_timeout_ms: int = key(
+        5_000, unit="ms", gt=0, meaning="What of a leg is not filled after this is cancelled."
+    )
+    min_fill_ratio: Decimal = key(
+        Decimal("0.95"),
+        unit="fraction",
+        gt=0,
+        le=1,
+        meaning="The part of a leg that must be filled for the next one to be taken.",
+    )
+    unwind: Literal["reverse", "complete", "hold"] = key(
+        "reverse",
+        meaning="What becomes of what a broken cycle holds: reverse: back the way it came;"
+        " complete: on by the legs that are left; hold: nothing.",
+    )
+    max_unwind_cost_pct: Decimal = key(
+        Decimal("0.02"),
+        unit="fraction",
+        ge=0,
+        lt=1,
+        meaning="What going back may cost after whichever leg, on the books before the first one;"
+        " a cycle that could cost more is not begun.",
+    )
+    unwind_slippage_pct: Decimal = key(
+        Decimal("0.01"), unit="fraction", ge=0, lt=1, meaning="The slippage of the way back."
+    )
+    max_consecutive_failures: int = key(
+        3, gt=0, meaning="So many cycles in a row that were broken off halt trading."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.start_assets:
+            raise ConfigError("names no asset; give at least one", "start_assets")
+        for name in ("trade_amount", "min_notional"):
+            amounts: Mapping[str, Decimal] = getattr(self, name)
+            if _ONLY in amounts and len(self.start_assets) > 1:
+                starts = ", ".join(f"{asset}=..." for asset in self.start_assets)
+                raise ConfigError(f"is one number for several start assets; give {starts!r}", name)
+            others = set(amounts) - {_ONLY, *self.start_assets}
+            if others:
+                raise ConfigError(f"names {', '.join(sorted(others))}: no start assets", name)
+        missing = [asset for asset in self.start_assets if self.most_of(asset) is None]
+        if missing:
+            raise ConfigError(f"has no amount of {', '.join(missing)}", "trade_amount")
+        return self
+
+    def most_of(self, asset: str) -> Decimal | None:
+        """Return the most that goes into a cycle from a start asset."""
+        return self.trade_amount.get(asset, self.trade_amount.get(_ONLY))
+
+    def least_of(self, asset: str) -> Decimal:
+        """Return the least that goes into a cycle from a start asset."""
+        return self.min_notional.get(asset, self.min_notional.get(_ONLY, ZERO))
+
+    def symbols(self, listed: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the markets that lie on a cycle, the one on most cycles first."""
+        chosen = self.pairs or tuple(listed)
+        excluded = set(self.excluded_assets)
+        return cycle_markets(
+            [symbol for symbol in chosen if excluded.isdisjoint(symbol.split("/"))],
+            self.start_assets,
+            self.max_length,
+        )
+
+
+def cycle_markets(
+    symbols: Iterable[str], start_assets: Iterable[str], max_length: int
+) -> tuple[str, ...]:
+    """Return the markets that lie on a cycle through a start asset, the one on most first.
+
+    Parameters
+    ----------
+    symbols : iterable of str
+        ``BASE/QUOTE``.
+    start_assets : iterable of str
+        Where cycles begin and end.
+    max_length : int
+        Markets on a cycle, at most; at least 3.
+    """
+    neighbours: dict[str, dict[str, list[str]]] = {}
+    counts: dict[str, int] = {}
+    for symbol in sorted(symbols):
+        base, _, quote = symbol.partition("/")
+        counts[symbol] = 0
+        for asset, other in ((base, quote), (quote, base)):
+            neighbours.setdefault(asset, {}).setdefault(other, []).append(symbol)
+
+    def walk(start: str, path: list[str], taken: list[str]) -> None:
+        ways = neighbours.get(path[-1], {})
+        if len(path) > 2:
+            for last in ways.get(start, ()):
+                for symbol in (*taken, last):
+                    counts[symbol] += 1
+        if len(path) == max_length:
+            return
+        for asset, markets in ways.items():
+            if asset not in path:
+                for symbol in markets:
+                    walk(start, [*path, asset], [*taken, symbol])
+
+    for start in start_assets:
+        walk(start, [start], [])
+    found = [symbol for symbol, count in counts.items() if count]
+    return tuple(sorted(found, key=lambda symbol: (-counts[symbol], symbol)))
+
+
+class Arbitrage(Strategy):
+    """Arbitrage over the markets of one exchange.
+
+    Parameters
+    ----------
+    settings : ArbitrageSettings
+    markets : mapping of str to Market
+        All that cycles may pass.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The markets make no cycle through a start asset.
+    """
+
+    name = "arbitrage"
+    settings_type = ArbitrageSettings
+
+    def __init__(self, settings: ArbitrageSettings, markets: Mapping[str, "Market"]) -> None:
+        self.settings = settings
+        self._symbols = tuple(markets)
+        self._indexes = {symbol: index for index, symbol in enumerate(self._symbols)}
+        self._scanner = CycleScanner(
+            list(markets.values()),
+            settings.start_assets,
+            settings.max_length,
+            threshold=settings.min_profitability,
+        )
+        if not self._scanner.cycle_count:
+            raise ConfigError(
+                f"no cycle of {settings.max_length} trades through"
+                f" {', '.join(settings.start_assets)} on {len(markets)} markets",
+                "start_assets",
+            )
+        self._least_return = add(ONE, settings.min_profitability)
+        self._max_age_ns = settings.max_book_age_ms * _NS_PER_MS
+        self._markets = dict(markets)
+        self._books: Mapping[str, OrderBook] = {}
+        self._funds: Mapping[str, Decimal] | None = None
+        self._newest_ns = 0
+        self._asleep: set[int] = set()  # books that were too old when they were needed
+        self._closed: set[int] = set()  # markets that the venue has closed since we began
+        self._idle = Desired()
+        self._failures = 0  # cycles in a row that were broken off
+        self._results: dict[str, int] = {}
+        self._profits: dict[str, Decimal] = {}
+        self._state: dict[str, Any] | None = None
+
+    @classmethod
+    def build(cls, settings: ArbitrageSettings, markets: Mapping[str, "Market"]) -> Self:
+        """Make an arbitrage over all of the markets."""
+        return cls(settings, markets)
+
+    @property
+    def cycle_count(self) -> int:
+        """Directed cycles that are watched."""
+        return self._scanner.cycle_count
+
+    def decide(self, view: MarketView) -> Desired | Plan:
+        """Return a plan for the best cycle that pays, or that nothing should rest."""
+        if view.books is not self._books:
+            self._watch(view.books)
+        if view.available is not self._funds:
+            self._set_budgets(view.available)
+        skips: list[Skip] = []
+        best = self._best_of(view, skips)
+        if best is not None:
+            least = self.settings.least_of(best.asset)
+            if best.input_amount >= least:
+                return self._plan(best)
+            amount = f"{plain(best.input_amount)} {best.asset}"
+            skips.append(
+                Skip("BELOW_MINIMUM", f"{self._path(best)}: {amount}, the least is {plain(least)}")
+            )
+        return Desired(skips=tuple(skips)) if skips else self._idle
+
+    def on_fill(self, fill: Fill) -> None:
+        """Take no note: the engine sizes each leg by the fills of the one before."""
+
+    def on_plan(self, outcome: PlanOutcome) -> None:
+        """Count how a cycle ended and what it really brought; halt when too many were broken off.
+
+        An outcome in which nothing was traded is no failure.
+        """
+        result, start = outcome.result, outcome.start
+        self._results[result] = self._results.get(result, 0) + 1
+        self._profits[start] = add(self._profits.get(start, ZERO), outcome.moved[start])
+        self._state = None
+        if result == "done":
+            self._failures = 0
+        elif result != "missed":
+            self._failures += 1
+        if self._failures >= self.settings.max_consecutive_failures:
+            self.ctx.halt(f"{self._failures} cycles in a row were broken off")
+            self._failures = 0  # who clears the halt begins anew
+
+    def state(self) -> dict[str, Any]:
+        """Return how often cycles ended how, and what they really brought of each start asset."""
+        if self._state is None:
+            self._state = {
+                "failures": self._failures,
+                "results": dict(self._results),
+                "profits": {asset: plain(amount) for asset, amount in self._profits.items()},
+            }
+        return self._state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self._failures = state["failures"]
+        self._results = dict(state["results"])
+        self._profits = {asset: Decimal(amount) for asset, amount in state["profits"].items()}
+        self._state = None
+
+    # What is known -------------------------------------------------------------------------------
+
+    def _watch(self, books: Mapping[str, "OrderBook"]) -> None:
+        for symbol, index in self._indexes.items():
+            self._scanner.set_book(index, books[symbol])
+        self._books = books
+
+    def _set_budgets(self, funds: Mapping[str, Decimal]) -> None:
+        for asset in self.settings.start_assets:
+            most = self.settings.most_of(asset)
+            assert most is not None
+            self._scanner.set_budget(asset, min(most, funds.get(asset, most)))
+        self._funds = funds
+
+    def _take_rules(self, index: int, market: "Market | None") -> None:
+        """Let no cycle pass a market that the venue closes, until it opens again."""
+        symbol = self._symbols[index]
+        if market is self._markets.get(symbol):
+            return
+        if market is None:
+            del self._markets[symbol]
+        else:
+            self._markets[symbol] = market
+        self._closed.discard(index)
+        self._scanner.resume(index)
+        is_open = market is not None and market.is_active and not market.is_paused
+        buys = is_open and market is not None and not market.pause_buys
+        sells = is_open and market is not None and not market.pause_sells
+        if not (buys and sells):
+            self._closed.add(index)
+            self._scanner.pause(index, buys=not buys, sells=not sells)
+
+    # What pays -----------------------------------------------------------------------------------
+
+    def _best_of(self, view: MarketView, skips: list[Skip]) -> "Opportunity | None":
+        """Return the best cycle through the markets that have changed, on books that are fresh."""
+        scanner, asleep = self._scanner, self._asleep
+        best: Opportunity | None = None
+        for symbol in view.changed:
+            index = self._indexes[symbol]
+            self._take_rules(index, view.markets.get(symbol))
+            if index in asleep:
+                asleep.remove(index)
+                if index not in self._closed:
+                    scanner.resume(index)
+            self._newest_ns = max(self._newest_ns, self._books[symbol].received_ns)
+            found = scanner.update(index)
+            while found is not None and self._set_aside(found, skips):
+                found = scanner.update(index)
+            if found is not None and (best is None or found.ratio > best.ratio):
+                best = found
+        return best
+
+    def _set_aside(self, found: "Opportunity", skips: list[Skip]) -> bool:
+        """Set the books of a cycle aside that are too old for it; return whether there are any."""
+        is_old = False
+        for leg in found.legs:
+            symbol = self._symbols[leg.market_index]
+            age_ns = self._newest_ns - self._books[symbol].received_ns
+            if age_ns > self._max_age_ns:
+                is_old = True
+                self._asleep.add(leg.market_index)
+                self._scanner.pause(leg.market_index)
+                age_ms, most_ms = age_ns // _NS_PER_MS, self.settings.max_book_age_ms
+                skips.append(
+                    Skip("BOOK_TOO_OLD", f"{self._path(found)}: {symbol} {age_ms} ms of {most_ms}")
+                )
+        return is_old
+
+    def _path(self, found: "Opportunity") -> str:
+        return " > ".join([self._leg(leg).pays for leg in found.legs] + [found.asset])
+
+    def _leg(self, leg: Any) -> Leg:
+        return Leg(self._symbols[leg.market_index], leg.side)
+
+    def _plan(self, found: "Opportunity") -> Plan:
+        settings = self.settings
+        unwind: Unwind = settings.unwind
+        return Plan(
+            tuple(self._leg(leg) for leg in found.legs),
+            found.input_amount,
+            min_return=self._least_return,
+            max_unwind_cost=settings.max_unwind_cost_pct,
+            slippage=settings.slippage_pct,
+            unwind_slippage=settings.unwind_slippage_pct,
+            leg_timeout_ms=settings.leg_timeout_ms,
+            min_fill_ratio=settings.min_fill_ratio,
+            unwind=unwind,
+            max_book_age_ms=settings.max_book_age_ms,
+        )
