@@ -221,7 +221,7 @@ def test_coarser_grids_than_the_markets_hold() -> None:
         ({"step_mode": "abs"}, "step_abs: is required"),
         ({"step_mode": "geometric", "step_pct": "0.01"}, "use 'pct' or 'abs'"),
         ({"setp_pct": "0.01"}, "did you mean 'step_pct'"),
-        ({"step_pct": "1 %"}, "not a number"),
+        ({"step_pct": "1 pct"}, "not a number"),
         ({"step_pct": "nan"}, "finite"),
         ({"step_pct": True}, "give a number"),
         ({"step_pct": "-0.01"}, "more than 0"),
