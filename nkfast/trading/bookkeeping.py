@@ -152,7 +152,7 @@ class Bookkeeper:
             self._orders.apply(news)
 
     def learn(self, news: News | None, received_ns: int = 0) -> None:
-        """Write news, make it true; tell the strategy of a fill in the same transaction."""
+        """Write news, make it true; tell the strategy of fill and end in the same transaction."""
         if news is None or not self.can_record:
             return
         order, host = news.order, self._host
@@ -166,9 +166,11 @@ class Bookkeeper:
         elif news.fee is not None:
             key = (news.fee.trade_id, news.fee.order_id)
             profit = self._ledger.profits[order.symbol].after_fee(order.fills[key], news.fee)
+        before = order.state
+        if host.hears_ends and host.can_tell and before.is_open and not news.state.is_open:
+            state = host.tell_end(news)
         self._journal.hold()
         self._journal.record([news], profit=profit, strategy_state=state)
-        before = order.state
         self._orders.apply(news)
         self._ledger.reserve(order)
         told = news.fill if news.fill is not None else news.fee

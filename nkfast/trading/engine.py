@@ -231,6 +231,7 @@ class Engine:
             guard=self._guard,
             reconciler=self._reconciler,
             executor=self._executor,
+            host=self._host,
         )
         self._watch.start()
         if self._kill_switch is not None:
@@ -518,6 +519,7 @@ class Engine:
             symbol=self.symbol,
             sends=self.mode != "monitor",
             decide_afresh=self.decide_afresh,
+            decide_soon=self.decide_soon,
         )
 
     def _assemble_watches(self, markets: "Mapping[str, Market]") -> None:
@@ -544,7 +546,7 @@ class Engine:
             self._loop,
             stall_max_s=self._settings.stall_max_s,
             on_gap=self._on_gap,
-            on_step=lambda step_s: self._reasons.count("CLOCK_SET", f"by {step_s:.1f} s"),
+            on_step=self._on_clock_set,
         )
         self._plans = PlanRunner(
             gate=self._gate,
@@ -655,6 +657,10 @@ class Engine:
         self._reasons.count("TIME_LOST", f"nothing ran for {gap_s:.1f} s")
         self._news.distrust()
         self._venue.resync(f"nothing ran for {gap_s:.1f} s")
+
+    def _on_clock_set(self, step_s: float) -> None:
+        self._reasons.count("CLOCK_SET", f"by {step_s:.1f} s")
+        self._executor.note_clock_set()
 
     def _on_audited(self, symbol: str) -> None:
         if symbol in self._audit.drifted:

@@ -13,6 +13,7 @@ from nkfast.trading.exact import plain, subtract
 from nkfast.trading.gate import Intent, OrderGate
 from nkfast.trading.orders import Order, OrderStore
 from nkfast.trading.strategy import Desired, Quote
+from nkfast.venue.port import OrderType
 
 if TYPE_CHECKING:
     from nkfast.trading.ledger import Ledger
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Executor"]
 
 _NS = 1_000_000_000
+_NS_PER_MS = 1_000_000
+#: A strategy that wants to be asked again at once is asked again after this long.
+_AGAIN_MIN_MS = 10
 #: A slot whose order our own limits refused is tried again after this long, or when orders or
 #: balances have changed.
 _REFUSAL_PAUSE_S = 1.0
@@ -43,7 +47,9 @@ class Executor:
     sends : bool
         False in monitor mode: what would be sent is counted and said.
     decide_afresh : callable
-        Is called when a slot that had to wait may be tried again.
+        Is called when a slot that had to wait may be tried again, or an order is too old.
+    decide_soon : callable
+        Is called when the time has come that a strategy asked for.
 
     Attributes
     ----------
@@ -67,6 +73,7 @@ class Executor:
         symbol: str,
         sends: bool,
         decide_afresh: Callable[[], None],
+        decide_soon: Callable[[], None],
     ) -> None:
         self.desired: Desired | None = None
         self.is_draining = False
@@ -80,11 +87,15 @@ class Executor:
         self._symbol = symbol
         self._sends = sends
         self._decide_afresh = decide_afresh
+        self._decide_soon = decide_soon
         self._refused_until: dict[str, int] = {}
         self._too_small: set[str] = set()  # slots refused for what no time changes: dust
         self._rejected_until: dict[str, tuple[int, int]] = {}  # until, how often
         self._made_so: tuple[Desired | None, int, int] = (None, -1, -1)
+        self._would_take: set[str] = set()  # slots refused for where the touch was
         self._wake_timer: asyncio.TimerHandle | None = None
+        self._again_at_ms: int | None = None
+        self._again_timer: asyncio.TimerHandle | None = None
 
     def make_so(self, desired: Desired, event_ns: int = 0) -> None:
         """Send the difference between what is desired and what is live, cancels first."""
@@ -96,6 +107,10 @@ class Executor:
             self.desired = desired
             for skip in desired.skips:
                 self._reasons.count(skip.code, skip.detail)
+            while self._would_take:  # another price, perhaps
+                self._refused_until.pop(self._would_take.pop(), None)
+            if desired.again_at_ms != self._again_at_ms:
+                self._ask_again_at(desired.again_at_ms)
         self._gate.gather()
         try:
             self._send_difference(desired, event_ns, is_new=is_new)
@@ -105,14 +120,20 @@ class Executor:
 
     def _send_difference(self, desired: Desired, event_ns: int, *, is_new: bool) -> None:
         quotes = self._reducing(desired.quotes) if self.is_draining else desired.quotes
+        now_ns = self._clock.monotonic_ns()
+        wake_ns = too_small = 0
         for slot, order in list(self._orders.open_by_slot.items()):
             quote = quotes.get(slot)
             if quote is None or not self._is_as_desired(order, quote):
                 self._gate.cancel(order)
+            elif quote.good_for_ms is not None:
+                left_ns = self._left_ns(order, quote.good_for_ms)
+                if left_ns <= 0:
+                    self._gate.cancel(order)
+                elif not wake_ns or now_ns + left_ns < wake_ns:
+                    wake_ns = now_ns + left_ns
         for zombie in self._orders.zombies:
             self._gate.cancel(zombie)
-        now_ns = self._clock.monotonic_ns()
-        wake_ns = too_small = 0
         for slot, quote in quotes.items():
             if not self._gate.is_open:
                 return
@@ -154,11 +175,14 @@ class Executor:
         until_ns = self._clock.monotonic_ns() + int(pause_s * _NS)
         self._rejected_until[slot] = (until_ns, times + 1)
 
+    def note_clock_set(self) -> None:
+        """Find out anew when the strategy wants to be asked: the Unix clock was set."""
+        self._ask_again_at(self._again_at_ms)
+
     def stop(self) -> None:
         """Wake up no more."""
-        if self._wake_timer is not None:
-            self._wake_timer.cancel()
-            self._wake_timer = None
+        self._wake_never()
+        self._ask_again_at(None)
 
     def _reducing(self, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
         """Return the quotes that bring the position nearer to zero, and no further."""
@@ -181,7 +205,9 @@ class Executor:
     def _place(self, slot: str, quote: Quote, event_ns: int, *, is_new: bool) -> int:
         """Send one order; return 0, or until when the slot has to wait."""
         symbol = quote.symbol or self._symbol
-        intent = Intent(slot, symbol, quote.side, quote.quantity, quote.price)
+        price = quote.price
+        kind: OrderType = "limit" if price is not None else "market"
+        intent = Intent(slot, symbol, quote.side, quote.quantity, price, kind, quote.post_only)
         self._too_small.discard(slot)
         try:
             if self._sends:
@@ -194,14 +220,43 @@ class Executor:
             self._refused_until[slot] = until_ns
             if refusal.code == "BELOW_MINIMUM":
                 self._too_small.add(slot)
+            elif refusal.code == "WOULD_TAKE":
+                self._would_take.add(slot)
             return until_ns
         if is_new:
-            price, quantity = plain(quote.price), plain(quote.quantity)
-            self._reasons.count("MONITOR", f"{slot}: would {quote.side} {quantity} at {price}")
+            at = "the market" if price is None else plain(price)
+            what = f"{quote.side} {plain(quote.quantity)} at {at}"
+            self._reasons.count("MONITOR", f"{slot}: would {what}")
         return 0
 
+    def _left_ns(self, order: Order, good_for_ms: int) -> int:
+        """Return for how long an order is good, by the clock that strategies see."""
+        return (order.sent_ms + good_for_ms) * _NS_PER_MS - self._clock.time_ns()
+
+    def _ask_again_at(self, time_ms: int | None) -> None:
+        self._again_at_ms = time_ms
+        if self._again_timer is not None:
+            self._again_timer.cancel()
+            self._again_timer = None
+        if time_ms is not None:
+            wait_ms = max(time_ms - self._clock.time_ns() // _NS_PER_MS, _AGAIN_MIN_MS)
+            self._again_timer = self._loop.call_later(wait_ms / 1000, self._on_again)
+
+    def _on_again(self) -> None:
+        self._again_timer = None
+        time_ms, self._again_at_ms = self._again_at_ms, None
+        if time_ms is not None and self._clock.time_ns() // _NS_PER_MS < time_ms:
+            self._ask_again_at(time_ms)  # the two clocks do not run at the same speed
+        else:
+            self._decide_soon()
+
+    def _wake_never(self) -> None:
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+            self._wake_timer = None
+
     def _wake_at(self, wake_ns: int, now_ns: int) -> None:
-        self.stop()
+        self._wake_never()
         self._wake_timer = self._loop.call_later((wake_ns - now_ns) / _NS, self._on_wake)
 
     def _on_wake(self) -> None:

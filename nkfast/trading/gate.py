@@ -53,7 +53,10 @@ _AUTH_FAILURES_MAX = 2
 
 
 class Intent(NamedTuple):
-    """What shall be sent. ``price`` is None for a market order; ``slot`` has no open order."""
+    """What shall be sent. ``price`` is None for a market order; ``slot`` has no open order.
+
+    ``post_only`` says that it must not trade at once.
+    """
 
     slot: str
     symbol: str
@@ -61,6 +64,7 @@ class Intent(NamedTuple):
     quantity: "Decimal"
     price: "Decimal | None"
     type: OrderType = "limit"
+    post_only: bool = False
 
 
 class OrderGate:
@@ -145,6 +149,8 @@ class OrderGate:
         if self._closed_by is not None:
             raise RiskError("GATE_CLOSED", self._closed_by, "an open gate")
         self._guard.check(intent)
+        if intent.post_only:
+            self._guard.check_rests(intent)
 
     def gather(self) -> None:
         """Keep back what is sent and cancelled from now on, until `release`."""
@@ -200,7 +206,7 @@ class OrderGate:
             The intent could not be made durable; nothing was sent.
         """
         self.check(intent)
-        slot, symbol, side, quantity, price, kind = intent
+        slot, symbol, side, quantity, price, kind, _ = intent
         order = Order(
             self._ids.next(),
             slot,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nkfast.trading.reasons import Reasons
     from nkfast.trading.reconcile import Reconciler
     from nkfast.trading.risk import RiskGuard
+    from nkfast.trading.strategy_host import StrategyHost
     from nkfast.venue.clock import Clock
 
 __all__ = ["Decider", "NewsDesk"]
@@ -99,6 +100,7 @@ class NewsDesk:
         guard: "RiskGuard",
         reconciler: "Reconciler",
         executor: "Executor",
+        host: "StrategyHost",
     ) -> None:
         """Take what has waited, and from now on everything at once."""
         self._bookkeeper = bookkeeper
@@ -106,6 +108,7 @@ class NewsDesk:
         self._guard = guard
         self._reconciler = reconciler
         self._executor = executor
+        self._host = host
         early, self._early = self._early or [], None
         for tell in early:
             tell()
@@ -158,8 +161,11 @@ class NewsDesk:
 
     def on_trade(self, trade: PublicTrade) -> None:
         """Take a public trade: it bounds our prices. Decisions are made on the book."""
-        if self._early is None:
-            self._guard.note_trade(trade)
+        if self._early is not None:
+            return
+        self._guard.note_trade(trade)
+        if self._host.hears_trades and trade.symbol in self._symbols:
+            self.guarded(partial(self._host.tell_trade, trade))
 
     def on_connection(self, is_up: bool, reason: str) -> None:
         """Stop deciding while disconnected, and compare before deciding again."""

@@ -174,6 +174,26 @@ class RiskGuard:
         # One has to leave the minute for each that is over the limit, and one more.
         return self._sent[len(self._sent) - rate][0] + _MINUTE_NS - now_ns if rate else _MINUTE_NS
 
+    def check_rests(self, order: Priced) -> None:
+        """Let an order pass that would not trade at once.
+
+        Raises
+        ------
+        nkfast.errors.RiskError
+            Code WOULD_TAKE.
+        """
+        if order.price is None:
+            raise RiskError("WOULD_TAKE", f"{order.side} at the market", "a price")
+        book = self._books[order.symbol]
+        best = book.best_ask if order.side == "buy" else book.best_bid
+        if best is None:
+            return
+        touch = book.market.ticks_to_price(best[0])
+        if order.price >= touch if order.side == "buy" else order.price <= touch:
+            raise RiskError(
+                "WOULD_TAKE", f"{order.side} at {plain(order.price)}", f"best {plain(touch)}"
+            )
+
     def check_loss(self) -> None:
         """Compare the day's loss with its limit; no word while a book has no mid.
 

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nkfast.trading.exact import ZERO
 from nkfast.trading.journal_rows import encode_json
 from nkfast.trading.life import LifeState
-from nkfast.trading.orders import Order, OrderState, OrderStore
+from nkfast.trading.orders import News, Order, OrderState, OrderStore
 from nkfast.trading.plan import Plan
 from nkfast.trading.plan_outcome import PlanOutcome
-from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Strategy
-from nkfast.venue.port import Execution
+from nkfast.trading.strategy import (
+    Desired,
+    EndedOrder,
+    Fill,
+    LiveOrder,
+    MarketView,
+    OrderEnd,
+    Strategy,
+)
+from nkfast.venue.port import Execution, PublicTrade, VenueStatus
 
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from nkfast.trading.reasons import Reasons
     from nkfast.venue.clock import Clock
 
-__all__ = ["LifeWish", "StrategyHost", "fill_of"]
+__all__ = ["LifeWish", "StrategyHost", "ended_of", "fill_of"]
 
 _NS_PER_MS = 1_000_000
 
@@ -37,6 +45,32 @@ def fill_of(order: Order, execution: Execution) -> Fill:
         execution.fee_asset,
         execution.trade_id,
         execution.time_ms,
+        execution.is_maker,
+    )
+
+
+def ended_of(news: News) -> EndedOrder:
+    """Return an order that news ends as a strategy sees it."""
+    order = news.order
+    end: OrderEnd
+    if news.state is OrderState.REJECTED:
+        end = "rejected"
+    elif news.state is OrderState.ABANDONED:
+        end = "abandoned"
+    elif news.filled >= order.quantity:
+        end = "filled"
+    else:
+        end = "expired" if news.facts.final is VenueStatus.EXPIRED else "cancelled"
+    return EndedOrder(
+        order.slot,
+        order.client_id,
+        order.symbol,
+        order.side,
+        order.price,
+        order.quantity,
+        news.filled,
+        end,
+        news.facts.reason if end == "rejected" else "",
     )
 
 
@@ -72,6 +106,8 @@ class StrategyHost:
     ----------
     can_tell : bool
         False once the strategy failed to take what it was told: its state is in doubt from then on.
+    hears_ends, hears_trades : bool
+        Whether the strategy wants to be told.
     """
 
     def __init__(
@@ -90,6 +126,9 @@ class StrategyHost:
         self.strategy = strategy
         strategy.ctx = self
         self.can_tell = True
+        kind = type(strategy)
+        self.hears_ends = kind.on_end is not Strategy.on_end
+        self.hears_trades = kind.on_trade is not Strategy.on_trade
         self._clock = clock
         self._market = markets[symbol]
         self._book = books[symbol]
@@ -137,6 +176,15 @@ class StrategyHost:
     def tell(self, order: Order, execution: Execution) -> str:
         """Tell of one fill; return the state to be stored with it."""
         return self._told("on_fill", lambda: self.strategy.on_fill(fill_of(order, execution)))
+
+    def tell_end(self, news: News) -> str:
+        """Tell of the end of an order; return the state to be stored with it."""
+        return self._told("on_end", lambda: self.strategy.on_end(ended_of(news)))
+
+    def tell_trade(self, trade: PublicTrade) -> None:
+        """Tell of a trade of anybody."""
+        if self.can_tell:
+            self._told("on_trade", lambda: self.strategy.on_trade(trade))
 
     def tell_plan(self, outcome: PlanOutcome) -> str:
         """Tell what became of a plan; return the state to be stored with its end."""
@@ -214,6 +262,8 @@ class StrategyHost:
                     order.quantity,
                     order.filled,
                     order.state is OrderState.UNKNOWN,
+                    order.symbol,
+                    order.sent_ms,
                 )
                 for slot, order in self._orders.open_by_slot.items()
             }
