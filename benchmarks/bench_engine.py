@@ -189,17 +189,20 @@ def journals(folder: Path) -> Iterator[Comparison]:
             price, quantity = Decimal("64000.51"), Decimal("0.0125")
 
             def call() -> None:
+                journal.hold()
                 journal.intend(
                     Order(
                         *(ids.next(), "buy", "BTC/USDT", "buy", price, quantity, "limit"),
                         1790000000123,
                     )
                 )
+                journal.commit()  # here its order leaves
+                journal.settle()
 
             return call
 
         yield Comparison(
-            "one intent made durable, its order object included",
+            "one intent made durable and stored, its order object included",
             {"nkfast, process": intents("process"), "nkfast, power": intents("power")},
             unit="intent",
             limits_ns={"nkfast, process": 30_000},

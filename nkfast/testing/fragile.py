@@ -97,6 +97,7 @@ _WRITES: Final = frozenset(
         "record",
         "set_cursor",
         "set_strategy_state",
+        "settle",
     }
 )
 

@@ -125,6 +125,17 @@ class Bookkeeper:
         """
         self._journal.commit()
 
+    def settle(self) -> None:
+        """Store what `flush` made durable on the short way, now that it has been acted upon.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            It could not be stored. It is durable all the same.
+        """
+        if self.can_record:
+            self._journal.settle()
+
     def intend(self, order: Order, *, stores_state: bool) -> None:
         """Write an intent and reserve what it needs. It may be sent after the next `flush`."""
         state = self._host.unstored_state() if stores_state else None

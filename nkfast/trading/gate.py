@@ -180,6 +180,7 @@ class OrderGate:
                 self._submit_cancel(order)
             for order, event_ns in gathered:
                 self._submit(order, event_ns)
+        self._bookkeeper.settle()
 
     def send(self, intent: Intent, event_ns: int = 0, *, stores_state: bool = False) -> Order:
         """Send one order, now or when what is gathered is released.
@@ -230,6 +231,7 @@ class OrderGate:
             self._bookkeeper.forget(order)
             raise
         self._submit(order, event_ns)
+        self._bookkeeper.settle()
         return order
 
     def _submit(self, order: Order, event_ns: int) -> None:

@@ -8,7 +8,9 @@ The table ``event`` is append-only, each row chained to the one before it by a h
 tables hold the newest state; `verify` replays the events and compares.
 
 Every write is a transaction of its own, or part of a batch: between `hold` and `commit` writes
-are gathered and become durable together. Nothing may leave the process in between.
+are gathered and become durable together. Nothing may leave the process in between. A batch of
+nothing but intents takes the short way (`intents`): `commit` makes it durable, and the store takes
+it up by `settle`, when its orders have left.
 """
 
 import contextlib
@@ -22,6 +24,14 @@ from typing import Any, NamedTuple, Self
 
 from nkfast.errors import JournalCorruptError, JournalError
 from nkfast.trading.exact import plain
+from nkfast.trading.intents import (
+    SET_STATE,
+    STRATEGY,
+    IntentFile,
+    Promise,
+    take_up,
+    write_intents,
+)
 from nkfast.trading.journal_file import (
     DAMAGE,
     Durability,
@@ -57,17 +67,10 @@ REASONS_KEPT = 10_000
 REPLAYED_EVENTS_MAX = 50_000
 
 _INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?)"
-_INSERT_ORDER = (
-    "INSERT INTO orders (client_id, slot, symbol, side, type, price, quantity, sent_ms, sent_ns,"
-    " sent_boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _UPDATE_ORDER = "UPDATE orders SET state = ?, executed = ?, facts = ? WHERE client_id = ?"
 _INSERT_FILL = "INSERT INTO fill VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPDATE_FEE = (
     "UPDATE fill SET fee = ?, fee_asset = ? WHERE client_id = ? AND trade_id = ? AND order_id = ?"
-)
-_SET_STATE = (
-    "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 _SET_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _ADD_REASON = (
@@ -76,7 +79,6 @@ _ADD_REASON = (
 )
 _LOG_REASON = "INSERT INTO reason_log (time_ms, code, detail) VALUES (?, ?, ?)"
 _FORGET_REASONS = "DELETE FROM reason_log WHERE n <= (SELECT max(n) FROM reason_log) - ?"
-_STRATEGY = "strategy"
 _LIFE = "life"
 _KEPT = "kept:"
 
@@ -107,13 +109,20 @@ class Journal:
     """The durable memory of one instance. Made by `open`; one holder at a time."""
 
     def __init__(
-        self, path: Path, instance: str, store: sqlite3.Connection, lock: FileLock
+        self,
+        path: Path,
+        instance: str,
+        store: sqlite3.Connection,
+        lock: FileLock,
+        intents: IntentFile,
     ) -> None:
         self.path = path
         self.instance = instance
         self.boot = 0
         self._store = store
         self._lock = lock
+        self._intents = intents
+        self._promises: list[Promise] = []  # intents that the store has not taken up
         self._execute = store.execute
         self._chosen: Durability | None = None
         self._process = os.getpid()
@@ -158,18 +167,21 @@ class Journal:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             is_new = not check_file(file)
-            lock = FileLock(file.with_name(file.name + ".lock"))
+            lock = FileLock.of(file)
         except OSError as error:
             raise JournalError(str(file), f"cannot be locked: {error}") from error
-        try:
-            store = connect(file, durability or "process")
-        except BaseException:
-            lock.release()
-            raise
-        journal = cls(file, code, store, lock)
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
+            store = undo.enter_context(contextlib.closing(connect(file, durability or "process")))
+            intents = undo.enter_context(
+                contextlib.closing(IntentFile(file, syncs=durability == "power"))
+            )
+            undo.pop_all()
+        journal = cls(file, code, store, lock, intents)
         journal._chosen = durability
         try:
             prepare(file, store, code, is_new=is_new)
+            journal._take_up()
             journal._check()
             journal._count_boot()
         except BaseException:
@@ -180,13 +192,15 @@ class Journal:
     def close(self) -> None:
         """Close the store and release the lock. Closing twice does nothing.
 
-        A batch that was not committed is lost: close only after `commit`.
+        A batch that was not committed is lost: close only after `commit`. What was not settled the
+        next holder takes up.
         """
         if self._is_closed:
             return
         self._is_closed = True
         try:
             self._store.close()
+            self._intents.close()
         finally:
             self._lock.release()
 
@@ -202,7 +216,8 @@ class Journal:
             self._check_open()
             try:
                 set_durability(self._store, "power")
-            except sqlite3.Error as error:
+                self._intents.sync_from_now_on()
+            except (sqlite3.Error, OSError) as error:
                 raise self._failure(error) from error
 
     # Batches -----------------------------------------------------------------------------------
@@ -210,7 +225,8 @@ class Journal:
     def hold(self) -> None:
         """Gather what is written from now on, until `commit`. Holding twice does nothing."""
         if not self._is_held:
-            self._begin()
+            self.settle()
+            self._check_open()
             self._is_held = True
 
     def commit(self) -> None:
@@ -226,9 +242,24 @@ class Journal:
             return
         self._is_held = False
         try:
-            self._execute("COMMIT")
-        except sqlite3.Error as error:
+            if self._store.in_transaction:
+                self._execute("COMMIT")
+            elif self._promises and not self._intents.write(self._promises, self._last_hash):
+                self.settle()
+        except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
+
+    def settle(self) -> None:
+        """Store the intents that `commit` made durable, if there are any.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            They could not be stored. They are durable all the same: the next `open` stores them.
+        """
+        if self._promises and not self._is_held:
+            with self._transaction():
+                pass  # a transaction begins with what was promised
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -237,12 +268,13 @@ class Journal:
 
         ``strategy_state``, when given, is stored in the same transaction.
         """
-        row = intent_row(order)
-        with self._transaction():
-            self._append("intent", order.client_id, encode_row(row[1:]))
-            self._execute(_INSERT_ORDER, row)
-            if strategy_state is not None:
-                self._execute(_SET_STATE, (_STRATEGY, strategy_state))
+        self._check_open()
+        promise = intent_row(order), strategy_state
+        if self._is_held and not self._store.in_transaction:
+            self._promises.append(promise)
+        else:
+            with self._transaction():
+                self._write_intents([promise])
 
     def record(
         self,
@@ -260,14 +292,14 @@ class Journal:
                 self._record_one(item)
             if profit is not None:
                 row = (PROFIT + profit.symbol, encode_json(profit.as_json()))
-                self._execute(_SET_STATE, row)
+                self._execute(SET_STATE, row)
             if strategy_state is not None:
-                self._execute(_SET_STATE, (_STRATEGY, strategy_state))
+                self._execute(SET_STATE, (STRATEGY, strategy_state))
 
     def set_strategy_state(self, strategy_state: str) -> None:
         """Store the strategy's state by itself."""
         with self._transaction():
-            self._execute(_SET_STATE, (_STRATEGY, strategy_state))
+            self._execute(SET_STATE, (STRATEGY, strategy_state))
 
     def set_cursor(self, cursor_ms: int) -> None:
         """Store up to when the venue's executions are known to be complete, Unix milliseconds."""
@@ -277,7 +309,7 @@ class Journal:
     def keep(self, name: str, value: object) -> None:
         """Store a small value of JSON under a name, in place of the one before."""
         with self._transaction():
-            self._execute(_SET_STATE, (_KEPT + name, encode_json(value)))
+            self._execute(SET_STATE, (_KEPT + name, encode_json(value)))
 
     def add_reasons(
         self,
@@ -305,7 +337,7 @@ class Journal:
         body = encode_json([state, cause, now_ms])
         with self._transaction():
             self._append("life", "", body)
-            self._execute(_SET_STATE, (_LIFE, body))
+            self._execute(SET_STATE, (_LIFE, body))
 
     def note_plan(self, outcome: Mapping[str, Any]) -> None:
         """Write what became of a plan; `nkfast.trading.plan_outcome.newest_plans` reads it."""
@@ -331,7 +363,7 @@ class Journal:
                 for key, value in state.items()
                 if key.startswith(PROFIT)
             },
-            json.loads(state[_STRATEGY]) if _STRATEGY in state else None,
+            json.loads(state[STRATEGY]) if STRATEGY in state else None,
             int(cursor[0][0]) if cursor else None,
         )
 
@@ -360,6 +392,9 @@ class Journal:
         return Life(*json.loads(rows[0][0])) if rows else None
 
     def _rows(self, query: str, *values: object) -> list[Any]:
+        if self._promises:
+            with self._transaction():
+                pass
         try:
             return self._execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -391,6 +426,14 @@ class Journal:
                 f"contradicts itself: {differences[0]}; nkfast journal verify shows all of it",
             )
 
+    def _take_up(self) -> None:
+        try:
+            take_up(self._store, self.path)
+        except DAMAGE as error:
+            raise JournalCorruptError(str(self.path), f"cannot be read: {error}") from error
+        except OSError as error:
+            raise JournalError(str(self.path), f"its intents cannot be read: {error}") from error
+
     def _count_boot(self) -> None:
         meta = dict(self._rows("SELECT key, value FROM meta"))
         last = self._rows("SELECT n, hash FROM event ORDER BY n DESC LIMIT 1")
@@ -414,19 +457,19 @@ class Journal:
             )
 
     def _begin(self) -> None:
-        self._check_open()
         try:
             self._execute("BEGIN IMMEDIATE")
+            promises, self._promises = self._promises, []
+            self._write_intents(promises)
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._check_open()
         is_own = not self._is_held
-        if is_own:
+        if not self._store.in_transaction:
             self._begin()
-        else:
-            self._check_open()
         try:
             yield
             if is_own:
@@ -441,10 +484,16 @@ class Journal:
     def _failure(self, error: BaseException) -> JournalError:
         self._failed_by = str(error) or type(error).__name__
         self._is_held = False
+        self._promises = []
         with contextlib.suppress(sqlite3.Error):
             if self._store.in_transaction:
                 self._execute("ROLLBACK")
         return JournalError(str(self.path), f"{error}; trading stops")
+
+    def _write_intents(self, promises: Sequence[Promise]) -> None:
+        self._next_event, self._last_hash = write_intents(
+            self._store, promises, self._next_event, self._last_hash
+        )
 
     def _append(self, kind: str, client_id: str, body: str) -> None:
         digest = chain(self._last_hash, kind, client_id, body)

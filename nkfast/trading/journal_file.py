@@ -11,7 +11,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from nkfast.errors import JournalCorruptError, JournalError, JournalLockedError
 
@@ -114,6 +114,19 @@ UPDATE state
 class FileLock:
     """An operating-system lock beside the journal; the holder writes its process id into it."""
 
+    @classmethod
+    def of(cls, journal: Path) -> Self:
+        """Take the lock of a journal.
+
+        Raises
+        ------
+        nkfast.errors.JournalLockedError
+            Another process has it; the message names the process.
+        OSError
+            The lock's file cannot be made or opened.
+        """
+        return cls(journal.with_name(journal.name + ".lock"))
+
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -206,32 +219,6 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     except OSError as error:
         raise JournalError(str(path), f"cannot be opened: {error}") from error
     return store
-
-
-@contextlib.contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[sqlite3.Connection]:
-    """Lend a journal for reading, as it is now; its holder may go on writing.
-
-    Raises
-    ------
-    nkfast.errors.JournalError
-        There is none, or it cannot be read.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise JournalError(str(file), "does not exist")
-    try:
-        store = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-        with contextlib.closing(store):
-            store.execute("BEGIN")
-            version = store.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                raise JournalCorruptError(
-                    str(file), f"has schema version {version}, this nkfast reads {SCHEMA_VERSION}"
-                )
-            yield store
-    except DAMAGE as error:
-        raise JournalCorruptError(str(file), f"cannot be read: {error}") from error
 
 
 def prepare(path: Path, store: sqlite3.Connection, instance: str, *, is_new: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nkfast.errors import NkfastError
 from nkfast.trading.exact import plain
-from nkfast.trading.journal_file import reading
+from nkfast.trading.journal_reading import reading
 from nkfast.trading.journal_rows import PROFIT, chain, facts_of, fill_of, intent_of, intent_row
 from nkfast.trading.ledger import Profit
 from nkfast.trading.orders import Facts, News, Order

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, Self
 
 from nkfast.trading.exact import plain
-from nkfast.trading.journal_file import reading
+from nkfast.trading.journal_reading import reading
 from nkfast.trading.plan import Leg
 
 __all__ = ["LegOutcome", "PlanOutcome", "PlanResult", "newest_plans"]

@@ -4,7 +4,7 @@ import os
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from nkfast.trading.journal_file import reading
+from nkfast.trading.journal_reading import reading
 
 if TYPE_CHECKING:
     from nkfast.trading.journal import Journal

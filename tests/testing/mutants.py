@@ -185,5 +185,5 @@ MUTANTS = (
     Mutant("believe no balance", _believe_no_balance, frozenset({"I4"}), 1),
     Mutant("mint money", _mint_money, frozenset({"I6"}), 0),
     Mutant("go back", _go_back, frozenset({"I8"}), 2),
-    Mutant("not found means gone", _nothing, frozenset({"I12"}), 9, _HASTY),
+    Mutant("not found means gone", _nothing, frozenset({"I12"}), 15, _HASTY),
 )

@@ -1,6 +1,8 @@
 """The order gate: what is sent together is durable together, and nothing leaves before it is."""
 
+import shutil
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,15 @@ INTENT = Intent("direct", "BTC/USDT", "buy", Decimal(1), Decimal("99.00"))
 
 def ladder(count: int) -> dict[str, tuple[str, str, str]]:
     return {f"level_{n}": ("buy", f"{99 - n}.00", "1") for n in range(count)}
+
+
+def left_by_a_crash(journal: Path) -> int:
+    """How many intents the next process would find if this one died now."""
+    copy = shutil.copytree(journal.parent, journal.parent / "copy")
+    try:
+        return verify(copy / journal.name).orders
+    finally:
+        shutil.rmtree(copy)
 
 
 def commits_of(engine) -> list[str]:
@@ -30,15 +41,16 @@ async def test_a_ladder_is_durable_before_its_first_order_leaves(desk) -> None:
         submit, durable = desk.venue.submit, []
 
         def watching_submit(order):
-            durable.append(verify(desk.path).orders)
+            durable.append((left_by_a_crash(desk.path), len(commits)))
             return submit(order)
 
         desk.venue.submit = watching_submit
         commits = commits_of(engine)
         desk.strategy.want(**ladder(5))
         desk.venue.tell_book()
-        assert durable == [5] * 5
+        assert durable == [(5, 0)] * 5
         assert len(commits) == 1
+        assert verify(desk.path).orders == 5
         engine._journal._store.set_trace_callback(None)
 
 
@@ -69,20 +81,42 @@ async def test_a_fill_and_the_order_that_answers_it_are_one_transaction(desk) ->
         engine._journal._store.set_trace_callback(None)
 
 
-async def test_a_store_that_fills_up_lets_no_order_of_the_batch_out(desk) -> None:
+async def test_an_intent_that_is_not_durable_lets_no_order_of_the_batch_out(
+    desk, monkeypatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(JournalError, match="Input/output"):
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.may_decide)
+            monkeypatch.setattr(engine._journal._intents, "write", fail)
+            desk.strategy.want(**ladder(40))
+            desk.venue.tell_book()
+            assert desk.venue.wire == []
+            assert engine.orders.open_count == 0
+            assert engine.halted is not None and "Input/output" in engine.halted
+            assert all(order.state is OrderState.REJECTED for order in engine.orders)
+            raise engine._error
+    assert verify(desk.path).orders == 0
+
+
+async def test_a_store_that_fills_up_ends_trading_and_forgets_no_order(desk) -> None:
     with pytest.raises(JournalError, match="full"):
         async with desk.trading() as engine:
             await desk.until(lambda: engine.may_decide)
             pages = engine._journal._execute("PRAGMA page_count").fetchone()[0]
             engine._journal._execute(f"PRAGMA max_page_count = {pages + 1}")
-            desk.strategy.want(**ladder(40))
+            desk.strategy.want(**ladder(15))
             desk.venue.tell_book()
-            assert desk.venue.wire == []
-            assert engine.orders.open_count == 0
+            assert len(desk.venue.wire) == 15
             assert engine.halted is not None and "full" in engine.halted
-            assert all(order.state is OrderState.REJECTED for order in engine.orders)
+            await desk.until(lambda: not desk.venue.open_own())
+            desk.venue.tell_book()
+            assert len(desk.venue.wire) == 15
             raise engine._error
-    assert verify(desk.path).orders == 0
+    # Whoever reads it next finds what left on the short way.
+    assert verify(desk.path).orders == 15
 
 
 def test_what_is_sent_was_checked_written_and_reserved_first(on_virtual_desk) -> None:

@@ -264,7 +264,7 @@ def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
         journal.intend(an_order("c1"))
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes.keys() == {"j.db", "j.db-wal", "j.db-shm", "j.db.lock"}
+    assert modes.keys() == {"j.db", "j.db-wal", "j.db-shm", "j.db.lock", "j.db.intents"}
     assert set(modes.values()) == {0o600}
 
 
@@ -438,6 +438,7 @@ def test_a_batch_that_fails_is_lost_whole(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
         journal.intend(an_order("c1"))
         journal.hold()
+        journal.set_cursor(5)
         journal.intend(an_order("c2"))
         with pytest.raises(JournalError, match="UNIQUE"):
             journal.intend(an_order("c1"))
