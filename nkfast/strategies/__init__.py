@@ -52,6 +52,7 @@ GROUP = "nkfast.strategies"
 _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
+    "rebalance": "nkfast.strategies.rebalance:Rebalance",
 }
 
 

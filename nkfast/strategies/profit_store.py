@@ -23,6 +23,7 @@ from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
     Desired,
+    EndedOrder,
     Fill,
     LiveOrder,
     MarketView,
@@ -31,6 +32,7 @@ from nkfast.trading.strategy import (
     Strategy,
     StrategyContext,
 )
+from nkfast.venue.port import PublicTrade
 
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
@@ -214,7 +216,6 @@ class ProfitStore:
         self._traded = traded
         self._to_sell = self._to_buy = self._proceeds = ZERO  # at the end
         self._phase = _Phase.STORING
-        self._seen: tuple[str, int] = ("", 0)  # the order that is out, since when
 
     # What it is told ---------------------------------------------------------------------------
 
@@ -275,7 +276,7 @@ class ProfitStore:
         """Return the order that puts profit away, if there is one to make or to keep."""
         live = view.orders.get(_BUY_SLOT)
         if live is not None:
-            return self._kept(live, self._target.symbol, view.now_ms)
+            return self._kept(live)
         self.release()
         if self.is_due_to_exit:
             return {}
@@ -314,16 +315,21 @@ class ProfitStore:
             detail = f"{plain(quantity)} {market.base} for {plain(amount)} {market.quote}"
             skips.append(Skip("BELOW_MINIMUM", f"{_BUY_SLOT}: {detail}, least {plain(least)}"))
             return None
-        return Quote("buy", price, quantity, market.symbol)
+        return Quote(
+            "buy",
+            price,
+            quantity,
+            market.symbol,
+            good_for_ms=self.settings.order_timeout_s * _MS,
+        )
 
-    def _kept(self, live: LiveOrder, symbol: str, now_ms: int) -> dict[str, Quote]:
-        """Keep an order until its time is over."""
-        client_id, since_ms = self._seen
-        if client_id != live.client_id or now_ms < since_ms:
-            self._seen = (live.client_id, now_ms)
-        elif now_ms - since_ms >= self.settings.order_timeout_s * _MS:
-            return {}
-        return {live.slot: Quote(live.side, live.price, live.remaining, symbol)}
+    def _kept(self, live: LiveOrder) -> dict[str, Quote]:
+        good_for_ms = self.settings.order_timeout_s * _MS
+        return {
+            live.slot: Quote(
+                live.side, live.price, live.remaining, live.symbol, good_for_ms=good_for_ms
+            )
+        }
 
     # The end -----------------------------------------------------------------------------------
 
@@ -359,14 +365,14 @@ class ProfitStore:
         if self._phase is _Phase.SELLING:
             live = view.orders.get(_SELL_SLOT)
             if live is not None:
-                return self._kept(live, view.market.symbol, view.now_ms)
+                return self._kept(live)
             quote = self._sell(view, skips)
             if quote is not None:
                 return {_SELL_SLOT: quote}
         if self._phase is _Phase.BUYING:
             live = view.orders.get(_BUY_SLOT)
             if live is not None:
-                return self._kept(live, self._target.symbol, view.now_ms)
+                return self._kept(live)
             quote = self._last_buy(view, skips)
             if quote is not None:
                 return {_BUY_SLOT: quote}
@@ -391,7 +397,8 @@ class ProfitStore:
             self._to_buy = multiply(self._proceeds, self.settings.exit_convert_pct)
             self._enter(_Phase.BUYING)
             return None
-        return Quote("sell", price, quantity, market.symbol)
+        good_for_ms = self.settings.order_timeout_s * _MS
+        return Quote("sell", price, quantity, market.symbol, good_for_ms=good_for_ms)
 
     def _last_buy(self, view: MarketView, skips: list[Skip]) -> Quote | None:
         book = view.books[self._target.symbol]
@@ -510,7 +517,7 @@ class Storing(Strategy):
         wanted = self.strategy.decide(replace(view, orders=self._own_orders(view.orders)))
         if not isinstance(wanted, Desired):
             return wanted
-        merged = Desired({**wanted.quotes, **quotes}, (*wanted.skips, *skips))
+        merged = Desired({**wanted.quotes, **quotes}, (*wanted.skips, *skips), wanted.again_at_ms)
         before, told = self._desired
         if wanted is not before or merged != told:
             self._desired = (wanted, merged)
@@ -523,6 +530,15 @@ class Storing(Strategy):
             return
         self.strategy.on_fill(fill)
         self._collect()
+
+    def on_end(self, order: EndedOrder) -> None:
+        """Tell of the end of an order of the strategy's own."""
+        if not self.store.owns(order.slot):
+            self.strategy.on_end(order)
+
+    def on_trade(self, trade: PublicTrade) -> None:
+        """Tell of a trade of anybody."""
+        self.strategy.on_trade(trade)
 
     def on_plan(self, outcome: "PlanOutcome") -> None:
         """Tell what became of a plan, and put away what it earned."""

@@ -242,8 +242,9 @@ def keys(kind: type[Settings]) -> tuple[Key, ...]:
                 tuple(word for word, names in kind.aliases.items() if name in names),
             )
         )
-        for section in _choices(field):
-            if isinstance(section, type) and issubclass(section, Settings):
+        for hint in _choices(field):
+            section = _section_of(hint)
+            if section is not None:
                 said += (item._replace(name=f"{name}.{item.name}") for item in keys(section))
     return tuple(said)
 
@@ -259,12 +260,17 @@ def _choices(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(hint) if is_union else (hint,)
 
 
+def _section_of(hint: Any) -> type[Settings] | None:
+    item = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    return item if isinstance(item, type) and issubclass(item, Settings) else None
+
+
 def _type_of(field: FieldInfo) -> str:
     names = {Decimal: "number", int: "whole number", bool: "switch", str: "text"}
     said = []
     for hint in _choices(field):
-        if isinstance(hint, type) and issubclass(hint, Settings):
-            said.append("section")
+        if _section_of(hint) is not None:
+            said.append("section" if _section_of(hint) is hint else "list of sections")
         elif get_origin(hint) is Literal:
             said.append(" or ".join(repr(choice) for choice in get_args(hint)))
         elif get_origin(hint) is tuple:
@@ -293,7 +299,7 @@ def _limits(by_name: Mapping[str, Any]) -> str:
 
 
 def _spelled(value: Any) -> str:
-    if value is None:
+    if value is None or value == ():
         return "none"
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -13,7 +13,17 @@ from typing import Any
 from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.trading.exact import add, multiply, subtract
-from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Quote, Strategy
+from nkfast.trading.strategy import (
+    Desired,
+    EndedOrder,
+    Fill,
+    LiveOrder,
+    MarketView,
+    OrderEnd,
+    Quote,
+    Strategy,
+)
+from nkfast.venue.port import PublicTrade
 
 D = Decimal
 START_MS = 1_760_000_000_000
@@ -55,9 +65,9 @@ class Pit:
         self.fee = D(fee)
         self.now_ms = START_MS
         self.orders: dict[str, LiveOrder] = {}
-        self.symbols: dict[str, str] = {}  # of the orders, by slot
         self.desired = Desired()
         self.fills: list[Fill] = []
+        self.told: list[str] = []  # why things were not done, as the engine counts it
         self.placed: list[tuple[str, Quote]] = []
         self.cancelled: list[str] = []
         self.keeps_cancelled = False  # whether cancels are on their way and do not end
@@ -97,8 +107,8 @@ class Pit:
         sides: list[dict[int, int]] = []
         for price, side in ((bid, "buy"), (ask, "sell")):
             levels = {} if price is None else {market.price_to_ticks(D(price)): lots}
-            for slot, order in self.orders.items():
-                if order.side == side and self.symbols[slot] == market.symbol:
+            for order in self.orders.values():
+                if order.side == side and order.symbol == market.symbol:
                     ticks = market.price_to_ticks(order.price)
                     own = market.quantity_to_lots(order.remaining)
                     levels[ticks] = levels.get(ticks, 0) + own
@@ -115,9 +125,9 @@ class Pit:
 
     def reserved(self) -> dict[str, Decimal]:
         reserved: dict[str, Decimal] = {}
-        for slot, order in self.orders.items():
+        for order in self.orders.values():
             asset, amount = self._needs(
-                Quote(order.side, order.price, order.remaining, self.symbols[slot])
+                Quote(order.side, order.price, order.remaining, order.symbol)
             )
             reserved[asset] = add(reserved.get(asset, D(0)), amount)
         return reserved
@@ -126,8 +136,16 @@ class Pit:
         market = self.markets[quote.symbol or self.home.symbol]
         if quote.side == "sell":
             return market.base, quote.quantity
+        price = self._touch(quote) if quote.price is None else quote.price
         factor = add(D(1), max(market.maker_fee, market.taker_fee))
-        return market.quote, multiply(multiply(quote.price, quote.quantity), factor)
+        return market.quote, multiply(multiply(price, quote.quantity), factor)
+
+    def _touch(self, quote: Quote) -> Decimal:
+        """Return the best price opposite."""
+        book = self.books[quote.symbol or self.home.symbol]
+        best = book.best_ask if quote.side == "buy" else book.best_bid
+        assert best is not None
+        return book.market.ticks_to_price(best[0])
 
     def view(self) -> MarketView:
         reserved = self.reserved()
@@ -149,36 +167,49 @@ class Pit:
     def decide(self) -> Desired:
         desired = self.strategy.decide(self.view())
         assert isinstance(desired, Desired)
+        if desired is not self.desired:
+            self.told += [skip.code for skip in desired.skips]
         self.desired = desired
         for quote in desired.quotes.values():
             market = self.markets[quote.symbol or self.home.symbol]
-            market.price_to_ticks(quote.price)  # on the grid
+            if quote.price is not None:
+                assert market.price_to_ticks(quote.price) > 0  # on the grid
             assert market.quantity_to_lots(quote.quantity) > 0
         return desired
 
     def step(self) -> bool:
         """Decide once and make it so; return whether an order changed."""
         quotes = self.decide().quotes
-        changed = False
-        for slot, order in list(self.orders.items()):
+        changed, before = False, self.orders
+        for slot, order in before.items():
             quote = quotes.get(slot)
-            if quote is None or (quote.side, quote.price, quote.quantity) != (
-                order.side,
-                order.price,
-                order.remaining,
+            is_old = quote is not None and quote.good_for_ms is not None
+            is_old = is_old and self.now_ms >= order.placed_ms + quote.good_for_ms
+            if (
+                is_old
+                or quote is None
+                or (quote.side, quote.price, quote.quantity)
+                != (
+                    order.side,
+                    order.price or None,
+                    order.remaining,
+                )
             ):
                 if not self.keeps_cancelled:
                     self.end(slot)
                     self.cancelled.append(slot)
                     changed = True
         for slot, quote in quotes.items():
-            if slot in self.orders:
-                continue
+            if slot in self.orders or slot in before:
+                continue  # what was cancelled ends first, and is decided about anew
             asset, needed = self._needs(quote)
             market = self.markets[quote.symbol or self.home.symbol]
             if needed > self.view().available.get(asset, D(0)):
                 continue
-            if quote.quantity < market.min_order_quantity(quote.price):
+            price = self._touch(quote) if quote.price is None else quote.price
+            if quote.quantity < market.min_order_quantity(price):
+                continue
+            if quote.post_only and self._crosses(quote.side, price, market):
                 continue
             self._place(slot, quote)
             changed = True
@@ -196,24 +227,40 @@ class Pit:
         self._ids += 1
         self.placed.append((slot, quote))
         order = LiveOrder(
-            slot, f"id{self._ids}", quote.side, quote.price, quote.quantity, D(0), False
+            slot,
+            f"id{self._ids}",
+            quote.side,
+            D(0) if quote.price is None else quote.price,
+            quote.quantity,
+            D(0),
+            False,
+            quote.symbol or self.home.symbol,
+            self.now_ms,
         )
         self.orders = {**self.orders, slot: order}
-        self.symbols[slot] = quote.symbol or self.home.symbol
         self._take(slot)
 
+    def _crosses(self, side: str, price: Decimal, market: Market) -> bool:
+        book = self.books[market.symbol]
+        best = book.best_ask if side == "buy" else book.best_bid
+        if best is None:
+            return False
+        opposite = market.ticks_to_price(best[0])
+        return price >= opposite if side == "buy" else price <= opposite
+
     def _take(self, slot: str) -> None:
-        """Let an order that crosses take what is opposite."""
-        order, market = self.orders[slot], self.markets[self.symbols[slot]]
+        """Let an order that crosses take what is opposite; what is left of a market order ends."""
+        order, market = self.orders[slot], self.markets[self.orders[slot].symbol]
         book = self.books[market.symbol]
         best = book.best_ask if order.side == "buy" else book.best_bid
         if best is None:
             return
         price = market.ticks_to_price(best[0])
-        crosses = order.price >= price if order.side == "buy" else order.price <= price
-        if crosses:
+        if not order.price or self._crosses(order.side, order.price, market):
             quantity = min(order.remaining, market.lots_to_quantity(best[1]))
             self.fill(slot, quantity, price, is_maker=False)
+            if not order.price and slot in self.orders:
+                self.end(slot)
 
     def fill(
         self,
@@ -225,7 +272,7 @@ class Pit:
         knows_fee: bool = True,
     ) -> Fill:
         """Let an order trade, whole or in part, at its own price unless another is given."""
-        order, market = self.orders[slot], self.markets[self.symbols[slot]]
+        order, market = self.orders[slot], self.markets[self.orders[slot].symbol]
         amount = order.remaining if quantity is None else D(quantity)
         assert 0 < amount <= order.remaining
         at = order.price if price is None else price
@@ -245,17 +292,34 @@ class Pit:
             market.quote if knows_fee else "",
             f"t{len(self.fills)}",
             self.now_ms,
+            is_maker,
         )
         self.fills.append(told)
         self.strategy.on_fill(told)
         left = replace(order, executed=add(order.executed, amount))
-        if left.remaining:
-            self.orders = {**self.orders, slot: left}
-        else:
-            self.end(slot)
+        self.orders = {**self.orders, slot: left}
+        if not left.remaining:
+            self.end(slot, "filled")
         return told
 
-    def end(self, slot: str) -> None:
-        """Let an order end: cancelled, expired, or filled."""
-        self.orders = {key: order for key, order in self.orders.items() if key != slot}
-        self.symbols.pop(slot)
+    def end(self, slot: str, end: OrderEnd = "cancelled") -> None:
+        """Let an order end."""
+        order = self.orders[slot]
+        self.orders = {key: other for key, other in self.orders.items() if key != slot}
+        self.strategy.on_end(
+            EndedOrder(
+                slot,
+                order.client_id,
+                order.symbol,
+                order.side,
+                order.price or None,
+                order.quantity,
+                order.executed,
+                end,
+            )
+        )
+
+    def trade(self, price: str | Decimal, symbol: str = "") -> None:
+        """Let others trade."""
+        market = self.markets[symbol or self.home.symbol]
+        self.strategy.on_trade(PublicTrade(market.symbol, "p", D(price), D(1), "buy", self.now_ms))

@@ -99,7 +99,7 @@ def test_every_strategy_says_what_it_can_be_told(name: str) -> None:
     for item in keys(kind.settings_type):
         assert item.meaning.endswith("."), item.name
         plain_words = {"number", "whole number", "switch", "text", "section"}
-        plain_words |= {"list of texts", "number for each name"}
+        plain_words |= {"list of texts", "list of sections", "number for each name"}
         is_choice = "'" in item.type or item.type.replace(" or ", "").isdigit()
         assert item.type in plain_words or is_choice, item
 

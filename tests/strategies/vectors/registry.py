@@ -26,6 +26,8 @@ ADAPTERS: dict[str, Adapter] = {}
 _QUANTIZED = frozenset({"price", "qty", "quantity", "size", "amount"})
 _QUANTIZED_DIGITS = 20
 _TOLERANCE = Decimal("1e-20")
+#: One of many digits was not rounded there, and is with us: to the finest lots that there are.
+_LOT_TOLERANCE = Decimal("1e-15")
 
 
 class Given(NamedTuple):
@@ -105,8 +107,8 @@ def difference(
     Parameters
     ----------
     is_exact : bool
-        Whether numbers must be equal; else they may differ by 1e-20 of their size, but for the
-        prices and quantities of orders.
+        Whether numbers must be equal; else they may differ by 1e-20 of their size. The prices and
+        quantities of orders must be equal where they were rounded to steps.
     is_partial : bool
         Whether keys that are not expected may be there.
     """
@@ -147,10 +149,10 @@ def _difference_of_leaves(got: Any, expected: Any, here: str, *, is_exact: bool)
     mine = got if isinstance(got, Decimal) else _number(got)
     if mine is None:
         return problem
-    is_rounded = (
-        here.rpartition(".")[2] in _QUANTIZED and len(theirs.as_tuple().digits) < _QUANTIZED_DIGITS
-    )
-    allowed = Decimal(0) if is_exact or is_rounded else abs(theirs) * _TOLERANCE
+    is_of_order = here.rpartition(".")[2] in _QUANTIZED
+    is_rounded = is_of_order and len(theirs.as_tuple().digits) < _QUANTIZED_DIGITS
+    tolerance = _LOT_TOLERANCE if is_of_order else _TOLERANCE
+    allowed = Decimal(0) if is_exact or is_rounded else abs(theirs) * tolerance
     return None if abs(mine - theirs) <= allowed else problem
 
 
@@ -169,3 +171,8 @@ def _error_type(name: str) -> type[BaseException]:
     assert isinstance(kind, type), f"no error type {name!r}"
     assert issubclass(kind, BaseException), f"{name!r} is not an error"
     return kind
+
+
+def places(*amounts: Decimal) -> int:
+    """As many decimals as a market's lots, or ticks, may have for amounts of this size."""
+    return 18 - max(max(amount.adjusted() + 1, 1) for amount in amounts)
