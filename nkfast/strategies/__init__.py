@@ -53,6 +53,7 @@ _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
+    "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",
 }
 
 

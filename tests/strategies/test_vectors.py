@@ -26,8 +26,6 @@ PENDING = (
     "strategies.infinity_ladder_grid.",
     "git 0e43589 ",
     "git 273924b ",
-    "git dcab359^ ",
-    "utils.profit_store.",
     "strategies.triangular_arb.",
     "bots.run_arb_bot.",
     "utils.amm_pricing.",

@@ -28,6 +28,7 @@ _QUANTIZED_DIGITS = 20
 _TOLERANCE = Decimal("1e-20")
 #: One of many digits was not rounded there, and is with us: to the finest lots that there are.
 _LOT_TOLERANCE = Decimal("1e-15")
+_FINEST_LOT = Decimal("1e-17")
 
 
 class Given(NamedTuple):
@@ -151,8 +152,12 @@ def _difference_of_leaves(got: Any, expected: Any, here: str, *, is_exact: bool)
         return problem
     is_of_order = here.rpartition(".")[2] in _QUANTIZED
     is_rounded = is_of_order and len(theirs.as_tuple().digits) < _QUANTIZED_DIGITS
-    tolerance = _LOT_TOLERANCE if is_of_order else _TOLERANCE
-    allowed = Decimal(0) if is_exact or is_rounded else abs(theirs) * tolerance
+    if is_exact or is_rounded:
+        allowed = Decimal(0)
+    elif is_of_order:
+        allowed = max(abs(theirs) * _LOT_TOLERANCE, _FINEST_LOT)
+    else:
+        allowed = abs(theirs) * _TOLERANCE
     return None if abs(mine - theirs) <= allowed else problem
 
 
