@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             return
         if is_cut:
-            head = encode_frame(Opcode.TEXT, frame, is_long=True)
+            head = encode_frame(Opcode.TEXT, frame)
             self._send_half(head[: len(head) - len(frame) + len(frame) // 2])
             return
         self._send(encode_frame(Opcode.TEXT, frame))

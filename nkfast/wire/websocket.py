@@ -147,17 +147,11 @@ def _unmasked(mask: bytearray, payload: bytearray) -> bytes:
     return both.to_bytes(size, "little")
 
 
-def encode_frame(opcode: Opcode, payload: bytes, *, is_long: bool = False) -> bytes:
-    """Return a frame of a server, unmasked and in one piece.
-
-    Parameters
-    ----------
-    is_long : bool
-        Write the length in 64 bits whatever it is.
-    """
+def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """Return a frame of a server, unmasked and in one piece."""
     size = len(payload)
     first = _FINAL | opcode
-    if is_long or size >= 1 << 16:
+    if size >= 1 << 16:
         return bytes((first, 127)) + size.to_bytes(8) + payload
     if size > _CONTROL_BYTES_MAX:
         return bytes((first, 126, size >> 8, size & 255)) + payload
