@@ -27,6 +27,7 @@ from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.exchange.server import ExchangeSettings, serve
+from nkfast.exchange.weather import Rule
 from nkfast.strategies.grid import Grid, GridSettings
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal, verify
@@ -55,7 +56,7 @@ def rows(count: int) -> list[dict[str, object]]:
     ]
 
 
-async def serve_exchange(bots: int, speed: float, tick_s: float) -> None:
+async def serve_exchange(bots: int, speed: float, tick_s: float, resets: float) -> None:
     """Serve until standard input ends, as it does with the process that started this one."""
     settings = ExchangeSettings(
         seed=7,
@@ -64,6 +65,7 @@ async def serve_exchange(bots: int, speed: float, tick_s: float) -> None:
         markets=rows(bots),
         speed=speed,
         tick_interval_s=tick_s,
+        weather=(Rule("reset", on="book", probability=resets),) if resets else (),
     )
     async with serve(settings) as server:
         print(json.dumps({"rest_url": server.rest_url, "ws_url": server.ws_url}), flush=True)
@@ -73,10 +75,14 @@ async def serve_exchange(bots: int, speed: float, tick_s: float) -> None:
 
 
 @contextmanager
-def exchange_process(bots: int, speed: float, tick_s: float) -> Iterator[dict[str, str]]:
+def exchange_process(
+    bots: int, speed: float, tick_s: float, resets: float = 0
+) -> Iterator[dict[str, str]]:
+    """Run the exchange; `resets` is the chance of each frame to end its connection half way."""
     words = ["--serve", "--bots", str(bots), "--speed", str(speed), "--tick", str(tick_s)]
+    words += ["--resets", str(resets)]
     process = subprocess.Popen(
-        [sys.executable, "-P", __file__, *words],
+        [sys.executable, "-P", __file__, *words],  # this file, also when another imports it
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -185,10 +191,11 @@ if __name__ == "__main__":
     parser.add_argument("--speed", type=float, default=60)
     parser.add_argument("--bots", type=int, default=50)
     parser.add_argument("--tick", type=float, default=0.005, help="seconds between its actions")
+    parser.add_argument("--resets", type=float, default=0, help="of a frame, with --serve")
     parser.add_argument("--serve", action="store_true", help="be the exchange")
     chosen = parser.parse_args()
     if chosen.serve:
-        uvloop.run(serve_exchange(chosen.bots, chosen.speed, chosen.tick))
+        uvloop.run(serve_exchange(chosen.bots, chosen.speed, chosen.tick, chosen.resets))
     else:
         outcome = uvloop.run(main(chosen.bots, chosen.speed, chosen.tick, chosen.seconds))
         print(json.dumps(outcome, indent=2))

@@ -1,5 +1,8 @@
 """What every test shares: which nkfast is tested, where the real market data lies."""
 
+import asyncio
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,21 @@ settings.register_profile("nkfast", deadline=None, print_blob=True)
 settings.load_profile("nkfast")
 
 
-def pytest_report_header() -> str:
-    return f"nkfast {nkfast.__version__} from {Path(nkfast.__file__).parent}"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    loops = ("asyncio", "uvloop", "winloop")
+    parser.addoption("--loop", choices=loops, default="asyncio", help="what runs async tests")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    name = config.getoption("--loop")
+    return {name: import_module(name).new_event_loop}
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    place = Path(nkfast.__file__).parent
+    return f"nkfast {nkfast.__version__} from {place}, on {config.getoption('--loop')}"
 
 
 @pytest.fixture(scope="session")
