@@ -280,6 +280,8 @@ class Arbitrage(Strategy):
             self._set_budgets(view.available)
         skips: list[Skip] = []
         best = self._best_of(view, skips)
+        if best is None and not skips:
+            return self._idle
         if best is not None:
             least = self.settings.least_of(best.asset)
             if best.input_amount >= least:
@@ -288,7 +290,7 @@ class Arbitrage(Strategy):
             skips.append(
                 Skip("BELOW_MINIMUM", f"{self._path(best)}: {amount}, the least is {plain(least)}")
             )
-        return Desired(skips=tuple(skips)) if skips else self._idle
+        return Desired(skips=tuple(skips))
 
     def on_fill(self, fill: Fill) -> None:
         """Take no note: the engine sizes each leg by the fills of the one before."""
@@ -344,8 +346,6 @@ class Arbitrage(Strategy):
     def _take_rules(self, index: int, market: "Market | None") -> None:
         """Let no cycle pass a market that the venue closes, until it opens again."""
         symbol = self._symbols[index]
-        if market is self._markets.get(symbol):
-            return
         if market is None:
             del self._markets[symbol]
         else:
@@ -363,19 +363,23 @@ class Arbitrage(Strategy):
 
     def _best_of(self, view: MarketView, skips: list[Skip]) -> "Opportunity | None":
         """Return the best cycle through the markets that have changed, on books that are fresh."""
-        scanner, asleep = self._scanner, self._asleep
+        update, asleep = self._scanner.update, self._asleep
+        markets, known = view.markets, self._markets
         best: Opportunity | None = None
         for symbol in view.changed:
             index = self._indexes[symbol]
-            self._take_rules(index, view.markets.get(symbol))
-            if index in asleep:
+            if markets.get(symbol) is not known.get(symbol):
+                self._take_rules(index, markets.get(symbol))
+            if asleep and index in asleep:
                 asleep.remove(index)
                 if index not in self._closed:
-                    scanner.resume(index)
+                    self._scanner.resume(index)
+            found = update(index)
+            if found is None:
+                continue  # nearly always
             self._newest_ns = max(self._newest_ns, self._books[symbol].received_ns)
-            found = scanner.update(index)
             while found is not None and self._set_aside(found, skips):
-                found = scanner.update(index)
+                found = update(index)
             if found is not None and (best is None or found.ratio > best.ratio):
                 best = found
         return best

@@ -17,12 +17,13 @@ What was given up, rejected or proven absent, is looked for in the history for a
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from nkfast.errors import ConfigError, VenueError
 from nkfast.trading.exact import plain, subtract
 from nkfast.trading.orders import FillKey, Order, OrderState, OrderStore, Outcome
-from nkfast.venue.port import Execution, Holding, OrderUpdate
+from nkfast.venue.port import Execution, Holding, OrderUpdate, ask_each
 
 if TYPE_CHECKING:
     from nkfast.trading.journal import Recovered
@@ -417,8 +418,8 @@ class Reconciler:
     async def _read_open_orders(self) -> set[str]:
         """Tell of every open order; return the client ids of ours."""
         seen = set()
-        for symbol in self._symbols:
-            for row in await self._venue.open_orders(symbol):
+        for rows in await ask_each(self._venue.open_orders, self._symbols):
+            for row in rows:
                 self._sink.on_order(row)
                 order = self._orders.find(row.client_id, row.order_id)
                 if order is not None:
@@ -429,19 +430,20 @@ class Reconciler:
         """Tell of every execution since a time; return their times, and those of nobody known."""
         told: dict[FillKey, int] = {}
         unknown: list[Execution] = []
-        for symbol in self._symbols:
-            await self._read_executions_of(symbol, since_ms, told, unknown)
+        read = partial(self._venue.executions, since_ms=since_ms)
+        for executions in await ask_each(read, self._symbols):
+            await self._tell_executions(executions, told, unknown)
         return told, unknown
 
-    async def _read_executions_of(
-        self, symbol: str, since_ms: int, told: dict[FillKey, int], unknown: list[Execution]
+    async def _tell_executions(
+        self, executions: list[Execution], told: dict[FillKey, int], unknown: list[Execution]
     ) -> None:
-        for execution in await self._venue.executions(symbol, since_ms):
+        for execution in executions:
             told[execution.trade_id, execution.order_id] = execution.time_ms
             if self._sink.on_execution(execution) or execution.order_id in self._strangers:
                 continue
             # A trade in the history does not say its client id: ask for its order.
-            owner = await self._venue.find_order(symbol, execution.order_id)
+            owner = await self._venue.find_order(execution.symbol, execution.order_id)
             if owner is None:
                 unknown.append(execution)
                 continue

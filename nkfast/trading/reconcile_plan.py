@@ -5,13 +5,14 @@ The plan is made by reading alone: no order, no balance and no row of the journa
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nkfast.errors import OrderError
 from nkfast.trading.exact import plain
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore
 from nkfast.trading.reconcile import cursor_of
-from nkfast.venue.port import Execution, OrderUpdate
+from nkfast.venue.port import Execution, OrderUpdate, ask_each
 
 if TYPE_CHECKING:
     from nkfast.trading.journal import Journal, Recovered
@@ -142,8 +143,8 @@ async def make_plan(
     """
     steps: list[Step] = []
     seen: set[str] = set()
-    for symbol in symbols:
-        for row in await venue.open_orders(symbol):
+    for rows in await ask_each(venue.open_orders, symbols):
+        for row in rows:
             order = find(row.client_id, row.order_id)
             if order is None:
                 steps.append(_stranger(row, ids))
@@ -158,8 +159,8 @@ async def make_plan(
             steps += _steps_of(order, found)
         else:
             steps.append(_step("look up", order, f"{order.state} here, not listed there"))
-    for symbol in symbols:
-        for execution in await venue.executions(symbol, since_ms):
+    for executions in await ask_each(partial(venue.executions, since_ms=since_ms), symbols):
+        for execution in executions:
             step = await _fill_step(execution, venue, find)
             if step is not None:
                 steps.append(step)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nkfast.core.market import Market
     from nkfast.trading.account import AccountOrders
     from nkfast.trading.day import Day
-    from nkfast.trading.ledger import Ledger, Profit
+    from nkfast.trading.ledger import Ledger
     from nkfast.trading.orders import Order, OrderStore
     from nkfast.venue.clock import Clock
 
@@ -88,7 +88,9 @@ class RiskGuard:
         self._last_trades: dict[str, PublicTrade] = {}
         self._sent: deque[tuple[int, _Sent]] = deque()
         self._repeats: Counter[_Sent] = Counter()
-        self._judged_flat: Profit | None = None
+        # Of all fills, by asset, as of a version of the ledger; and the version judged flat.
+        self._made: tuple[int, Mapping[str, Decimal]] = (-1, {})
+        self._judged_flat = -1
 
     def recall(self, orders: Iterable["Order"]) -> None:
         """Count what earlier processes sent within the last minute: a restart resets no limit.
@@ -195,7 +197,7 @@ class RiskGuard:
             )
 
     def check_loss(self) -> None:
-        """Compare the day's loss with its limit; no word while a book has no mid.
+        """Compare the day's loss with its limit; no word while what is owned has no price.
 
         Raises
         ------
@@ -205,8 +207,8 @@ class RiskGuard:
         limit = self.limits.max_daily_loss
         if limit is None:
             return
-        profit = self._ledger.profit
-        if profit is self._judged_flat and not self._day.is_over:
+        version = self._ledger.version
+        if version == self._judged_flat and not self._day.is_over:
             return  # no price changes what nothing is owned of
         equity = self._equity()
         if equity is None:
@@ -214,30 +216,30 @@ class RiskGuard:
         loss = self._day.loss(equity)
         if loss > limit:
             raise RiskError("MAX_DAILY_LOSS", plain(loss), plain(limit))
-        if len(self._books) == 1 and not profit.position:
-            self._judged_flat = profit
+        if not self._made_by_fills().keys() - {self._ledger.market.quote}:
+            self._judged_flat = version
 
     def _equity(self) -> Decimal | None:
         """Return what all our fills made, valued now in the home market's quote asset."""
-        ledger = self._ledger
-        profits = ledger.profits
-        if len(profits) == 1:
-            mid = self._books[ledger.market.symbol].mid
-            return None if mid is None else ledger.profit.equity_change(mid)
-        moved: dict[str, Decimal] = {}
-        for profit in profits.values():
-            for asset, change in (
-                (profit.base_asset, profit.position),
-                (profit.quote_asset, profit.cash),
-            ):
-                moved[asset] = add(moved.get(asset, ZERO), change)
-        equity = moved.pop(ledger.market.quote)
-        for asset, change in moved.items():
-            value = self._valued(asset, change, ledger.market.quote) if change else ZERO
+        quote, equity = self._ledger.market.quote, ZERO
+        for asset, change in self._made_by_fills().items():
+            value = change if asset == quote else self._valued(asset, change, quote)
             if value is None:
                 return None
             equity = add(equity, value)
         return equity
+
+    def _made_by_fills(self) -> Mapping[str, Decimal]:
+        """Return by how much all our fills changed what is owned of each asset, zeros left out."""
+        ledger = self._ledger
+        if self._made[0] != ledger.version:
+            made: dict[str, Decimal] = {}
+            for profit in ledger.profits.values():
+                made[profit.base_asset] = add(made.get(profit.base_asset, ZERO), profit.position)
+                made[profit.quote_asset] = add(made.get(profit.quote_asset, ZERO), profit.cash)
+            kept = {asset: amount for asset, amount in made.items() if amount}
+            self._made = (ledger.version, kept)
+        return self._made[1]
 
     def _valued(self, asset: str, amount: Decimal, quote: str) -> Decimal | None:
         book = self._books.get(f"{asset}/{quote}")

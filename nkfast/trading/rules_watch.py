@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from nkfast.errors import SymbolNotFoundError, VenueError
+from nkfast.venue.port import ask_each
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
@@ -66,18 +67,17 @@ class RulesWatch:
         """Read at the interval, until cancelled."""
         while True:
             await asyncio.sleep(self._interval_s)
-            for symbol in self._known:
-                try:
-                    await self._look(symbol)
-                except VenueError as error:
-                    self._reasons.count("RULES_FAILED", f"{symbol}: {error}")
+            await ask_each(self._read, tuple(self._known))
 
-    async def _look(self, symbol: str) -> None:
-        market: Market | None
+    async def _read(self, symbol: str) -> None:
         try:
-            market = await self._venue.read_market(symbol)
+            self._look(symbol, await self._venue.read_market(symbol))
         except SymbolNotFoundError:
-            market = None
+            self._look(symbol, None)
+        except VenueError as error:
+            self._reasons.count("RULES_FAILED", f"{symbol}: {error}")
+
+    def _look(self, symbol: str, market: "Market | None") -> None:
         if market is not None and _values(market, _GRID) != self._grids[symbol]:
             self._on_grid(symbol)
             return

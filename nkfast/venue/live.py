@@ -18,7 +18,6 @@ from nkfast.core.market import Market
 from nkfast.errors import (
     ClockError,
     OutcomeUnknownError,
-    SymbolNotFoundError,
     UnreachableError,
     VenueError,
     WireError,
@@ -29,6 +28,7 @@ from nkfast.venue.port import (
     OrderUpdate,
     PublicTrade,
     VenueListener,
+    ask_each,
 )
 from nkfast.venue.rest_account import RestAccount
 from nkfast.venue.translation import holding_of, object_of, reported_execution, update_of
@@ -129,13 +129,8 @@ class LiveVenue(RestAccount):
             Our clock and the venue's are too far apart: histories are asked for by time.
         """
         await self._check_clock()
-        markets = {}
-        for symbol in symbols:
-            market = await self.read_market(symbol)
-            if market.symbol != symbol:
-                raise SymbolNotFoundError(f"asked for {symbol}, got {market.symbol}")
-            markets[symbol] = market
-        self._markets = markets
+        read = await ask_each(self.read_market, symbols)
+        self._markets = markets = {market.symbol: market for market in read}
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._decoder = FrameDecoder(list(markets.values()))

@@ -5,11 +5,12 @@ Money is `Decimal`; times are Unix milliseconds where the venue speaks (``_ms``)
 of our own clock elsewhere (``_ns``).
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Side = Literal["buy", "sell"]
 OrderType = Literal["limit", "market"]
+_Question = TypeVar("_Question")
+_Answer = TypeVar("_Answer")
 
 
 class VenueStatus(StrEnum):
@@ -254,3 +257,18 @@ class Venue(AccountBooks, Protocol):
 
         The listener hears of it as of any other loss of the connection.
         """
+
+
+async def ask_each(
+    ask: Callable[[_Question], Awaitable[_Answer]], questions: Iterable[_Question]
+) -> Sequence[_Answer]:
+    """Return the answers in order, or raise the first error when all have been heard.
+
+    A venue's lists are the account's, not a market's: questions about several markets that are put
+    at the same time share one reading, where one after the other would read the list for each.
+    """
+    answers = await asyncio.gather(*map(ask, questions), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if not isinstance(answer, BaseException)]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.core.market import Market
-from nkfast.errors import OrderNotFoundError, UnreachableError
+from nkfast.errors import OrderNotFoundError, SymbolNotFoundError, UnreachableError
 from nkfast.venue.gathering import Gathering
 from nkfast.venue.port import BookLevels, Execution, Holding, OrderUpdate
 from nkfast.venue.translation import execution_of, holding_of, update_of
@@ -45,10 +45,11 @@ class RestAccount:
         self._open_orders: Gathering[None, list[OrderStatus]] = Gathering(self._read_open_orders)
         self._trades: Gathering[int, _TradeRows] = Gathering(self._read_trades)
         self._holdings: Gathering[None, list[Holding]] = Gathering(self._read_holdings)
+        self._rules: Gathering[str, dict[str, Market]] = Gathering(self._read_markets)
 
     async def end_readings(self) -> None:
         """Give up what is being read; who waits for it is told by `asyncio.CancelledError`."""
-        for gathering in (self._open_orders, self._trades, self._holdings):
+        for gathering in (self._open_orders, self._trades, self._holdings, self._rules):
             await gathering.close()
 
     async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
@@ -166,7 +167,18 @@ class RestAccount:
 
     async def read_market(self, symbol: str) -> Market:
         """Read a market's rules over REST."""
-        return Market.from_wire((await self._rest.get_market(symbol=symbol)).raw)
+        found = await self._rules.ask(symbol)
+        if symbol not in found:
+            raise SymbolNotFoundError(f"asked for {symbol}, got {', '.join(found) or 'nothing'}")
+        return found[symbol]
+
+    async def _read_markets(self, symbols: Sequence[str]) -> dict[str, Market]:
+        if len(set(symbols)) == 1:
+            rows = [await self._rest.get_market(symbol=symbols[0])]
+        else:  # hundreds cost no more than two
+            wanted = set(symbols)
+            rows = [row for row in await self._rest.get_markets() if row.symbol in wanted]
+        return {market.symbol: market for market in (Market.from_wire(row.raw) for row in rows)}
 
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Read a market's book over REST."""
