@@ -36,6 +36,7 @@
     + OutcomeUnknownError          sent, unanswered: reconcile, never resend
   - OrderError                     our own books: a transition that cannot be
   - LifeError                      the caller: the engine is in another state
+  - NotRunningError                the caller: the instance does not run, or does not answer
   - HaltedError                    a person: trading was halted, the cause has to be cleared
   - RiskError                      our own limits
   - JournalError                   our own store: trading stops
@@ -75,6 +76,7 @@ __all__ = [
     "NkfastError",
     "NonceError",
     "NotANumberError",
+    "NotRunningError",
     "NumberOverflowError",
     "NumberSyntaxError",
     "OrderError",
@@ -441,6 +443,10 @@ class LifeError(NkfastError):
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
         return f"the engine is {self.state}{why} and cannot become {self.wanted}"
+
+
+class NotRunningError(NkfastError):
+    """An instance that was to be told something does not run, or does not answer."""
 
 
 class HaltedError(NkfastError):

@@ -55,6 +55,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.OutcomeUnknownError, ExitCode.UNRECONCILED),
     (errors.OrderError, ExitCode.UNRECONCILED),
     (errors.LifeError, ExitCode.WRONG_STATE),
+    (errors.NotRunningError, ExitCode.WRONG_STATE),
     (errors.HaltedError, ExitCode.RISK_HALT),
     (errors.JournalLockedError, ExitCode.WRONG_STATE),
     (errors.JournalCorruptError, ExitCode.UNRECONCILED),

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from nkfast.trading.exact import plain
-from nkfast.trading.plan_outcome import PlanOutcome, newest_plans
+from nkfast.trading.legs import newest_plans
+from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.reasons import newest_reasons, reason_totals
 
 __all__ = ["print_reasons"]

@@ -23,9 +23,10 @@ from nkfast.trading.execution import Executor
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.kill import KillSwitch
 from nkfast.trading.ledger import Ledger
-from nkfast.trading.legs import PlanRunner
+from nkfast.trading.legs import PlanRunner, left_plan
 from nkfast.trading.life import (
     ErrorBudget,
+    LeftPlan,
     Lifecycle,
     LifeState,
     OnExit,
@@ -156,6 +157,7 @@ class Engine:
             compares=mode != "monitor",
         )
         self._recovered_open: list[Order] = []
+        self._recovered_plan: LeftPlan | None = None
         self._is_venue_started = False
         self._is_assembled = False
         self._is_deciding = False
@@ -361,11 +363,12 @@ class Engine:
                 self._news.guarded(self._put_away)
         self._pass_to(LifeState.STOPPED, on_exit)
         if is_assembled:
-            report = stop_report(self.orders.open_orders, keeps=on_exit == "keep")
+            orders, plan = self.orders.open_orders, self._plans.left()
+            report = stop_report(orders, keeps=on_exit == "keep", plan=plan)
         else:  # nothing was asked of the venue: what an earlier run left rests on
-            report = stop_report(self._recovered_open, keeps=True)
+            report = stop_report(self._recovered_open, keeps=True, plan=self._recovered_plan)
         if self._heart is not None:
-            self._heart.stop(is_at_rest=report.is_complete)
+            self._heart.stop(is_at_rest=not report.left)
         return report
 
     def summary(self) -> EngineSummary:
@@ -408,6 +411,7 @@ class Engine:
         """Connect, once; return what an earlier run left."""
         recovered = self._journal.recover(now_ms)
         self._recovered_open = [order for order in recovered.orders if order.state.is_open]
+        self._recovered_plan = left_plan(self._journal)
         self._check_owner(recovered.strategy_state)
         if not self._is_venue_started:
             await self._venue.start(self.symbols, self._news)

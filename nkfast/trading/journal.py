@@ -340,7 +340,7 @@ class Journal:
             self._execute(SET_STATE, (_LIFE, body))
 
     def note_plan(self, outcome: Mapping[str, Any]) -> None:
-        """Write what became of a plan; `nkfast.trading.plan_outcome.newest_plans` reads it."""
+        """Write what became of a plan; `nkfast.trading.legs.newest_plans` reads it."""
         with self._transaction():
             self._append("plan", "", encode_json(outcome))
 

@@ -13,6 +13,8 @@ unwound.
 """
 
 import asyncio
+import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 from nkfast.errors import HaltedError, RiskError
 from nkfast.trading.exact import ZERO, add, multiply, plain, subtract
 from nkfast.trading.gate import Intent, OrderGate
+from nkfast.trading.journal_reading import reading
+from nkfast.trading.life import LeftPlan
 from nkfast.trading.orders import Order, OrderStore
 from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan, walk
 from nkfast.trading.plan_outcome import LegOutcome, PlanOutcome, PlanResult
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Execution
 
-__all__ = ["PLAN_SLOT", "PlanRunner"]
+__all__ = ["PLAN_SLOT", "PlanRunner", "left_plan", "newest_plans"]
 
 #: Slots of a plan's orders: ``plan-7:1`` is the first order of the seventh plan.
 PLAN_SLOT = "plan-"
@@ -67,6 +71,34 @@ class _Running:
     wait_until_ns: int = 0
     tries: int = 0  # to go back, in a row, without a fill
     fill_count: int = 0  # when the tries began
+
+
+def left_plan(journal: "Journal") -> LeftPlan | None:
+    """Return the plan that an earlier run did not resolve, before anything is known of it."""
+    kept = journal.kept(_KEPT_AS)
+    return None if kept is None or kept["plan"] is None else LeftPlan(kept["number"], {})
+
+
+def newest_plans(path: str | os.PathLike[str], count: int) -> list[PlanOutcome]:
+    """Return what became of the newest plans of a journal, the newest first.
+
+    Parameters
+    ----------
+    path : path
+        The journal, which another process may hold.
+    count : int
+        At most so many.
+
+    Raises
+    ------
+    nkfast.errors.JournalError
+        It cannot be read.
+    """
+    with reading(path) as store:
+        rows = store.execute(
+            "SELECT body FROM event WHERE kind = 'plan' ORDER BY n DESC LIMIT ?", (count,)
+        )
+        return [PlanOutcome.from_json(json.loads(body)) for (body,) in rows]
 
 
 class PlanRunner:
@@ -224,12 +256,21 @@ class PlanRunner:
                 self._unwind(running)
 
     def stop(self) -> None:
-        """Wake nobody any more; say what is left under way."""
+        """Wake nobody any more; count what is left under way."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._running is not None:
             self._reasons.count("PLAN_UNRESOLVED", f"plan {self._running.number}: the next start")
+
+    def left(self) -> LeftPlan | None:
+        """Return the plan that is under way as a stop reports it."""
+        running = self._running
+        if running is None:
+            return None
+        moved = self._moved(running)
+        owns = {asset: plain(moved[asset]) for asset in running.plan.assets if moved[asset]}
+        return LeftPlan(running.number, owns)
 
     # Before the first leg ------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ nothing but cancels.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ErrorBudget",
     "LeftOrder",
+    "LeftPlan",
     "LifeState",
     "Lifecycle",
     "OnExit",
@@ -125,6 +126,21 @@ class LeftOrder(NamedTuple):
         return f"{self.state} {self.side} {self.remaining} {self.symbol} {price}, order {name}"
 
 
+class LeftPlan(NamedTuple):
+    """A plan that a stop left unresolved: the next start brings back what it owns.
+
+    ``owns`` is by asset, in plain digits; empty where it was not found out.
+    """
+
+    number: int
+    owns: Mapping[str, str]
+
+    def __str__(self) -> str:
+        amounts = ", ".join(f"{amount} {asset}" for asset, amount in self.owns.items())
+        owned = f"owning {amounts}" if amounts else "what it owns is not known"
+        return f"plan {self.number} is not resolved, {owned}; the next start goes on with it"
+
+
 class StopReport(NamedTuple):
     """What a stop left at the venue.
 
@@ -134,18 +150,28 @@ class StopReport(NamedTuple):
         Orders that rest because they were to be kept.
     left : tuple of LeftOrder
         Orders that may still rest although they should not, or whose fate is not known.
+    plan : LeftPlan or None
+        A plan that was not resolved.
     """
 
     kept: tuple[LeftOrder, ...] = ()
     left: tuple[LeftOrder, ...] = ()
+    plan: LeftPlan | None = None
+
+    @property
+    def remains(self) -> "tuple[LeftOrder | LeftPlan, ...]":
+        """Everything that should not have been left."""
+        return self.left if self.plan is None else (*self.left, self.plan)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is at the venue that should not be."""
-        return not self.left
+        """Whether nothing is left that should not be: else a command ends with exit code 10."""
+        return not self.remains
 
 
-def stop_report(open_orders: Iterable[Order], *, keeps: bool) -> StopReport:
+def stop_report(
+    open_orders: Iterable[Order], *, keeps: bool, plan: LeftPlan | None = None
+) -> StopReport:
     """Say what of the open orders is at the venue: kept if it was to be, or else left."""
     kept: list[LeftOrder] = []
     left: list[LeftOrder] = []
@@ -163,7 +189,7 @@ def stop_report(open_orders: Iterable[Order], *, keeps: bool) -> StopReport:
             order.state,
         )
         (kept if keeps and order.state is OrderState.LIVE else left).append(row)
-    return StopReport(tuple(kept), tuple(left))
+    return StopReport(tuple(kept), tuple(left), plan)
 
 
 def halt_cause(error: BaseException) -> str:

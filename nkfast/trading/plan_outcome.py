@@ -1,17 +1,14 @@
 """What became of plans: what each leg was to fetch beside what it did fetch."""
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal, Self
 
 from nkfast.trading.exact import plain
-from nkfast.trading.journal_reading import reading
 from nkfast.trading.plan import Leg
 
-__all__ = ["LegOutcome", "PlanOutcome", "PlanResult", "newest_plans"]
+__all__ = ["LegOutcome", "PlanOutcome", "PlanResult"]
 
 #: done: every leg was taken. missed: nothing was traded. unwound: broken off, and nothing is left
 #: that could be traded. held: broken off, and left so on purpose.
@@ -147,25 +144,3 @@ def _leg_as_json(outcome: LegOutcome) -> dict[str, Any]:
 def _leg_from_json(data: Mapping[str, Any]) -> LegOutcome:
     amounts = {name: Decimal(data[name]) for name in _AMOUNTS}
     return LegOutcome(**{**data, **amounts, "leg": Leg(*data["leg"])})
-
-
-def newest_plans(path: str | os.PathLike[str], count: int) -> list[PlanOutcome]:
-    """Return what became of the newest plans of a journal, the newest first.
-
-    Parameters
-    ----------
-    path : path
-        The journal, which another process may hold.
-    count : int
-        At most so many.
-
-    Raises
-    ------
-    nkfast.errors.JournalError
-        It cannot be read.
-    """
-    with reading(path) as store:
-        rows = store.execute(
-            "SELECT body FROM event WHERE kind = 'plan' ORDER BY n DESC LIMIT ?", (count,)
-        )
-        return [PlanOutcome.from_json(json.loads(body)) for (body,) in rows]

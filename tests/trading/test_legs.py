@@ -22,9 +22,10 @@ from nkfast.exchange.traders import Crowd
 from nkfast.exchange.weather import Weather, preset
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.journal import Journal, verify
+from nkfast.trading.legs import newest_plans
 from nkfast.trading.life import LifeState, clear_halt
 from nkfast.trading.plan import Leg, Plan
-from nkfast.trading.plan_outcome import PlanOutcome, newest_plans
+from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Desired, Fill, MarketView, Strategy
 from nkfast.venue import simulated
@@ -175,8 +176,7 @@ class Floor:
                 if starts:
                     await engine.start()
                 await test(engine)
-                if starts:
-                    await engine.stop()
+                self.stopped = await engine.stop() if starts else None
 
         with contextlib.suppress(DiedError):
             run_virtual(main, self.now_ns)
@@ -616,9 +616,24 @@ def test_the_kill_switch_keeps_the_plan_for_the_next_start(floor: Floor) -> None
         assert not engine.recent_plans
 
     floor.run(test, Offering(PLAN))
+    # The stop says what it leaves, and is not complete with it.
+    left = floor.stopped.plan
+    assert left.number == 1
+    assert D(left.owns["ETH"]) == floor.moved()["ETH"] > D("0.3")
+    assert floor.stopped.remains == (left,)
+    assert not floor.stopped.is_complete
+
+    async def looks_only(engine: Engine) -> None:
+        await engine.plan()
+        report = await engine.stop()
+        assert (report.plan.number, report.plan.owns, report.is_complete) == (1, {}, False)
+        assert "the next start goes on with it" in str(report.plan)
+
+    floor.run(looks_only, starts=False)
     with Journal.open(floor.path, instance="nk01") as journal:
         clear_halt(journal, "KILL_SWITCH", floor.now_ns // 10**6)
     floor.run(resolved)
+    assert floor.stopped.is_complete
     floor.check()
     assert abs(floor.moved()["BTC"]) < D("0.00001")
     assert abs(floor.moved()["ETH"]) < D("0.0001")
