@@ -23,6 +23,7 @@ from pathlib import Path
 import uvloop
 
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.nonces import KeyNonces
 from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
@@ -130,7 +131,11 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
         exchange = stack.enter_context(exchange_process(bots, speed, tick_s))
         symbols = [str(row["symbol"]) for row in rows(bots)]
         async with AsyncRestClient(
-            CREDENTIALS, base_url=exchange["rest_url"], allow_changes=True, throttle=Throttle({})
+            CREDENTIALS,
+            base_url=exchange["rest_url"],
+            allow_changes=True,
+            throttle=Throttle({}),
+            nonces=KeyNonces(CREDENTIALS.api_key, is_shared=False),
         ) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
             venue = LiveVenue(rest=rest, websocket=socket, clock=clock)

@@ -1,7 +1,7 @@
 """What every test shares: which nkfast is tested, where the real market data lies."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 import nkfast
+from nkfast.client import nonces
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -33,6 +34,20 @@ def pytest_asyncio_loop_factories(
 def pytest_report_header(config: pytest.Config) -> str:
     place = Path(nkfast.__file__).parent
     return f"nkfast {nkfast.__version__} from {place}, on {config.getoption('--loop')}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    # Also for the processes that tests start: nothing is ever written into the user's own place.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NKFAST_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted_yet() -> None:
+    # Each test may keep the nonces of one key elsewhere, as processes of their own might.
+    nonces._counters.clear()
 
 
 @pytest.fixture(scope="session")

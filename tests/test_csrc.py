@@ -71,7 +71,9 @@ def linked_kernels(source: Path) -> list[Path]:
 
 def build(cc: str, source: Path, program: Path, *flags: str) -> None:
     kernels = linked_kernels(source)
-    result = run(cc, *COMMON, *SANITIZERS, *flags, source, *kernels, "-o", program, "-lm")
+    result = run(
+        cc, *COMMON, *SANITIZERS, *flags, source, *kernels, "-o", program, "-lm", "-pthread"
+    )
     assert result.returncode == 0, result.stderr
 
 

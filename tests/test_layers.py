@@ -17,9 +17,11 @@ SOURCES = sorted(path for kind in ("*.py", "*.pyx", "*.pxd") for path in PACKAGE
 #: Each room and the rooms below it that it may import. Adding to it is a decision to write down.
 MAY_IMPORT = {
     "errors": set(),
+    # Below the rooms, so that the clients of two processes meet where the user's files are.
+    "directories": {"errors"},
     "core": {"errors"},
     "wire": {"errors", "core"},
-    "client": {"errors", "core", "wire"},
+    "client": {"errors", "directories", "core", "wire"},
     "exchange": {"errors", "core", "wire"},
     "venue": {"errors", "core", "wire", "client", "exchange"},
     "trading": {"errors", "core", "wire", "venue.port", "venue.clock"},
@@ -42,7 +44,7 @@ HOMES = {
     "winloop": {"app"},
     "click": {"app"},
     "rich": {"app"},
-    "platformdirs": {"app"},
+    "platformdirs": {"directories"},
     "pydantic": {"strategies", "app"},
     "ruamel": {"app"},
     "keyring": {"app"},
@@ -120,6 +122,13 @@ def test_only_the_clock_reads_the_time(path: Path) -> None:
     if room_of(path) in {"core", "wire", "trading", "strategies", "venue"}:
         loaded = {module.split(".")[0] for module in imported_modules(path)}
         assert "time" not in loaded or path.name == "signing.pyx", f"{names(path)} imports time"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_nothing_below_the_app_reads_the_environment(path: Path) -> None:
+    # But for where state is kept: two processes of one user can only meet where the platform says.
+    if room_of(path) not in {"app", "directories"}:
+        assert not re.search(r"\benviron\b|\bgetenv\b", path.read_text())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names)

@@ -15,6 +15,7 @@ import uvloop
 
 from nkfast.app.simulator import started
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.nonces import KeyNonces
 from nkfast.client.websocket import WebSocketClient
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal
@@ -77,8 +78,9 @@ async def main(ws_url: str, durability: str, path: str) -> None:
     clock = RealClock()
     async with started(seed=7, speed=0.01, seconds=SECONDS_MAX) as simulator:
         credentials = ApiCredentials(simulator.api_key, simulator.api_secret)
+        nonces = KeyNonces(credentials.api_key, is_shared=False)
         async with AsyncRestClient(
-            credentials, base_url=simulator.rest_url, allow_changes=True
+            credentials, base_url=simulator.rest_url, allow_changes=True, nonces=nonces
         ) as rest:
             with Journal.open(path, instance="bench", durability=durability) as journal:
                 engine = Engine(

@@ -34,6 +34,7 @@ from nkfast.app.screens import (
 )
 from nkfast.app.simulator import Simulator, started
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.nonces import KeyNonces
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, UnreachableError
@@ -213,8 +214,9 @@ class _Demo:
     async def _trade(self, simulator: Simulator, path: Path, tap: Tap | None) -> DemoSummary:
         credentials = ApiCredentials(simulator.api_key, simulator.api_secret)
         # The key is new with each run: there are no nonces of it to remember or to share.
+        nonces = KeyNonces(credentials.api_key, is_shared=False)
         async with AsyncRestClient(
-            credentials, base_url=simulator.rest_url, allow_changes=True
+            credentials, base_url=simulator.rest_url, allow_changes=True, nonces=nonces
         ) as rest:
             before = await _totals(rest)
             market = Market.from_wire((await rest.get_market(symbol=SYMBOL)).raw)

@@ -37,7 +37,6 @@ async def guard(
         when it was last able to read. INCOMPLETE_STOP: some were.
     """
     stop = asyncio.Event()
-    # Nonces by the clock alone: an instance that is stopped may hold the lock of those on disk.
     async with AsyncRestClient(credentials, base_url=base_url, allow_changes="cancels") as rest:
         watch = Guard(
             instance=instance.name,

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from nkfast.app.directories import nonce_directory, state_directory
+from nkfast.directories import nonce_directory, state_directory
 from nkfast.errors import ConfigError
 
 __all__ = ["Instance"]

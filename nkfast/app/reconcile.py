@@ -4,11 +4,9 @@ import json
 
 import click
 
-from nkfast.app.directories import nonce_directory
 from nkfast.app.exits import ExitCode
 from nkfast.app.instance import Instance
 from nkfast.client.async_rest import AsyncRestClient
-from nkfast.client.nonces import KeyNonces
 from nkfast.errors import ConfigError
 from nkfast.trading.journal import Journal
 from nkfast.trading.reconcile import ReconcileSettings
@@ -41,9 +39,7 @@ async def show_plan(
         symbols = {order.symbol: None for order in recovered.orders}
         if recovered.strategy_state is not None:
             symbols.setdefault(recovered.strategy_state["symbol"])
-        # Another instance may trade with this key meanwhile.
-        nonces = KeyNonces(credentials.api_key, directory=nonce_directory())
-        async with AsyncRestClient(credentials, base_url=base_url, nonces=nonces) as rest:
+        async with AsyncRestClient(credentials, base_url=base_url) as rest:
             plan = await plan_of_start(
                 journal,
                 recovered,

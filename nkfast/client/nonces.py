@@ -1,36 +1,39 @@
-"""Nonces that only grow: for one key, over all clients of a process and all processes of a user.
+"""Nonces that only grow: for one key, over all clients of all processes of a user, and restarts.
 
-Within a process one counter serves all clients of a key. Between processes a small file does: it
-holds the newest nonce, and is locked for each one. Blocks of nonces reserved ahead would be cheaper
-and unique, but not increasing: whoever took the earlier block would still be sending from it after
-the other had begun with the later one.
+The newest nonce of a key is a number in a small file, which every process maps into its memory and
+replaces in one step (``csrc/nk_nonce.c``). Nobody holds a lock: a process that is stopped, or dies,
+half way through a request is in nobody's way, and a fork needs no care. Blocks of nonces reserved
+ahead would be unique, but not increasing: whoever took the earlier block would still be sending
+from it after the other had begun with the later one.
 """
 
 import hashlib
+import mmap
 import os
 import sys
 import threading
-import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from nkfast.core.signing import NonceSource
-from nkfast.errors import ConfigError, UnreachableError
+from nkfast.directories import nonce_directory
+from nkfast.errors import ConfigError
 
 __all__ = ["KeyNonces"]
 
-#: Another process holds the lock for microseconds; when it was stopped just then, we give up.
-LOCK_SECONDS_MAX = 1.0
 #: A machine that dies loses what was written to a file in its last half minute, when the system
 #: had not yet put it on the disk. With a clock that is right afterwards that does not matter.
 LEAP_SECONDS = 60
-#: The newest nonce as decimal digits and a line end, so that a person can read the file.
-_DIGITS = 19
+#: What a file begins with; then the newest nonce, an integer of this machine.
+_MAGIC = b"nkNonce1"
+_FILE_BYTES = 16
+#: No nonce of this century is larger, in any unit.
+_NONCE_MAX = 1 << 62
+
 
 #: The counters of this process by digest of the key. There are as many as keys, and each has to
 #: outlive its clients, so none is ever taken out.
-_counters: dict[str, tuple[int, NonceSource]] = {}
+_counters: dict[str, "_Counter"] = {}
 _counters_lock = threading.Lock()
 
 
@@ -45,15 +48,19 @@ class KeyNonces:
         Nonces per second of Unix time: 1e4, which NonKYC's newer clients use, or 1e3 for
         milliseconds (protocol: question 1). A key has one in a process.
     directory : Path or None
-        Where processes of one user meet, and what is remembered for the next start; made if it is
-        not there. None leaves other processes out of account.
+        Where the processes of a user meet, and what is remembered for the next start; made if it is
+        not there, on a disk of this machine. None takes `nkfast.directories.nonce_directory`.
+    is_shared : bool
+        False takes other processes and restarts out of account, and writes no file: for a key that
+        nothing else uses, and for a system without a place to write to.
     now_ns : callable or None
         Unix time in nanoseconds, `TimeSync.time_ns` for the venue's. None takes the machine's.
 
     Raises
     ------
     ConfigError
-        The key is used with another multiplier, or the directory cannot be used.
+        This process uses the key with another multiplier or another file, or the file cannot be
+        made, mapped or understood.
 
     Notes
     -----
@@ -72,154 +79,133 @@ class KeyNonces:
         multiplier: int = 10_000,
         *,
         directory: Path | None = None,
+        is_shared: bool = True,
         now_ns: Callable[[], int] | None = None,
     ) -> None:
+        if directory is not None and not is_shared:
+            raise ConfigError("directory must be left out where is_shared is False")
         digest = hashlib.sha256(b"nkfast nonces of " + api_key.encode()).hexdigest()
-        self._counter = _counter(digest, multiplier)
+        path = None
+        if is_shared:
+            path = (nonce_directory() if directory is None else directory) / f"{digest}.nonce"
         self._now_ns = now_ns
-        self._file = None if directory is None else _LockedNumber(directory / f"{digest}.nonce")
-        self._leap = LEAP_SECONDS * multiplier
+        self._counter = _counter(digest, multiplier, path)
 
     def next(self) -> int:
         """Return a nonce larger than all before it.
 
         Raises
         ------
-        UnreachableError
-            Another process held the file for a second, so that nothing was sent.
         ConfigError
-            The file holds something else.
+            The file was overwritten with something else.
         """
-        now_ns = None if self._now_ns is None else self._now_ns()
-        if self._file is None:
-            return self._counter.next(now_ns=now_ns)
-
-        def choose(last: int) -> tuple[int, bool]:
-            nonce = self._counter.next(last, now_ns)
-            leap, self._leap = self._leap, 0
-            if last and leap and nonce <= last + 1:
-                return self._counter.next(last + leap, now_ns), True
-            return nonce, False
-
-        return self._file.replace(choose)
+        return self._counter.next(None if self._now_ns is None else self._now_ns())
 
 
-def _counter(digest: str, multiplier: int) -> NonceSource:
+def _counter(digest: str, multiplier: int, path: Path | None) -> "_Counter":
     with _counters_lock:
         known = _counters.get(digest)
         if known is None:
-            known = _counters[digest] = multiplier, NonceSource(multiplier)
-        if known[0] != multiplier:
-            raise ConfigError(
-                f"nonce multiplier must be {known[0]}, as this process uses this key with already, "
-                f"was {multiplier}"
-            )
-        return known[1]
+            known = _counters[digest] = _Counter(multiplier, path)
+    if known.multiplier != multiplier:
+        raise ConfigError(
+            f"nonce multiplier must be {known.multiplier}, as this process uses this key with "
+            f"already, was {multiplier}"
+        )
+    if known.path != path:
+        raise ConfigError(
+            f"this process counts the nonces of this key {_place(known.path)}: it must not count "
+            f"them {_place(path)} as well"
+        )
+    return known
 
 
-class _LockedNumber:
-    """A number in a file, replaced under a lock that excludes threads and processes."""
+class _Counter:
+    """What all clients of a key in this process share."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._open()
+    def __init__(self, multiplier: int, path: Path | None) -> None:
+        self.multiplier = multiplier
+        self.path = path
+        self._memory = memoryview(bytearray(_MAGIC + bytes(8)) if path is None else _mapped(path))
+        self._source = NonceSource(multiplier, memory=self._memory[len(_MAGIC) :])
+        self._is_begun = path is None
+        self._begin = threading.Lock()
 
-    def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    def next(self, now_ns: int | None) -> int:
+        if not self._is_begun:
+            return self._first(now_ns)
+        if self._memory[: len(_MAGIC)] != _MAGIC:
+            raise _foreign(self.path, "was overwritten")
+        return self._source.next(0, now_ns)
+
+    def _first(self, now_ns: int | None) -> int:
+        assert self.path is not None
+        with self._begin:
+            last, clock = self._source.last, NonceSource(self.multiplier).next(0, now_ns)
+            if self._is_begun or not last or last < clock:
+                nonce = self._source.next(0, now_ns)
+            else:
+                nonce = self._source.next(last + LEAP_SECONDS * self.multiplier, now_ns)
+                with open(self.path, "r+b") as file:
+                    os.fsync(file.fileno())
+            self._is_begun = True
+        return nonce
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o600)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, flags, 0o600)
-        except OSError as error:
-            raise ConfigError(f"the nonce file {self._path} cannot be used: {error}") from error
-        self._mutex = threading.Lock()
-        self._process = os.getpid()
-        self._close = weakref.finalize(self, os.close, self._descriptor)
-        if not os.fstat(self._descriptor).st_size:
-            # From now on the file has one size: it is overwritten in place, within one sector.
-            self.replace(lambda last: (last, True))
-            _sync_directory(self._path.parent)
-
-    def replace(self, choose: Callable[[int], tuple[int, bool]]) -> int:
-        if os.getpid() != self._process:
-            # A fork shares the open file, and with it the lock: that would exclude nobody.
-            close_shared = self._close
-            self._open()
-            close_shared()
-        with self._mutex:
-            self._lock()
-            try:
-                os.lseek(self._descriptor, 0, os.SEEK_SET)
-                last = self._parse(os.read(self._descriptor, _DIGITS + 2))
-                number, must_last = choose(last)
-                os.lseek(self._descriptor, 0, os.SEEK_SET)
-                os.write(self._descriptor, b"%0*d\n" % (_DIGITS, number))
-                if must_last:
-                    os.fsync(self._descriptor)
-            finally:
-                _unlock(self._descriptor)
-        return number
-
-    def _lock(self) -> None:
-        deadline = None
-        while not _try_lock(self._descriptor):
-            now = time.monotonic()
-            deadline = now + LOCK_SECONDS_MAX if deadline is None else deadline
-            if now > deadline:
-                raise UnreachableError(
-                    f"another process holds the nonce file {self._path} for {LOCK_SECONDS_MAX} s",
-                    sent="no",
-                )
-            time.sleep(0.0001)
-
-    def _parse(self, text: bytes) -> int:
-        if not text:
-            return 0
-        if len(text) != _DIGITS + 1 or not text[:_DIGITS].isdigit() or text[_DIGITS:] != b"\n":
-            raise ConfigError(
-                f"the nonce file {self._path} holds {text!r}, not a nonce: remove it while nothing "
-                "uses the key"
-            )
-        return int(text)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    # Beyond the number, because Windows refuses to read locked bytes.
-    _LOCK_PLACE = 1 << 20
-
-    def _sync_directory(path: Path) -> None:
-        # Windows opens no directories, and NTFS keeps a journal of them.
-        return
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, _LOCK_PLACE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCK_PLACE, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _sync_directory(path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
+            memory = _memory(descriptor, path)
         finally:
             os.close(descriptor)
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the nonce file {path} cannot be used: {error}. Give the client "
+            "nonces=KeyNonces(api_key, directory=...) for another place, or is_shared=False in its "
+            "stead to count in this process alone"
+        ) from error
+    if not 0 <= int.from_bytes(memory[len(_MAGIC) :], sys.byteorder, signed=True) <= _NONCE_MAX:
+        raise _foreign(path, "holds no nonce")
+    return memory
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+def _memory(descriptor: int, path: Path) -> mmap.mmap:
+    size = os.fstat(descriptor).st_size
+    if size not in (0, _FILE_BYTES):
+        raise _foreign(path, f"has {size} bytes, not {_FILE_BYTES}")
+    # Whoever comes first makes the file, and another process may be about to do the same: what
+    # is done here changes nothing when it is done again, also when nonces were taken meanwhile.
+    os.ftruncate(descriptor, _FILE_BYTES)
+    memory = mmap.mmap(descriptor, _FILE_BYTES)
+    if memory[: len(_MAGIC)] == bytes(len(_MAGIC)):
+        # Written, not put into the memory: a full disk is an error then, and not the end.
+        os.write(descriptor, _MAGIC)
+        os.fsync(descriptor)
+        _sync_directory(path.parent)
+    if memory[: len(_MAGIC)] != _MAGIC:
+        raise _foreign(path, "does not begin as one")
+    return memory
+
+
+def _sync_directory(path: Path) -> None:
+    if sys.platform == "win32":
+        # Windows opens no directories, and NTFS keeps a journal of them.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _place(path: Path | None) -> str:
+    return "by itself" if path is None else f"in {path}"
+
+
+def _foreign(path: Path | None, why: str) -> ConfigError:
+    return ConfigError(f"the nonce file {path} {why}: remove it while nothing uses the key")

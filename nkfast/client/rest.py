@@ -73,9 +73,9 @@ class RestClient:
     throttle : Throttle or None
         None takes one with the default rates.
     nonces : KeyNonces or None
-        None takes nonces that grow over all clients of the key in this process; give one with a
-        directory (``nkfast.app.directories.nonce_directory()``, or your own) to have them grow
-        over all processes and restarts, too.
+        None takes nonces that grow over all clients of the key, in all processes of the user, and
+        over restarts: ``KeyNonces(api_key)``, which has options. None are needed for Basic
+        authentication, nor where there are no credentials.
     time_sync : TimeSync or None
         Given, it is fed in the background from the first call on.
     ssl_context : ssl.SSLContext or None

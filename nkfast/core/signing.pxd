@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from nkfast.core.fixed cimport nk_status
+
 
 cdef extern from "nk_sha256.h":
     int NK_SHA256_BLOCK_BYTES
@@ -41,6 +43,13 @@ cdef extern from "nk_sha256.h":
     void nk_wipe(void *memory, size_t size) noexcept nogil
 
 
+cdef extern from "nk_nonce.h":
+    int64_t nk_nonce_read(const int64_t *newest) noexcept nogil
+    nk_status nk_nonce_take(
+        int64_t *newest, int64_t above, int64_t wanted, int64_t *taken
+    ) noexcept nogil
+
+
 # The state after one first block of key and URL.
 cdef struct Prefix:
     uint8_t block[64]
@@ -49,7 +58,9 @@ cdef struct Prefix:
 
 
 cdef class NonceSource:
-    cdef readonly int64_t last  # the newest nonce given out
+    cdef int64_t *newest  # the newest nonce given out: `own`, or 8 bytes of `lent`
+    cdef int64_t own
+    cdef Py_buffer lent  # held as long as the object
     cdef int64_t multiplier  # nonces per second
 
     cdef int64_t take(self, int64_t above, int64_t now_ns) except -1

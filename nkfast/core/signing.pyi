@@ -19,7 +19,13 @@ class Signer:
 
 @final
 class NonceSource:
-    def __new__(cls, multiplier: int = 10_000, last: int = 0) -> NonceSource: ...
+    def __new__(
+        cls,
+        multiplier: int = 10_000,
+        last: int = 0,
+        *,
+        memory: bytearray | memoryview | None = None,
+    ) -> NonceSource: ...
     @property
     def last(self) -> int: ...
     def next(self, above: int = 0, now_ns: int | None = None) -> int: ...

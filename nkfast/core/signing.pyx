@@ -6,6 +6,7 @@ the exchange's own clients.
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -13,7 +14,7 @@ from libc.string cimport memcmp, memcpy
 
 from os import urandom
 
-from nkfast.core.fixed cimport integer_of, nk_fixed_format
+from nkfast.core.fixed cimport NK_OK, integer_of, nk_fixed_format
 
 __all__ = ["NonceSource", "Signer", "backend"]
 
@@ -96,22 +97,44 @@ cdef class NonceSource:
         Nonces per second, 1..1e9. NonKYC takes 1e4, and 1e3 for milliseconds (protocol.md Q1).
     last : int
         The newest nonce already used with this key; what follows is larger.
+    memory : bytearray or memoryview, optional
+        8 writable bytes, aligned to 8, that hold the newest nonce as an integer of this machine,
+        and are kept as long as the source. Sources share nonces by sharing them, in one process or
+        in several: none waits for another, even one that was stopped half way. By default a source
+        has memory of its own.
 
     Raises
     ------
     ValueError
-        `multiplier` is out of range or `last` is negative.
+        `multiplier` is out of range, `last` is negative, or `memory` has another size or place.
+    BufferError
+        `memory` cannot be written to.
     """
 
-    def __cinit__(self, multiplier=10_000, last=0):
+    def __cinit__(self, multiplier=10_000, last=0, *, memory=None):
+        cdef int64_t taken
         if not 1 <= integer_of(multiplier) <= NS_PER_SECOND:
             raise ValueError(f"multiplier must be 1..{NS_PER_SECOND}, was {multiplier}")
         if integer_of(last) < 0:
             raise ValueError(f"last must not be negative, was {last}")
         self.multiplier = multiplier
-        self.last = last
+        self.newest = &self.own
+        if memory is not None:
+            PyObject_GetBuffer(memory, &self.lent, PyBUF_WRITABLE)
+            if self.lent.len != sizeof(int64_t) or <size_t>self.lent.buf % sizeof(int64_t) != 0:
+                raise ValueError(f"memory must be 8 bytes, aligned to 8, was {self.lent.len} bytes")
+            self.newest = <int64_t *>self.lent.buf
+        if last > nk_nonce_read(self.newest):
+            nk_nonce_take(self.newest, last - 1, 0, &taken)
 
-    # Between the read and the write of `last` no Python code runs, so the GIL makes it one step.
+    def __dealloc__(self):
+        PyBuffer_Release(&self.lent)
+
+    @property
+    def last(self):
+        """The newest nonce that was taken; 0 before the first."""
+        return nk_nonce_read(self.newest)
+
     cdef int64_t take(self, int64_t above, int64_t now_ns) except -1:
         cdef timespec now
         cdef int64_t nonce
@@ -123,12 +146,8 @@ cdef class NonceSource:
             now.tv_nsec = now_ns % NS_PER_SECOND
         # Below 2^63 for any clock before the year 2262, which nanoseconds in 64 bits end with.
         nonce = now.tv_sec * self.multiplier + now.tv_nsec * self.multiplier // NS_PER_SECOND
-        above = max(above, self.last)
-        if nonce <= above:
-            if above == 0x7FFFFFFFFFFFFFFF:
-                raise OverflowError("no nonce is left: the last one was 2**63 - 1")
-            nonce = above + 1
-        self.last = nonce
+        if nk_nonce_take(self.newest, above, nonce, &nonce) != NK_OK:
+            raise OverflowError("no nonce is left: the last one was 2**63 - 1")
         return nonce
 
     def next(self, above=0, now_ns=None):

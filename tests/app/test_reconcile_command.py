@@ -1,6 +1,7 @@
 """``nkfast reconcile --dry-run``: what the next start will find, read over REST and shown."""
 
 import json
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -60,7 +61,7 @@ async def test_its_nonces_are_those_of_all_processes_of_the_key(tmp_path: Path, 
     async with serve(SETTINGS) as server:
         await show_plan(instance, US, base_url=server.rest_url, as_json=False)
     [kept] = (home / "nonces").iterdir()
-    assert int(kept.read_text()) > 0
+    assert int.from_bytes(kept.read_bytes()[8:], sys.byteorder) > 0
 
 
 async def test_the_plan_is_shown_and_nothing_is_done(tmp_path: Path, capsys) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import pickle
 import string
+import sys
 import threading
 import time
 import tracemalloc
@@ -264,6 +265,33 @@ def test_nonces_end_with_an_error_not_a_repeat():
 def test_multipliers_out_of_range_are_refused(multiplier):
     with pytest.raises(ValueError, match=f"multiplier must be 1..1000000000, was {multiplier}"):
         NonceSource(multiplier)
+
+
+def test_sources_share_nonces_by_sharing_memory():
+    memory = bytearray(8)
+    first, second = NonceSource(memory=memory), NonceSource(1, memory=memoryview(memory))
+    found = [first.next(), second.next(), first.next(), second.next(now_ns=0)]
+    assert found[1] == found[0] + 1
+    assert found == sorted(set(found)) and first.last == second.last == found[-1]
+    assert int.from_bytes(memory, sys.byteorder) == found[-1]
+    third = NonceSource(last=found[-1] + 1000, memory=memory)
+    assert first.last == third.last == found[-1] + 1000
+    NonceSource(last=1, memory=memory)
+    assert first.last == found[-1] + 1000
+    with pytest.raises(BufferError):
+        memory.append(0)  # held as long as the sources
+
+
+@pytest.mark.parametrize("memory", [bytearray(7), bytearray(16), memoryview(bytearray(16))[1:9]])
+def test_memory_of_another_size_or_place_is_refused(memory):
+    with pytest.raises(ValueError, match="memory must be 8 bytes, aligned to 8"):
+        NonceSource(memory=memory)
+
+
+def test_memory_that_cannot_be_written_to_is_refused():
+    for memory, kind in ((bytes(8), BufferError), (8, TypeError)):
+        with pytest.raises(kind):
+            NonceSource(memory=memory)
 
 
 def test_a_last_nonce_is_not_negative():

@@ -10,7 +10,7 @@ __all__ = ["COMMANDS"]
 @JSON
 def paths(as_json: bool) -> None:
     """Show the directories that nkfast keeps things in. NKFAST_HOME moves them."""
-    from nkfast.app.directories import nonce_directory, state_directory
+    from nkfast.directories import nonce_directory, state_directory
 
     print_record({"state": str(state_directory()), "nonces": str(nonce_directory())}, as_json)
 

@@ -1,9 +1,13 @@
-"""Where nkfast keeps what outlives a run, as each platform has it."""
+"""Where nkfast keeps what outlives a run, as each platform has it.
+
+Below all rooms but the errors, and the one place outside `nkfast.app` that reads the environment:
+two processes of one user can only meet where the platform, or the user, says, and the clients must
+meet there (`nkfast.client.nonces`) without anybody above them having to think of it.
+"""
 
 import os
+from importlib import import_module
 from pathlib import Path
-
-from platformdirs import user_state_path
 
 from nkfast.errors import ConfigError
 
@@ -23,10 +27,15 @@ def state_directory() -> Path:
     ------
     ConfigError
         NKFAST_HOME is not an absolute path: what it means would depend on where nkfast is started.
+        Or it is not set, and the user has no home directory.
     """
     home = os.environ.get(HOME_VARIABLE)
     if not home:
-        return user_state_path("nkfast", appauthor=False)
+        # Loaded when it is needed: `import nkfast` is to stay light.
+        path: Path = import_module("platformdirs").user_state_path("nkfast", appauthor=False)
+        if not path.is_absolute():
+            raise ConfigError("must be set, because this user has no home directory", HOME_VARIABLE)
+        return path
     path = Path(home).expanduser()
     if not path.is_absolute():
         raise ConfigError(f"must be an absolute path, was {home!r}", HOME_VARIABLE)
@@ -34,8 +43,5 @@ def state_directory() -> Path:
 
 
 def nonce_directory() -> Path:
-    """Return the directory where clients of a real key meet to share its nonces.
-
-    All but the guard's: an instance that it has to stop may be frozen with the lock in its hands.
-    """
+    """Return the directory where all clients of a user meet to share the nonces of a key."""
     return state_directory() / "nonces"

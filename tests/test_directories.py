@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from nkfast.app.cli import main
-from nkfast.app.directories import nonce_directory, state_directory
 from nkfast.client.nonces import KeyNonces
+from nkfast.directories import state_directory
 from nkfast.errors import ConfigError
 
 
@@ -37,7 +37,7 @@ def test_a_place_that_depends_on_where_one_stands_is_refused(monkeypatch):
 
 def test_nonces_are_kept_there_and_are_their_owners_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("NKFAST_HOME", str(tmp_path / "here"))
-    KeyNonces("key", directory=nonce_directory()).next()
+    KeyNonces("key").next()
     [file] = (tmp_path / "here" / "nonces").iterdir()
     if sys.platform != "win32":
         assert file.stat().st_mode & 0o777 == 0o600
