@@ -11,20 +11,39 @@ The anchor is the mid at the first decision. Cells are added so that ``n_buy_lev
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from nkfast.core.grid import lattice_ticks, min_step
+from nkfast.core.grid import lattice_ticks
 from nkfast.errors import ConfigError
-from nkfast.strategies.round_trip import is_profitable
-from nkfast.strategies.settings import Settings, Symbol, key
-from nkfast.strategies.sizing import PriceRounding, Steps
-from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, subtract
-from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView, Quote, Skip, Strategy
+from nkfast.strategies.opening import OpeningTrade
+from nkfast.strategies.profit_store import (
+    Earning,
+    ProfitStoreSettings,
+    watched,
+    with_profit_store,
+)
+from nkfast.strategies.round_trip import fee_in_quote, is_profitable
+from nkfast.strategies.settings import key
+from nkfast.strategies.sizing import Steps
+from nkfast.strategies.spacing import SpacedSettings
+from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, share, subtract
+from nkfast.trading.strategy import (
+    Desired,
+    EndedOrder,
+    Fill,
+    LiveOrder,
+    MarketView,
+    Quote,
+    Skip,
+    Strategy,
+)
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
@@ -33,66 +52,32 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "GridSettings"]
 
 _SIDES: tuple[Side, Side] = ("buy", "sell")
+#: How older bots raised a size that was too small, and how often at most.
+_RAISE = Decimal("1.05")
+_RAISES = 5
 
 
-class GridSettings(Settings):
+class GridSettings(SpacedSettings):
     """What a grid is told. Fractions are fractions: 0.01 is one per cent."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
-        "grid_spread": ("step_pct",),
+        **SpacedSettings.aliases,
         "grid_levels": ("n_buy_levels", "n_sell_levels"),
         "order_amount_mmx": ("base_order_size",),
-        "min_notional_usd": ("min_notional_quote",),
-        "total_fee_rate": ("fee_rate",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that the grid is given.")
-    step_mode: Literal["pct", "abs"] = key(
-        "pct", meaning="Whether the step is step_pct of the anchor or step_abs quote units."
-    )
-    step_pct: Decimal | None = key(
-        None, unit="fraction", gt=0, meaning="From level to level; required with step_mode pct."
-    )
-    step_abs: Decimal | None = key(
-        None, unit="quote", gt=0, meaning="From level to level; required with step_mode abs."
-    )
     n_buy_levels: int = key(3, ge=0, meaning="Orders below the mid; 0 makes the grid one-sided.")
     n_sell_levels: int = key(3, ge=0, meaning="Orders above the mid; 0 makes the grid one-sided.")
-    base_order_size: Decimal = key(
-        ONE, unit="base", gt=0, meaning="Of an order, raised where a minimum asks for more."
+    size_rounding: Literal["up", "down"] = key(
+        "up",
+        meaning="up: a size below the minimum is raised to the least one that satisfies it. down: "
+        "it is raised by 5 % at most five times, as older bots did, and not placed where that is "
+        "too little.",
     )
-    min_notional_quote: Decimal = key(
-        Decimal("1.05"),
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
-    )
-    fee_rate: Decimal = key(
-        Decimal("0.002"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Of one side; a round trip pays it twice.",
-    )
-    fee_buffer_pct: Decimal = key(
-        Decimal("0.002"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Taken off sells when a spacing is judged, and added to minimum sizes.",
-    )
-    tick_size: Decimal = key(
-        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
-    )
-    step_size: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
-    price_rounding: PriceRounding = key(
-        "side", meaning="side: buys down, sells up. down: both down."
-    )
-    counter_on_partial: bool = key(
-        True, meaning="Whether a part of an order is offered again before the order has ended."
+    counter_price: Literal["level", "fill"] = key(
+        "level",
+        meaning="level: a filled order is answered on the next level. fill: one step from the "
+        "price of the fill, as older bots did, whose levels drift by step_pct squared each time.",
     )
     recenter_pct: Decimal | None = key(
         None,
@@ -102,60 +87,41 @@ class GridSettings(Settings):
         "to it; none: they stay.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _mode_of_step(cls, given: dict[str, Any]) -> dict[str, Any]:
-        # A step in quote units alone says its mode.
-        if "step_mode" not in given and "step_abs" in given and "step_pct" not in given:
-            return {**given, "step_mode": "abs"}
-        return given
+    profit_store: ProfitStoreSettings | None = key(
+        None, meaning="What becomes of realized profit; none: it stays where it is."
+    )
+
+    def symbols(self, listed: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the market, and the one that profit is put away on."""
+        del listed
+        return watched(self.symbol, self.profit_store)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_levels(self) -> Self:
         if self.n_buy_levels + self.n_sell_levels == 0:
             raise ConfigError("no levels on either side; give at least one", "n_buy_levels")
-        if add(self.fee_rate, self.fee_buffer_pct) >= 1:
-            raise ConfigError("fee_rate and fee_buffer_pct together take everything", "fee_rate")
-        self._check_step()
+        if self.step_mode == "pct":
+            self.check_spacing(ONE)
         return self
 
-    def _check_step(self) -> None:
-        name: Literal["step_pct", "step_abs"] = (
-            "step_pct" if self.step_mode == "pct" else "step_abs"
-        )
-        step = getattr(self, name)
-        if step is None:
-            raise ConfigError(f"is required with step_mode = {self.step_mode!r}", name)
-        if name == "step_pct":
-            self.check_spacing(ONE, step)
-
-    def check_spacing(self, anchor: Decimal, step: Decimal) -> None:
-        """Check a step around an anchor, both in quote units.
+    def check_spacing(self, anchor: Decimal) -> None:
+        """Check the levels around an anchor, quote units.
 
         Raises
         ------
         nkfast.errors.ConfigError
             A round trip would lose money, or the lowest level is not above zero.
         """
-        name = "step_pct" if self.step_mode == "pct" else "step_abs"
-        if multiply(step, Decimal(max(self.n_buy_levels, 1))) >= anchor:
+        step, count = self.spacing.at(anchor), max(self.n_buy_levels, 1)
+        if multiply(step, Decimal(count)) >= anchor:
             raise ConfigError(
-                f"{max(self.n_buy_levels, 1)} levels of {plain(step)} reach zero from"
-                f" {plain(anchor)}; use fewer levels or a smaller step",
-                name,
+                f"{count} levels of {plain(step)} reach zero from {plain(anchor)};"
+                " use fewer levels or a smaller step",
+                self.step_key,
             )
         # With an absolute step the tightest gap, measured as a fraction, is the highest one.
-        low = anchor
-        if self.step_mode == "abs":
-            low = add(anchor, multiply(step, Decimal(max(self.n_sell_levels - 1, 0))))
-        if not is_profitable(low, add(low, step), self.fee_rate, self.fee_buffer_pct):
-            least = min_step(self.fee_rate, self.fee_buffer_pct)
-            raise ConfigError(
-                f"a step of {plain(step)} at {plain(low)} does not earn its fees: a round trip at"
-                f" fee_rate {plain(self.fee_rate)} a side and fee_buffer_pct"
-                f" {plain(self.fee_buffer_pct)} needs a step of {least:.4%}",
-                name,
-            )
+        highest = max(self.n_sell_levels - 1, 0) if self.step_mode == "abs" else 0
+        self.check_earns(self.spacing.away(anchor, highest))
 
 
 @dataclass(slots=True)
@@ -164,14 +130,44 @@ class _Cell:
 
     ``to_buy`` waits at the lower level, ``to_sell`` at the upper; a fill moves its quantity from
     one to the other, so that their sum stays. ``is_seed`` until the first fill.
+
+    ``held`` was bought and not yet sold, or, below zero, sold and not yet bought back; ``cash`` is
+    what that brought, net of fees. ``bid`` and ``ask`` are its prices where those are not its
+    levels'.
     """
 
     to_buy: Decimal
     to_sell: Decimal
     is_seed: bool = True
+    held: Decimal = ZERO
+    cash: Decimal = ZERO
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+
+    def take(self, fill: Fill, fee: Decimal) -> Decimal:
+        """Move what was filled to the other side; return what that has earned, net of fees."""
+        quantity = fill.quantity
+        if fill.side == "buy":
+            self.to_buy = max(subtract(self.to_buy, quantity), ZERO)
+            self.to_sell = add(self.to_sell, quantity)
+            signed = quantity
+        else:
+            self.to_sell = max(subtract(self.to_sell, quantity), ZERO)
+            self.to_buy = add(self.to_buy, quantity)
+            signed = quantity.copy_negate()
+        self.is_seed = False
+        brought = subtract(multiply(fill.price, signed).copy_negate(), fee)
+        # What closes a round trip earns; what opens one, or makes it larger, waits.
+        is_opposite = bool(self.held) and (self.held > 0) is not (signed > 0)
+        closing = min(quantity, self.held.copy_abs()) if is_opposite else ZERO
+        opened = share(self.cash, closing, self.held.copy_abs()) if closing else ZERO
+        closed = share(brought, closing, quantity)
+        self.cash = add(subtract(self.cash, opened), subtract(brought, closed))
+        self.held = add(self.held, signed)
+        return add(opened, closed)
 
 
-class Grid(Strategy):
+class Grid(Earning):
     """A grid on one market.
 
     Parameters
@@ -195,8 +191,12 @@ class Grid(Strategy):
         self.settings = settings
         self.market = market
         self.anchor: Decimal | None = None
+        self.earned = ZERO
+        self.earned_in = market.quote
+        self._reinvested = ZERO
         self._anchor = self._step = ZERO
         self._steps = Steps(market, settings.tick_size, settings.step_size, settings.price_rounding)
+        self._opening = settings.opening_trade(market)
         self._cells: dict[int, _Cell] = {}
         self._state: dict[str, Any] | None = None  # None when a cell has changed
         # The lattice in integers: anchor, step and ticks as counts of one power of ten.
@@ -209,9 +209,10 @@ class Grid(Strategy):
         self._low_units = self._high_units = 0
 
     @classmethod
-    def build(cls, settings: GridSettings, markets: Mapping[str, "Market"]) -> Self:
+    def build(cls, settings: GridSettings, markets: Mapping[str, "Market"]) -> Strategy:
         """Make a grid on the first of the markets."""
-        return cls(settings, next(iter(markets.values())))
+        grid = cls(settings, next(iter(markets.values())))
+        return with_profit_store(grid, settings.profit_store, markets)
 
     # Strategy ----------------------------------------------------------------------------------
 
@@ -225,8 +226,13 @@ class Grid(Strategy):
             not self._is_stale
             and view.orders is self._orders
             and self._low_units < double_mid < self._high_units
+            and (self._desired.again_at_ms is None or view.now_ms < self._desired.again_at_ms)
         ):
             return self._desired
+        if self._opening is not None and not self._opening.is_done:
+            opening = self._open(self._opening, view)
+            if opening is not None:
+                return opening
         if self.anchor is None:
             mid = self.market.ticks_to_price(bid[0] + ask[0])
             self._set_anchor(multiply(mid, Decimal("0.5")))
@@ -236,29 +242,69 @@ class Grid(Strategy):
         for side, count in zip(
             _SIDES, (self.settings.n_buy_levels, self.settings.n_sell_levels), strict=True
         ):
-            self._drop_left_behind(side, double_mid, view.orders)
+            self._drop_left_behind(side, double_mid, view)
             self._seed(side, count, double_mid, skips)
         desired = self._wanted(double_mid, view.orders, skips)
+        # Those that are too old already were looked at just now.
+        ages = [at for at in map(self._old_at_ms, view.orders.values()) if at > view.now_ms]
+        if ages and min(ages) < inf:
+            desired = replace(desired, again_at_ms=int(min(ages)))
         if desired != self._desired:
             self._desired = desired
         self._orders = view.orders
         self._is_stale = False
         return self._desired
 
+    def _open(self, trade: OpeningTrade, view: MarketView) -> Desired | None:
+        """Return what brings base to its share, None when there is nothing to wait for."""
+        if self.anchor is not None or any(slot != trade.SLOT for slot in view.orders):
+            return None  # only before the first order
+        quote = trade.quote(view)
+        if trade.is_done:
+            self._state = None
+            return None
+        if trade.is_stuck:
+            self.ctx.pause(f"{self.settings.rebalance_max_attempts} orders to rebalance were made")
+            trade.try_again()
+        return Desired({} if quote is None else {trade.SLOT: quote})
+
+    def on_end(self, order: EndedOrder) -> None:
+        """Count the attempts to rebalance."""
+        if self._opening is not None and order.slot == self._opening.SLOT:
+            self._opening.on_end(order)
+            self._state = None
+
     def on_fill(self, fill: Fill) -> None:
         """Move what was filled to the other side of its cell."""
+        if fill.slot == OpeningTrade.SLOT:
+            return
         level = _level_of(fill.slot)
         index = level if fill.side == "buy" else level - 1
         cell = self._cells.setdefault(index, _Cell(ZERO, ZERO))
-        cell.is_seed = False
+        if self.settings.counter_price == "fill":
+            self._answer_from(index, cell, fill)
+        self.earned = add(self.earned, cell.take(fill, fee_in_quote(fill, self.settings.fee_rate)))
+        if self._reinvested and not cell.held and not cell.to_sell:
+            cell.to_buy = max(cell.to_buy, self.quantity_at(self.price_of(index, "buy")))
         self._state = None
-        if fill.side == "buy":
-            cell.to_buy = max(subtract(cell.to_buy, fill.quantity), ZERO)
-            cell.to_sell = add(cell.to_sell, fill.quantity)
-        else:
-            cell.to_sell = max(subtract(cell.to_sell, fill.quantity), ZERO)
-            cell.to_buy = add(cell.to_buy, fill.quantity)
         self._is_stale = True
+
+    def _answer_from(self, index: int, cell: _Cell, fill: Fill) -> None:
+        """Price what answers a fill one step from it, but no nearer than what waits there."""
+        spacing = self.settings.spacing
+        if fill.side == "buy":
+            ask = self._steps.price(spacing.away(fill.price, 1), "sell")
+            waiting = cell.ask or self.price_of(index + 1, "sell")
+            cell.ask = max(ask, waiting) if cell.to_sell else ask
+        else:
+            bid = self._steps.price(spacing.away(fill.price, -1), "buy")
+            waiting = cell.bid or self.price_of(index, "buy")
+            cell.bid = min(bid, waiting) if cell.to_buy else bid
+
+    def reinvest(self, amount: Decimal) -> None:
+        """Make fresh orders, and bought-back ones, larger: an amount of quote over all levels."""
+        self._reinvested = add(self._reinvested, amount)
+        self._state = None
 
     def state(self) -> dict[str, Any]:
         """Return the anchor, the step and every cell, in plain digits."""
@@ -266,8 +312,19 @@ class Grid(Strategy):
             self._state = {
                 "anchor": None if self.anchor is None else plain(self.anchor),
                 "step": plain(self._step),
+                "earned": plain(self.earned),
+                "reinvested": plain(self._reinvested),
+                "opening": None if self._opening is None else self._opening.state(),
                 "cells": {
-                    str(index): [plain(cell.to_buy), plain(cell.to_sell), cell.is_seed]
+                    str(index): [
+                        plain(cell.to_buy),
+                        plain(cell.to_sell),
+                        cell.is_seed,
+                        plain(cell.held),
+                        plain(cell.cash),
+                        None if cell.bid is None else plain(cell.bid),
+                        None if cell.ask is None else plain(cell.ask),
+                    ]
                     for index, cell in sorted(self._cells.items())
                 },
             }
@@ -277,11 +334,23 @@ class Grid(Strategy):
         """Take back what `state` returned; the lattice stays where it was."""
         self.anchor = None if state["anchor"] is None else Decimal(state["anchor"])
         self._step = Decimal(state["step"])
+        self.earned = Decimal(state["earned"])
+        self._reinvested = Decimal(state["reinvested"])
+        if self._opening is not None and state["opening"] is not None:
+            self._opening.restore(state["opening"])
         if self.anchor is not None:
             self._lay_out()
         self._cells = {
-            int(index): _Cell(Decimal(to_buy), Decimal(to_sell), is_seed)
-            for index, (to_buy, to_sell, is_seed) in state["cells"].items()
+            int(index): _Cell(
+                Decimal(to_buy),
+                Decimal(to_sell),
+                is_seed,
+                Decimal(held),
+                Decimal(cash),
+                None if bid is None else Decimal(bid),
+                None if ask is None else Decimal(ask),
+            )
+            for index, (to_buy, to_sell, is_seed, held, cash, bid, ask) in state["cells"].items()
         }
         self._state = None
         self._is_stale = True
@@ -316,24 +385,29 @@ class Grid(Strategy):
 
     def quantity_at(self, price: Decimal) -> Decimal:
         """Return the size of a fresh order at a price: the base size, raised to the minimums."""
-        settings = self.settings
-        least = multiply(settings.min_notional_quote, add(ONE, settings.fee_buffer_pct))
-        return max(self._steps.down(settings.base_order_size), self._steps.least(price, least))
+        settings, steps = self.settings, self._steps
+        size = Fraction(settings.base_order_size)
+        if self._reinvested and self.anchor is not None:
+            orders = settings.n_buy_levels + settings.n_sell_levels
+            size += Fraction(self._reinvested) / (Fraction(self.anchor) * orders)
+        if settings.size_rounding == "up":
+            return max(steps.down(size), steps.least(price, settings.min_value))
+        quantity = steps.down(max(size, Fraction(settings.min_value) / Fraction(price)))
+        for _ in range(_RAISES):
+            if multiply(price, quantity) >= settings.min_notional_quote:
+                break
+            quantity = steps.down(multiply(quantity, _RAISE))
+        return quantity
 
     def _set_anchor(self, mid: Decimal) -> None:
         settings = self.settings
-        if settings.step_mode == "pct":
-            assert settings.step_pct is not None
-            step = multiply(mid, settings.step_pct)
-        else:
-            assert settings.step_abs is not None
-            step = settings.step_abs
-        settings.check_spacing(mid, step)
+        settings.check_spacing(mid)
+        step = settings.spacing.at(mid)
         if step < self._steps.tick:
             raise ConfigError(
                 f"a step of {plain(step)} at {plain(mid)} is less than one tick of"
                 f" {plain(self._steps.tick)}; use a larger step",
-                "step_pct" if settings.step_mode == "pct" else "step_abs",
+                settings.step_key,
             )
         self.anchor, self._step = mid, step
         self._lay_out()
@@ -354,6 +428,8 @@ class Grid(Strategy):
     def _adopt(self, orders: Mapping[str, LiveOrder]) -> None:
         """Make a cell of a live order that has none, so that it stays where it is."""
         for slot, order in orders.items():
+            if slot == OpeningTrade.SLOT:
+                continue
             level = _level_of(slot)
             index = level if order.side == "buy" else level - 1
             if index not in self._cells:
@@ -400,10 +476,8 @@ class Grid(Strategy):
         neighbour = self._cells.get(other)
         return neighbour is None or not self._waits(neighbour, "sell" if side == "buy" else "buy")
 
-    def _drop_left_behind(
-        self, side: Side, double_mid: int, orders: Mapping[str, LiveOrder]
-    ) -> None:
-        """Drop seeds that never came to rest and that the market passed by, or is far from."""
+    def _drop_left_behind(self, side: Side, double_mid: int, view: MarketView) -> None:
+        """Drop seeds that are too old, or never came to rest and that the market is past or far."""
         waiting = {
             index: self._place_of(index if side == "buy" else index + 1, side)[1]
             for index, cell in self._cells.items()
@@ -418,10 +492,15 @@ class Grid(Strategy):
             if not self._cells[index].is_seed:
                 continue
             is_passed = units >= double_mid if side == "buy" else units <= double_mid
-            level = index if side == "buy" else index + 1
-            if is_far or (is_passed and _slot(level) not in orders):
+            live = view.orders.get(_slot(index if side == "buy" else index + 1))
+            is_old = live is not None and self._old_at_ms(live) <= view.now_ms
+            if is_far or is_old or (is_passed and live is None):
                 del self._cells[index]
                 self._state = None
+
+    def _old_at_ms(self, order: LiveOrder) -> float:
+        age = self.settings.max_order_age_sec
+        return inf if age is None else order.placed_ms + age * 1000
 
     # From cells to quotes ----------------------------------------------------------------------
 
@@ -467,8 +546,8 @@ class Grid(Strategy):
         skips: list[Skip],
     ) -> Quote | None:
         """Return the order that one side of a cell wants at its level, if it may have one."""
-        price = self.price_of(level, side)
-        wanted = cell.to_buy if side == "buy" else cell.to_sell
+        own, wanted = (cell.bid, cell.to_buy) if side == "buy" else (cell.ask, cell.to_sell)
+        price = self.price_of(level, side) if own is None else own
         live = orders.get(_slot(level))
         is_own = live is not None and live.side == side and live.price == price
         source = orders.get(_slot(level + 1 if side == "buy" else level - 1))
@@ -480,7 +559,7 @@ class Grid(Strategy):
             return None
         quantity = self.market.round_quantity(wanted, "floor")
         least = self.market.min_order_quantity(price)
-        minimum = self.settings.min_notional_quote if is_source_live else ZERO
+        minimum = self.settings.min_notional_quote if is_source_live or cell.is_seed else ZERO
         if quantity < least or multiply(quantity, price) < minimum or quantity <= 0:
             skips.append(
                 Skip(

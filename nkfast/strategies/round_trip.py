@@ -8,10 +8,17 @@ from decimal import ROUND_CEILING, Context, Decimal
 
 from nkfast.errors import ConfigError
 from nkfast.trading.exact import ONE, add, multiply, plain, subtract
-from nkfast.trading.strategy import Skip
+from nkfast.trading.strategy import Fill, Skip
 from nkfast.venue.port import Side
 
-__all__ = ["grid_profit", "is_profitable", "min_sell_price", "pays_both_fees", "why_not"]
+__all__ = [
+    "fee_in_quote",
+    "grid_profit",
+    "is_profitable",
+    "min_sell_price",
+    "pays_both_fees",
+    "why_not",
+]
 
 _UP = Context(prec=28, rounding=ROUND_CEILING)
 _TWO = Decimal(2)
@@ -30,6 +37,19 @@ def grid_profit(buy: Decimal, sell: Decimal, quantity: Decimal, fee_rate: Decima
     """Return what one round trip earns in quote, net of both fees, exactly."""
     proceeds = multiply(multiply(sell, quantity), subtract(ONE, fee_rate))
     return subtract(proceeds, multiply(multiply(buy, quantity), add(ONE, fee_rate)))
+
+
+def fee_in_quote(fill: Fill, fee_rate: Decimal) -> Decimal:
+    """Return the fee of a fill in quote units, at the rate where it is not known yet.
+
+    A fee that was taken in base counts at the fill's price, one in a third asset as the rate.
+    """
+    base, _, quote = fill.symbol.partition("/")
+    if fill.fee is not None and fill.fee_asset == quote:
+        return fill.fee
+    if fill.fee is not None and fill.fee_asset == base:
+        return multiply(fill.fee, fill.price)
+    return multiply(multiply(fill.price, fill.quantity), fee_rate)
 
 
 def min_sell_price(buy: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> Decimal:

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from nkfast.errors import ConfigError
 from nkfast.strategies.round_trip import (
+    fee_in_quote,
     grid_profit,
     is_profitable,
     min_sell_price,
     pays_both_fees,
     why_not,
 )
+from nkfast.trading.strategy import Fill
 
 D = Decimal
 FEES = {"fee_rate": D("0.002"), "fee_buffer": D("0.0001")}
@@ -77,3 +79,14 @@ def test_two_fees_exactly_are_not_earned() -> None:
     assert pays_both_fees("sell", D("100.2"), D(100), D("0.002"))
     assert not pays_both_fees("buy", D(100), D("100.2"), D("0.002"))
     assert not pays_both_fees("sell", D("100.4"), D("100.2"), D("0.002"))
+
+
+def test_a_fee_is_told_in_quote_whatever_it_was_taken_in() -> None:
+    def fill(fee: str | None, asset: str) -> Fill:
+        known = None if fee is None else D(fee)
+        return Fill("slot", "BTC/USDT", "buy", D(100), D(2), known, asset, "t", 0)
+
+    assert fee_in_quote(fill("0.3", "USDT"), D("0.002")) == D("0.3")
+    assert fee_in_quote(fill("0.004", "BTC"), D("0.001")) == D("0.4")
+    assert fee_in_quote(fill("7", "NKC"), D("0.001")) == D("0.2")
+    assert fee_in_quote(fill(None, ""), D("0.002")) == D("0.4")

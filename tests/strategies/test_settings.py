@@ -74,7 +74,7 @@ def test_a_number_is_a_number(given: object) -> None:
 
 def test_keys_are_told_to_a_person() -> None:
     told = {item.name: item for item in keys(GridSettings)}
-    assert list(told) == list(GridSettings.model_fields)
+    assert [name for name in told if "." not in name] == list(GridSettings.model_fields)
     assert told["fee_rate"][1:5] == ("number", "fraction", "0.002", "at least 0 and less than 1")
     assert told["fee_rate"].aliases == ("total_fee_rate",)
     assert told["step_mode"].type == "'pct' or 'abs'"
