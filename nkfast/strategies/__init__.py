@@ -54,6 +54,7 @@ _OURS = {
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",
+    "market_maker": "nkfast.strategies.market_maker:MarketMaker",
 }
 
 

@@ -30,7 +30,6 @@ PENDING = (
     "utils.amm_pricing.",
     "strategies.hybrid_triangular_arb.",
     "bots.run_hybrid_arb_bot.",
-    "strategies.market_maker.",
     "strategies.adaptive_capped_martingale.",
     "strategies.accumulation_infinity_grid.",
 )
