@@ -149,8 +149,11 @@ dense_levels(int64_t price, int sign, int64_t price_multiple, int64_t lots, nk_g
         }
         put_level(&levels[*written], sign, price * price_multiple, lots);
         (*written)++;
-        if (price == INT64_MAX && *written < count) {
-            return sign < 0 ? NK_E_OVERFLOW : NK_OK;
+        if (*written == count) {
+            break;
+        }
+        if (price == INT64_MAX && sign < 0) {
+            return NK_E_OVERFLOW;
         }
         price -= sign;
     }
