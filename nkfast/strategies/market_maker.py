@@ -37,6 +37,7 @@ _MS = 1_000
 #: An inside spread of 0 means this part of the spread.
 _INSIDE = Decimal("0.1")
 _TOLERANCE_MIN = Decimal("0.0001")
+_PLENTY = Decimal(10**12)
 #: What was filled or cancelled may be seen in the book for so long.
 _GHOST_MS = 1_000
 
@@ -259,6 +260,7 @@ class MarketMaker(Strategy):
 
     name = "market_maker"
     settings_type = MarketMakerSettings
+    cancels_when_blind = True
 
     def __init__(self, settings: MarketMakerSettings, market: "Market") -> None:
         self.settings = settings
@@ -387,14 +389,11 @@ class MarketMaker(Strategy):
         if buy <= 0:
             skips.append(Skip("NO_PRICE", f"a bid at {plain(buy)}"))
             return {}, []
-        sizes = quote_sizes(
-            buy,
-            sell,
+        base, quote = (
             self._usable(view, market.base, live["sell"]),
             self._usable(view, market.quote, live["buy"]),
-            self.settings,
-            steps,
         )
+        sizes = quote_sizes(buy, sell, base, quote, self.settings, steps)
         quotes: dict[str, Quote] = {}
         again: list[int] = []
         for side, price, quantity in zip(_SIDES, (buy, sell), sizes, strict=True):
@@ -406,6 +405,8 @@ class MarketMaker(Strategy):
 
     def _usable(self, view: MarketView, asset: str, live: LiveOrder | None) -> Decimal:
         """Return what a quote may use: what is free, and what the one in its place holds."""
+        if not view.total:
+            return _PLENTY  # to one who only looks nobody tells what there is
         free = view.available.get(asset, ZERO)
         if live is None:
             return free

@@ -121,7 +121,10 @@ class ProfitAllocation(Strategy):
         elif not now_ms < self._next_ms <= now_ms + max(interval_ms, _BALANCE_LAG_MS):
             self._next_ms = now_ms + interval_ms
             skips: list[Skip] = []
-            self._split(view.total.get(self._quote_asset, ZERO), skips)
+            if view.total:
+                self._split(view.total.get(self._quote_asset, ZERO), skips)
+            else:
+                skips.append(Skip("NO_BALANCES", "the venue tells none to one who only looks"))
             self._desired = Desired(self.store.quotes(view, skips), tuple(skips), self._next_ms)
         return self._desired
 

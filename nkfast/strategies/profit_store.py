@@ -490,6 +490,7 @@ class Storing(Strategy):
         self.strategy = strategy
         self.store = store
         self.name = strategy.name
+        self.cancels_when_blind = strategy.cancels_when_blind
         self._counted = ZERO  # of what the strategy earned
         self._state: tuple[dict[str, Any], int, dict[str, Any]] | None = None
         self._orders: tuple[Mapping[str, LiveOrder], Mapping[str, LiveOrder]] = ({}, {})

@@ -431,7 +431,11 @@ class Rebalance(Strategy):
         self._next_ms = view.now_ms + self.settings.poll_interval_s * _MS
         skips: list[Skip] = []
         quotes = {}
-        prices = self._prices(view, skips)
+        if not view.total:
+            skips.append(Skip("NO_BALANCES", "the venue tells none to one who only looks"))
+            prices = None
+        else:
+            prices = self._prices(view, skips)
         if prices is not None:
             correction = find_correction(
                 view.total, prices, self._targets, self._quote_asset, self.settings.threshold_pct

@@ -784,6 +784,8 @@ class Engine:
             elif self._life.state is LifeState.PAUSED:
                 for zombie in self.orders.zombies:  # nobody wants them, whatever is decided
                     self._gate.cancel(zombie)
+            elif self.strategy.cancels_when_blind and self._may_cancel:
+                self._cancel_blind()
             return
         if not self._is_loss_bearable():
             return
@@ -850,6 +852,14 @@ class Engine:
         elif self._life.state is not wish.state and self._life.may_become(wish.state):
             self._enter(wish.state, wish.reason)
         return True
+
+    def _cancel_blind(self) -> None:
+        """Cancel what rests on a market that is not seen; where nobody is reached, wait."""
+        if not self._news.is_connected:
+            return
+        for order in list(self.orders.open_orders):
+            if self._books[order.symbol].state != "live" or self._audit.drifted:
+                self._gate.cancel(order)
 
     def _cancel_all(self) -> None:
         if self._settings.on_halt == "cancel":

@@ -228,6 +228,9 @@ class Strategy(ABC):
     name: str
     #: Set by the engine before the first call.
     ctx: StrategyContext
+    #: Whether its orders are to be cancelled while it cannot be asked because a book of theirs is
+    #: not live. Such an order answers a price that nobody knows any more; a grid's does not.
+    cancels_when_blind: bool = False
 
     @abstractmethod
     def decide(self, view: MarketView) -> Desired | Plan:

@@ -248,6 +248,16 @@ def test_what_its_own_orders_hold_is_owned() -> None:
     assert len(pit.placed) == 2
 
 
+def test_one_who_only_looks_sees_what_would_be_quoted() -> None:
+    pit = a_pit()
+    pit.end("buy")
+    pit.end("sell")
+    pit.totals.clear()
+    pit.pass_time(5)
+    quotes = pit.decide().quotes
+    assert (quotes["buy"].quantity, quotes["sell"].quantity) == (D("0.010"), D("0.012"))
+
+
 def test_d23_a_shortage_ends_when_there_is_something_again() -> None:
     pit = a_pit("1", "0.5")
     assert prices(pit) == (None, D("2014.00"))

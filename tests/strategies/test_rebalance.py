@@ -251,6 +251,13 @@ def test_without_a_book_nothing_is_done() -> None:
     assert pit.placed == []
 
 
+def test_without_balances_it_says_so() -> None:
+    pit = a_pit("0.6", "40")
+    pit.totals.clear()
+    pit.decide()
+    assert codes(pit) == ["NO_BALANCES"]
+
+
 def test_one_line_says_what_a_check_found() -> None:
     pit = a_pit("0.6", "40")
     pit.decide()

@@ -213,6 +213,29 @@ async def test_nothing_is_decided_on_a_stale_book(desk) -> None:
         assert len(desk.venue.wire) == 1
 
 
+async def test_orders_that_answer_a_price_are_cancelled_when_nobody_sees_it(desk) -> None:
+    desk.strategy.want(low=BUY)
+    desk.strategy.cancels_when_blind = True
+    async with desk.trading():
+        await desk.until(desk.venue.open_own)
+        desk.venue.book("BTC/USDT").mark_stale()
+        desk.venue.tell_book()
+        await desk.until(lambda: not desk.venue.open_own())
+        desk.venue.set_book("100.00", "100.10")
+        await desk.until(desk.venue.open_own)
+
+
+async def test_orders_of_a_book_that_is_not_live_rest_on_unless_asked(desk) -> None:
+    desk.strategy.want(low=BUY)
+    async with desk.trading() as engine:
+        await desk.until(desk.venue.open_own)
+        desk.venue.book("BTC/USDT").mark_stale()
+        desk.venue.tell_book()
+        await asyncio.sleep(0)
+        assert not engine.may_decide
+        assert desk.venue.open_own()
+
+
 async def test_a_strategy_that_raises_halts_with_its_error(desk) -> None:
     desk.strategy.want(low=BUY)
     async with desk.trading() as engine:
