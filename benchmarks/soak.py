@@ -76,7 +76,7 @@ async def main(goal: argparse.Namespace) -> dict[str, object]:
             CREDENTIALS, base_url=exchange["rest_url"], allow_changes=True, throttle=Throttle({})
         ) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
-            venue = LiveVenue(rest=rest, websocket=socket, clock=clock)
+            venue = partial(LiveVenue, rest=rest, websocket=socket, clock=clock)
             shared = SharedVenue(venue, symbols)
             engines = []
             for number, symbol in enumerate(symbols):
@@ -103,7 +103,7 @@ async def main(goal: argparse.Namespace) -> dict[str, object]:
                 while time.monotonic() < began + goal.seconds:
                     done, _ = await asyncio.wait(running, timeout=1)
                     assert not done, [task.exception() for task in done]
-                    counters = venue.counters
+                    counters = shared.venue.counters
                     frames = counters["connection_frames"]
                     reconnects = counters["connection_connections"] - 1
                     orders = sum(engine.summary().orders for engine in engines)

@@ -92,6 +92,8 @@ class Engine:
         The newest fills.
     halted : str or None
         Why nothing new is sent any more.
+    has_started : bool
+        Whether `start` came to its end: our books were compared with the venue's.
     """
 
     ledger: Ledger
@@ -160,6 +162,7 @@ class Engine:
         self._recovered_plan: LeftPlan | None = None
         self._is_venue_started = False
         self._is_assembled = False
+        self.has_started = False
         self._is_deciding = False
         self._is_decision_due = False
         self._event_ns = 0
@@ -245,6 +248,7 @@ class Engine:
         self._supervise(self._rules_watch.run(), "rules")
         if self._error is not None:
             raise self._error
+        self.has_started = True
         # What was paused or draining when its process died goes on so.
         if before is not None and before.state in (LifeState.PAUSED, LifeState.DRAINING):
             self._enter(LifeState(before.state), before.cause)
@@ -348,7 +352,7 @@ class Engine:
             self._kill_switch.unwatch()
         self._pass_to(LifeState.STOPPING, on_exit)
         try:
-            if self._tasks and self.mode != "monitor":
+            if is_assembled and self.mode != "monitor":
                 await self._wind_down(cancels=on_exit == "cancel" and self._may_cancel)
         finally:
             if is_assembled:

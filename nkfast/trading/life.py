@@ -23,11 +23,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from nkfast.errors import (
     AuthenticationError,
     HaltedError,
+    JournalCorruptError,
     JournalError,
+    JournalLockedError,
     LifeError,
     OrderError,
     PermissionDeniedError,
+    RejectedError,
     RiskError,
+    VenueError,
 )
 from nkfast.trading.exact import plain
 from nkfast.trading.orders import Order, OrderState
@@ -44,6 +48,7 @@ __all__ = [
     "Lifecycle",
     "OnExit",
     "StopReport",
+    "can_heal",
     "clear_halt",
     "halt_cause",
     "stop_report",
@@ -205,6 +210,18 @@ def halt_cause(error: BaseException) -> str:
     if isinstance(error, AuthenticationError | PermissionDeniedError):
         return "KEY_REFUSED"
     return "ENGINE_ERROR"
+
+
+def can_heal(error: BaseException) -> bool:
+    """Whether another start may go well where this error ended the one before.
+
+    Nothing was halted by it: the venue could not be reached or read, or our store not be written.
+    """
+    if isinstance(error, JournalError):
+        return not isinstance(error, JournalLockedError | JournalCorruptError)
+    return isinstance(error, VenueError) and not isinstance(
+        error, AuthenticationError | PermissionDeniedError | RejectedError
+    )
 
 
 def clear_halt(journal: "Journal", cause: str, now_ms: int) -> None:

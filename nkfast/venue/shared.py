@@ -4,7 +4,7 @@ An exchange counts connections and requests by account; fifty instances of one a
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nkfast.errors import ConfigError
@@ -30,19 +30,27 @@ class SharedVenue:
     """Shares a venue among seats, each of which is the venue of one instance.
 
     The venue is started with all markets by the first seat that starts, and closed by the last
-    that closes. Every seat of a market hears of its book, its trades and the account's orders on
-    it; all hear of balances and of the connection.
+    that closes; a seat that starts after that, or after a start that failed, gets a new one. Every
+    seat of a market hears of its book, its trades and the account's orders on it; all hear of
+    balances and of the connection.
 
     Parameters
     ----------
-    venue : Venue
-        Not started yet.
+    make : callable
+        Returns a venue that is not started yet.
     symbols : sequence of str
         Every market that a seat will want.
+
+    Attributes
+    ----------
+    venue : Venue
+        The newest one.
     """
 
-    def __init__(self, venue: Venue, symbols: Sequence[str]) -> None:
-        self.venue = venue
+    def __init__(self, make: Callable[[], Venue], symbols: Sequence[str]) -> None:
+        self.venue = make()
+        self._make = make
+        self._is_fresh = True
         self._symbols = tuple(dict.fromkeys(symbols))
         self._listeners: dict[str, list[VenueListener]] = {name: [] for name in self._symbols}
         self._seats: list[Seat] = []
@@ -64,7 +72,7 @@ class SharedVenue:
         for symbol in symbols:
             self._listeners[symbol].append(listener)
         if self._starting is None:
-            self._starting = asyncio.ensure_future(self.venue.start(self._symbols, self))
+            self._starting = asyncio.ensure_future(self._start())
         # Shielded: one instance that gives up does not end the start of the others.
         await asyncio.shield(self._starting)
         if self._connection is not None:
@@ -78,10 +86,26 @@ class SharedVenue:
         for listeners in self._listeners.values():
             listeners[:] = [one for one in listeners if one is not listener]
         if not self._seats:
-            if self._starting is not None and not self._starting.done():
-                self._starting.cancel()
-                await asyncio.wait([self._starting])
-            await self.venue.close()
+            starting, self._starting = self._starting, None
+            venue = self.venue
+            if starting is not None and not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting])
+            await venue.close()
+
+    async def _start(self) -> None:
+        if not self._is_fresh:
+            self.venue = self._make()
+        self._is_fresh = False
+        self._connection = None
+        venue = self.venue
+        try:
+            await venue.start(self._symbols, self)
+        except BaseException:
+            if self.venue is venue:
+                self._starting = None
+            await venue.close()
+            raise
 
     # What the venue tells (VenueListener) ------------------------------------------------------
 
@@ -149,6 +173,7 @@ class Seat:
         """Be told of these markets; see `Venue.start`."""
         self._symbols, self._listener = tuple(symbols), listener
         await self._shared.enter(self, symbols, listener)
+        self._venue = self._shared.venue
 
     async def close(self) -> None:
         """Be told nothing more. The last seat closes the venue."""

@@ -29,12 +29,13 @@ async def sharing(*symbols: str):
         serve(settings) as server,
         AsyncRestClient(US, base_url=server.rest_url, allow_changes=True) as rest,
     ):
-        venue = LiveVenue(
+        make = partial(
+            LiveVenue,
             rest=rest,
             websocket=partial(WebSocketClient, server.ws_url, US, allow_changes=True),
             clock=RealClock(),
         )
-        yield SharedVenue(venue, symbols or (SYMBOL, OTHER))
+        yield SharedVenue(make, symbols or (SYMBOL, OTHER))
 
 
 async def test_each_seat_hears_what_concerns_it() -> None:
@@ -95,3 +96,41 @@ async def test_a_market_that_was_not_announced_is_refused() -> None:
     async with sharing(SYMBOL) as shared:
         with pytest.raises(errors.ConfigError, match=OTHER):
             await shared.seat().start([OTHER], Recorder())
+
+
+async def test_a_seat_after_the_last_has_left_gets_a_new_venue() -> None:
+    async with sharing() as shared:
+        first = shared.seat()
+        await first.start([SYMBOL], Recorder())
+        before = shared.venue
+        await first.close()
+        ear = Recorder()
+        second = shared.seat()
+        await second.start([SYMBOL], ear)
+        assert shared.venue is not before
+        assert ear.connections[-1]
+        assert second.book(SYMBOL).state == "live"
+        assert (await second.open_orders(SYMBOL)) == []
+        await second.close()
+
+
+async def test_a_start_that_failed_is_tried_anew_by_the_next_seat() -> None:
+    async with sharing() as shared:
+        unwell = shared.venue
+
+        async def fail(*_: object) -> None:
+            raise errors.UnreachableError("for the test", sent="no")
+
+        unwell.start = fail
+        seats = [shared.seat(), shared.seat()]
+        starts = (seat.start([SYMBOL], Recorder()) for seat in seats)
+        failed = await asyncio.gather(*starts, return_exceptions=True)
+        assert [type(error) for error in failed] == [errors.UnreachableError] * 2
+        ear = Recorder()
+        late = shared.seat()
+        await late.start([SYMBOL], ear)
+        assert shared.venue is not unwell
+        for seat in seats:  # those that failed leave, and close nothing that others use
+            await seat.close()
+        assert late.book(SYMBOL).state == "live"
+        await late.close()
