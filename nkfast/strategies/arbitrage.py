@@ -10,7 +10,7 @@ A book that is older than ``max_book_age_ms`` when an opportunity needs it is se
 changes: every cycle through it is looked at again then, and hides no other one meanwhile.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -236,12 +236,7 @@ class Arbitrage(Strategy):
         self.settings = settings
         self._symbols = tuple(markets)
         self._indexes = {symbol: index for index, symbol in enumerate(self._symbols)}
-        self._scanner = CycleScanner(
-            list(markets.values()),
-            settings.start_assets,
-            settings.max_length,
-            threshold=settings.min_profitability,
-        )
+        self._scanner = self._scanner_of(list(markets.values()), None)
         if not self._scanner.cycle_count:
             raise ConfigError(
                 f"no cycle of {settings.max_length} trades through"
@@ -250,7 +245,7 @@ class Arbitrage(Strategy):
             )
         self._least_return = add(ONE, settings.min_profitability)
         self._max_age_ns = settings.max_book_age_ms * _NS_PER_MS
-        self._markets = dict(markets)
+        self._markets: dict[str, Market] = {}  # by the rules of the last view
         self._books: Mapping[str, OrderBook] = {}
         self._funds: Mapping[str, Decimal] | None = None
         self._newest_ns = 0
@@ -332,9 +327,26 @@ class Arbitrage(Strategy):
     # What is known -------------------------------------------------------------------------------
 
     def _watch(self, books: Mapping[str, "OrderBook"]) -> None:
-        for symbol, index in self._indexes.items():
-            self._scanner.set_book(index, books[symbol])
+        # The venue has read the markets anew: its books go by those rules.
+        watched = [books[symbol] for symbol in self._symbols]
+        self._scanner = self._scanner_of([book.market for book in watched], watched)
         self._books = books
+        self._funds = None
+        self._markets.clear()
+        self._asleep.clear()
+        self._closed.clear()
+
+    def _scanner_of(
+        self, markets: "Sequence[Market]", books: "Sequence[OrderBook] | None"
+    ) -> CycleScanner:
+        settings = self.settings
+        return CycleScanner(
+            markets,
+            settings.start_assets,
+            settings.max_length,
+            books=books,
+            threshold=settings.min_profitability,
+        )
 
     def _set_budgets(self, funds: Mapping[str, Decimal]) -> None:
         for asset in self.settings.start_assets:
@@ -347,7 +359,7 @@ class Arbitrage(Strategy):
         """Let no cycle pass a market that the venue closes, until it opens again."""
         symbol = self._symbols[index]
         if market is None:
-            del self._markets[symbol]
+            self._markets.pop(symbol, None)
         else:
             self._markets[symbol] = market
         self._closed.discard(index)

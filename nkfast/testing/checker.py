@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nkfast.testing.process import Process, ProcessLoop
     from nkfast.trading.engine import Engine
     from nkfast.trading.journal import Journal
+    from nkfast.trading.plan_outcome import PlanOutcome
     from nkfast.trading.risk import RiskLimits
     from nkfast.trading.strategy import Fill, MarketView
     from nkfast.venue.port import NewOrder
@@ -111,8 +112,8 @@ class Checker:
     Parameters
     ----------
     loop : ProcessLoop
-    exchange, account, listing
-        Where the engine trades, and as whom.
+    exchange, account, listings
+        Where the engine trades, its home first, and as whom.
     limits : RiskLimits
         What the engine was told to keep to.
     instance : str
@@ -139,7 +140,7 @@ class Checker:
         loop: "ProcessLoop",
         exchange: "Exchange",
         account: "Account",
-        listing: "Listing",
+        listings: "Sequence[Listing]",
         limits: "RiskLimits",
         instance: str,
         *,
@@ -155,15 +156,17 @@ class Checker:
         self._loop = loop
         self._exchange = exchange
         self._account = account
-        self._listing = listing
+        self._listings = {listing.symbol: listing for listing in listings}
         self._limits = limits
         self._instance = instance_code(instance)
         self._forgets_ended = forgets_ended
-        self._largest_buy = ZERO
+        self._largest_buy: dict[str, Decimal] = {}
         self._accepted: dict[str, ExchangeOrder] = {}
         self._fills: dict[tuple[str, str], AccountTrade] = {}
         self._foreign: set[str] = set()
-        self._books = {listing.sequences.book: listing.depth()}
+        self._books = {
+            (listing.symbol, listing.sequences.book): listing.depth() for listing in listings
+        }
         self._exchange_version = 0
         self._sent_ns: dict[str, int] = {}
         self._slots: dict[str, str] = {}
@@ -173,7 +176,7 @@ class Checker:
         self._life = _Life()
         self._engine: Engine | None = None
         self._seen = (-1, -1, -1)
-        self._seen_book = -1
+        self._seen_books: dict[str, int] = {}
         exchange.listeners.append(self)
 
     @property
@@ -225,7 +228,7 @@ class Checker:
         self, listing: "Listing", changes: "Sequence[tuple[Side, int, int]]", now_ms: int
     ) -> None:
         """Keep the book of every sequence."""
-        self._books[listing.sequences.book] = listing.depth()
+        self._books[listing.symbol, listing.sequences.book] = listing.depth()
 
     def on_trades(self, listing: "Listing", trades: Sequence[Trade], now_ms: int) -> None:
         """Public trades prove nothing."""
@@ -274,15 +277,20 @@ class Checker:
         return self._forgets_ended and not (order.is_open or order.executed_lots)
 
     def _judge_exposure(self) -> None:
-        limit = self._limits.position_of(self._listing.market.base, is_base=True)
-        if limit is None or self.owner_trades:
+        if self.owner_trades:
             return
-        lots = sum(order.remaining_lots for order in self.own_orders() if order.side == "buy")
-        total = self._account.holding(self._listing.market.base).total
-        exposure = Decimal(text(total + lots * self._listing.lot_atoms))
-        # A fill and its balance may both be on their way when the next order is judged.
-        if subtract(exposure, self._largest_buy) > limit:
-            self.fail("I3", f"position and open buys are {exposure}, the limit is {limit}")
+        for asset in {listing.base for listing in self._listings.values()}:
+            limit = self._limits.position_of(asset, is_base=True)
+            if limit is None:
+                continue
+            atoms = self._account.holding(asset).total
+            for order in self.own_orders():
+                if order.side == "buy" and order.listing.base == asset:
+                    atoms += order.remaining_lots * order.listing.lot_atoms
+            exposure = Decimal(text(atoms))
+            # A fill and its balance may both be on their way when the next order is judged.
+            if subtract(exposure, self._largest_buy.get(asset, ZERO)) > limit:
+                self.fail("I3", f"{exposure} {asset} with open buys, the limit is {limit}")
 
     def check_exchange(self) -> None:
         """Check that the simulated exchange itself is sound."""
@@ -295,7 +303,7 @@ class Checker:
     def on_submit(self, order: "NewOrder") -> None:
         """Judge an order that leaves the engine."""
         now_ns, client_id = self._loop.now_ns, order.client_id
-        self.note("submit", client_id, order.side, order.price, order.quantity)
+        self.note("submit", client_id, order.side, order.price, order.quantity, order.symbol)
         if client_id in self._sent_ns:
             self.fail(
                 "I13", f"{client_id} leaves again, first at {self._sent_ns[client_id] / 1e9:.3f} s"
@@ -304,7 +312,8 @@ class Checker:
             self.fail("I2", f"{client_id} leaves and its intent is not durable")
         self._judge_limits(order)
         if order.side == "buy":
-            self._largest_buy = max(self._largest_buy, order.quantity)
+            base = order.symbol.partition("/")[0]
+            self._largest_buy[base] = max(self._largest_buy.get(base, ZERO), order.quantity)
         self._sent_ns[client_id] = now_ns
         rate = self._limits.max_orders_per_minute
         recent = sum(sent_ns > now_ns - _MINUTE_NS for sent_ns in self._sent_ns.values())
@@ -428,21 +437,23 @@ class Checker:
         if self._life.reads != _READS:
             missing = ", ".join(sorted(_READS - self._life.reads))
             self.fail("I11", f"a decision, and {missing} not read since the connection came")
-        book = view.book
-        if book.state != "live":
-            self.fail("I15", f"a decision on a book that is {book.state}")
-        elif book.version != self._seen_book:
-            self._seen_book = book.version
-            self._judge_book(book)
+        live = {symbol: book for symbol, book in view.books.items() if book.state == "live"}
+        if not live:
+            self.fail("I15", f"a decision on a book that is {view.book.state}")
+        for symbol, book in live.items():
+            if book.version != self._seen_books.get(symbol):
+                self._seen_books[symbol] = book.version
+                self._judge_book(symbol, book)
 
-    def _judge_book(self, book: "OrderBook") -> None:
+    def _judge_book(self, symbol: str, book: "OrderBook") -> None:
         bids, asks = book.depth(max(book.bid_count, book.ask_count, 1))
         # A market that was read while its tick was coarse counts in coarse ticks.
-        coarse = 10 ** (self._listing.price_decimals - book.market.price_decimals)
+        listing = self._listings[symbol]
+        coarse = 10 ** (listing.price_decimals - book.market.price_decimals)
         shown = [[[ticks * coarse, lots] for ticks, lots in side.tolist()] for side in (bids, asks)]
-        true = self._books.get(book.sequence)
+        true = self._books.get((symbol, book.sequence))
         if true is None or shown != list(true):
-            self.fail("I15", f"the book {book.sequence} is shown as {shown}, it was {true}")
+            self.fail("I15", f"{symbol} {book.sequence} is shown as {shown}, it was {true}")
 
     def on_told(self, fill: "Fill", *, is_known: bool) -> None:
         """Judge a fill that a strategy is told."""
@@ -451,13 +462,17 @@ class Checker:
         if not any(key[0] == fill.trade_id for key in self._fills):
             self.fail("I19", f"trade {fill.trade_id} is told and never was")
 
+    def on_plan(self, outcome: "PlanOutcome") -> None:
+        """Take note of what became of a plan."""
+        self.note("plan", outcome.number, outcome.result, outcome.profit)
+
     # The process -------------------------------------------------------------------------------
 
     def begin_life(self) -> None:
         """Take note that a process starts."""
         self.note("start")
         self._life = _Life()
-        self._seen_book = -1
+        self._seen_books.clear()
 
     def watch(self, engine: "Engine") -> None:
         """Look at an engine after every step from now on: it has started."""
@@ -532,7 +547,7 @@ class Checker:
         if true is not None:
             if (order.state is _S.LIVE) is not true.is_open:
                 yield "I4", f"{client_id} is {order.state}, the exchange has {true.status}"
-            executed = self._listing.market.lots_to_quantity(true.executed_lots)
+            executed = true.listing.market.lots_to_quantity(true.executed_lots)
             if not order.executed == order.filled == executed:
                 yield "I5", f"{client_id}: {order.filled} filled, the exchange has {executed}"
         fills = {key: (self._quantity(fill), _fee(fill)) for key, fill in self._fills_of(client_id)}
@@ -544,24 +559,27 @@ class Checker:
             yield "I18", f"{client_id}: the journal holds {stored}, memory {order}"
 
     def _money_differences(self, engine: "Engine", journal: "Journal") -> Iterator[tuple[str, str]]:
-        market, ledger = self._listing.market, engine.ledger
-        for asset in (market.base, market.quote):
+        ledger, markets = engine.ledger, [one.market for one in self._listings.values()]
+        for asset in sorted({asset for it in markets for asset in (it.base, it.quote)}):
             total = Decimal(text(self._account.holding(asset).total))
             if ledger.total(asset) != total:
                 yield "I4", f"{ledger.total(asset)} {asset}, the exchange has {total}"
-        position = cash = ZERO
-        for fill in self._fills.values():
-            sign = 1 if fill.side == "buy" else -1
-            quantity, price = self._quantity(fill), market.ticks_to_price(fill.trade.ticks)
-            position = add(position, multiply(quantity, Decimal(sign)))
-            cash = subtract(cash, multiply(multiply(price, quantity), Decimal(sign)))
-            cash = subtract(cash, _fee(fill))
-        profit = ledger.profit
-        if (profit.position, profit.cash) != (position, cash):
-            yield "I5", f"the profit is {profit}, the fills make {position} and {cash}"
-        stored = journal.recover(0).profits.get(market.symbol)
-        if stored is not None and stored.as_json() != profit.as_json():
-            yield "I18", f"the journal holds {stored}, memory {profit}"
+        stored = journal.recover(0).profits
+        for market in markets:
+            position = cash = ZERO
+            for fill in self._fills.values():
+                if fill.trade.listing.symbol != market.symbol:
+                    continue
+                sign = 1 if fill.side == "buy" else -1
+                quantity, price = self._quantity(fill), market.ticks_to_price(fill.trade.ticks)
+                position = add(position, multiply(quantity, Decimal(sign)))
+                cash = subtract(cash, multiply(multiply(price, quantity), Decimal(sign)))
+                cash = subtract(cash, _fee(fill))
+            profit, kept = ledger.profits[market.symbol], stored.get(market.symbol)
+            if (profit.position, profit.cash) != (position, cash):
+                yield "I5", f"the profit is {profit}, the fills make {position} and {cash}"
+            if kept is not None and kept.as_json() != profit.as_json():
+                yield "I18", f"the journal holds {kept}, memory {profit}"
 
     def check_told(self, told: Iterable[tuple[str, str]]) -> None:
         """Check that a strategy was told every fill: (trade id, side)."""
@@ -581,7 +599,7 @@ class Checker:
                 self.fail("I18", report.differences[0])
 
     def _quantity(self, fill: AccountTrade) -> Decimal:
-        return self._listing.market.lots_to_quantity(fill.trade.lots)
+        return fill.trade.listing.market.lots_to_quantity(fill.trade.lots)
 
     def _fills_of(self, client_id: str) -> Iterator[tuple[tuple[str, str], AccountTrade]]:
         return (

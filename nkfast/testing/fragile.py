@@ -13,7 +13,15 @@ from nkfast.errors import JournalError
 from nkfast.testing.process import Killed, Process
 from nkfast.testing.script import COUNTED, Incident
 from nkfast.trading.plan import Plan
-from nkfast.trading.strategy import Desired, Fill, MarketView, Strategy
+from nkfast.trading.plan_outcome import PlanOutcome
+from nkfast.trading.strategy import (
+    Desired,
+    EndedOrder,
+    Fill,
+    MarketView,
+    Strategy,
+    StrategyContext,
+)
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -404,6 +412,28 @@ class FragileStrategy(Strategy):
         self._told = (*self._told, key)
         self._inner_state = None
         self._strategy.on_fill(fill)
+
+    @property
+    def ctx(self) -> StrategyContext:
+        """See `Strategy.ctx`."""
+        return self._strategy.ctx
+
+    @ctx.setter
+    def ctx(self, ctx: StrategyContext) -> None:
+        self._strategy.ctx = ctx
+
+    def on_end(self, order: EndedOrder) -> None:
+        """See `Strategy.on_end`."""
+        self._strategy.on_end(order)
+
+    def on_trade(self, trade: "PublicTrade") -> None:
+        """See `Strategy.on_trade`."""
+        self._strategy.on_trade(trade)
+
+    def on_plan(self, outcome: PlanOutcome) -> None:
+        """See `Strategy.on_plan`."""
+        self._checker.on_plan(outcome)
+        self._strategy.on_plan(outcome)
 
     def state(self) -> dict[str, Any]:
         """See `Strategy.state`."""

@@ -11,7 +11,7 @@ import random
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 from nkfast.core.market import Market
 from nkfast.errors import HaltedError, JournalError, VenueError
 from nkfast.exchange.exchange import Exchange
-from nkfast.exchange.markets import DEFAULT_MARKETS
+from nkfast.exchange.markets import DEFAULT_MARKETS, Listing
 from nkfast.exchange.rules import OrderForm
 from nkfast.exchange.weather import Rule, Weather
 from nkfast.testing.checker import Checker, Violation
@@ -86,9 +86,12 @@ class Stage:
     Attributes
     ----------
     strategy : callable
-        Makes the strategy for a market; called at every start of the process.
+        Makes the strategy for the markets, given one by one, the home first; called at every start
+        of the process.
     market : mapping
         In the shape of a row of ``market/getlist``; its ``lastPrice`` is where the market begins.
+    more_markets : sequence of mapping
+        Further markets, of which each moves by itself.
     funds : mapping of str to str
         What the account owns at first.
     limits : RiskLimits
@@ -101,11 +104,12 @@ class Stage:
         Typical distance of a level from the middle, as a fraction of the price; the market walks
         about as far at each of its moves.
     size_lots : int
-        Typical size of what others trade.
+        Typical size of what others trade on the first market; on the others as much is as valuable.
     """
 
-    strategy: Callable[[Market], Strategy] = Quoter
+    strategy: Callable[..., Strategy] = Quoter
     market: Mapping[str, Any] = field(default_factory=lambda: DEFAULT_MARKETS[0])
+    more_markets: Sequence[Mapping[str, Any]] = ()
     funds: Mapping[str, str] = field(default_factory=lambda: _FUNDS)
     limits: RiskLimits = LIMITS
     settings: EngineSettings = SETTINGS
@@ -113,6 +117,11 @@ class Stage:
     market_steps_per_s: float = 2.0
     spread: float = 0.00016
     size_lots: int = 20_000
+
+    @property
+    def rows(self) -> tuple[Mapping[str, Any], ...]:
+        """Every market, the home first."""
+        return (self.market, *self.more_markets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,29 +219,22 @@ class _World:
         self.clock = VirtualClock(loop, _START_NS)
         self.wall_clock = WallClock(self.clock, script.skew_ms)
         self.weather = Weather((), script.seed)
-        row = stage.market
-        self.symbol = str(row["symbol"])
+        self.symbols = [str(row["symbol"]) for row in stage.rows]
         self.exchange = Exchange(
-            [row], seed=script.seed, now_ms=self.now_ms(), uniqueness=script.uniqueness
+            stage.rows, seed=script.seed, now_ms=self.now_ms(), uniqueness=script.uniqueness
         )
         self.weather.attach(self.exchange)
         self.account = self.exchange.open_account("owner", stage.funds)
-        listing = self._listing = self.exchange.listing(self.symbol)
-        start_ticks = listing.market.price_to_ticks(str(row["lastPrice"]))
-        self._tide = Tide(
-            self.exchange,
-            listing,
-            random.Random(f"tide/{script.seed}"),
-            start_ticks=start_ticks,
-            spread_ticks=max(1, round(start_ticks * stage.spread)),
-            size_lots=stage.size_lots,
-            now_ms=self.now_ms(),
-        )
+        listings = [self.exchange.listing(symbol) for symbol in self.symbols]
+        self._listing = listings[0]
+        self._tides = [
+            self._tide(listing, row) for listing, row in zip(listings, stage.rows, strict=True)
+        ]
         self.checker = Checker(
             loop,
             self.exchange,
             self.account,
-            listing,
+            listings,
             stage.limits,
             _INSTANCE,
             forgets_ended=script.lookup == "active",
@@ -252,6 +254,30 @@ class _World:
         self._steps = self._kills = 0
         self._lives: list[_Life] = []
         self._is_stopping = False
+
+    def _tide(self, listing: Listing, row: Mapping[str, Any]) -> Tide:
+        market, seed = listing.market, self.script.seed
+        start_ticks = market.price_to_ticks(str(row["lastPrice"]))
+        is_home = listing is self._listing
+        return Tide(
+            self.exchange,
+            listing,
+            random.Random(f"tide/{seed}" if is_home else f"tide/{seed}/{market.symbol}"),
+            start_ticks=start_ticks,
+            spread_ticks=max(1, round(start_ticks * self.stage.spread)),
+            size_lots=self.stage.size_lots if is_home else self._size_lots(market),
+            now_ms=self.now_ms(),
+        )
+
+    def _size_lots(self, market: Market) -> int:
+        """Return how many lots are worth what others trade on the home market."""
+        home = self._listing.market
+        worth = {home.quote: 1.0}  # in the home's quote asset
+        for row in self.stage.rows:
+            base, _, quote = str(row["symbol"]).partition("/")
+            worth.setdefault(base, float(row["lastPrice"]) * worth.get(quote, 1.0))
+        value = self.stage.size_lots * float(home.lot_size) * worth[home.base]
+        return max(1, round(value / (worth[market.base] * float(market.lot_size))))
 
     def now_ms(self) -> int:
         """Return the exchange's time, Unix milliseconds."""
@@ -304,7 +330,7 @@ class _World:
         percent = (1 if is_buy else -1) if crosses else (-3 if is_buy else 3)
         price = market.ticks_to_price(best[0] * (100 + percent) // 100)
         form = {
-            "symbol": self.symbol,
+            "symbol": self.symbols[0],
             "side": "buy" if is_buy else "sell",
             "quantity": str(market.lots_to_quantity(self.stage.size_lots // 2)),
             "price": str(price),
@@ -369,12 +395,14 @@ class _World:
             if is_market_open:
                 self._move_market()
             else:
-                self._tide.breathe(self.now_ms())
+                for tide in self._tides:
+                    tide.breathe(self.now_ms())
             self.checker.check_exchange()
 
     def _move_market(self) -> None:
-        for _ in range(int(self.stage.market_steps_per_s * _BEAT_S + self._random.random())):
-            self._tide.step(self.now_ms())
+        for tide in self._tides:
+            for _ in range(int(self.stage.market_steps_per_s * _BEAT_S + self._random.random())):
+                tide.step(self.now_ms())
 
     async def _wait_until_quiet(self) -> None:
         """Wait until both sides agree: the horizon and a minute from the last fault or start."""
@@ -501,14 +529,15 @@ class _Life:
             lookup=script.lookup,
             read_lag_s=script.read_lag_s,
         )
-        market = Market.from_wire(stage.market)
-        self.strategy = FragileStrategy(stage.strategy(market), world.schedule, world.checker)
+        markets = [Market.from_wire(row) for row in stage.rows]
+        self.strategy = FragileStrategy(stage.strategy(*markets), world.schedule, world.checker)
         self.engine = engine = Engine(
             venue=stage.venue(wire),
             clock=world.wall_clock,
             journal=self.journal,
             strategy=self.strategy,
-            symbol=world.symbol,
+            symbol=world.symbols[0],
+            more_symbols=world.symbols[1:],
             limits=stage.limits,
             mode="live",
             settings=stage.settings,

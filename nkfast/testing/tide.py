@@ -45,7 +45,8 @@ class Tide:
         self._spread_ticks = spread_ticks
         self._size_lots = size_lots
         wealth = {listing.market.base: 10**9, listing.market.quote: 10**15}
-        self._account: Account = exchange.open_account("tide", wealth, keeps_history=False)
+        name = f"tide of {listing.symbol}"
+        self._account: Account = exchange.open_account(name, wealth, keeps_history=False)
         self._quotes: dict[Side, list[Order]] = {"buy": [], "sell": []}
         self._breath: list[Order] = []
         for _ in range(_LEVELS):

@@ -1,0 +1,237 @@
+"""Every strategy on the simulated exchange: in clear weather, through crashes, in storms.
+
+The judge of `nkfast.testing` compares the engine with the exchange in each run: no order twice,
+none without an intent, every fill once, and when it is quiet the same orders and the same balances
+on both sides, to the last unit. Here stands what else must be seen: that in clear weather a
+strategy sends the orders that it is for.
+
+More storms: NKFAST_SCENARIO_SEEDS=200.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from nkfast.core.market import Market
+from nkfast.exchange.markets import DEFAULT_MARKETS
+from nkfast.strategies import load, names
+from nkfast.testing import Incident, Outcome, Script, Stage, simulate
+from nkfast.testing.simulation import SETTINGS
+from nkfast.trading.risk import RiskLimits
+from nkfast.trading.strategy import Strategy
+
+D = Decimal
+SEEDS = range(int(os.environ.get("NKFAST_SCENARIO_SEEDS", "2")))
+ROWS = {row["symbol"]: row for row in DEFAULT_MARKETS}
+HOME = "BTC/USDT"
+MID = D(64_000)
+#: Wide: this is not about limits.
+LIMITS = RiskLimits(
+    max_order_notional=D(10**6),
+    max_position=D(10**6),
+    max_daily_loss=D(10**6),
+    max_orders_per_minute=600,
+    max_open_orders=50,
+)
+CRASHES = (
+    Incident("kill_before_send", 1),
+    Incident("kill_after_send", 3),
+    Incident("kill_after_write", 9),
+    Incident("kill", 20.0),
+    Incident("kill_at_step", 900),
+    Incident("kill", 45.0),
+)
+
+
+class Sent(NamedTuple):
+    """An order that left the engine, and how much of it was executed."""
+
+    client_id: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    symbol: str
+    executed: Decimal
+
+    @property
+    def notional(self) -> Decimal:
+        return self.price * self.quantity
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a strategy is told, where it trades, and what it must be seen to do."""
+
+    settings: Mapping[str, Any]
+    judge: Callable[[Sequence[Sent], Outcome], None]
+    funds: Mapping[str, str] = field(default_factory=lambda: {"BTC": "1", "USDT": "20000"})
+    more: Sequence[str] = ()
+    stage: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, name: str, script: Script) -> Outcome:
+        kind = load(name)
+        settings = kind.settings_type.read(self.settings)
+
+        def build(*markets: Market) -> Strategy:
+            return kind.build(settings, {market.symbol: market for market in markets})
+
+        stage = Stage(
+            strategy=build,
+            market=ROWS[HOME],
+            more_markets=[ROWS[symbol] for symbol in self.more],
+            funds=self.funds,
+            limits=LIMITS,
+            settings=replace(SETTINGS, plan_failures_max=10**6),
+            **self.stage,
+        )
+        return simulate(script, stage)
+
+
+def sent(outcome: Outcome) -> list[Sent]:
+    lots: dict[str, int] = {}
+    for _, what, *details in outcome.trace:
+        if what == "trade":
+            lots[str(details[0])] = int(str(details[2]))
+    found = []
+    for _, what, *details in outcome.trace:
+        if what == "submit":
+            client_id, side, price, quantity, symbol = details
+            scale = -int(ROWS[str(symbol)]["quantityDecimals"])
+            executed = D(lots.get(str(client_id), 0)).scaleb(scale)
+            found.append(Sent(client_id, side, price, quantity, symbol, executed))  # type: ignore[arg-type]
+    return found
+
+
+# What each must be seen to do --------------------------------------------------------------------
+
+
+def judge_grid(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Three a side around the middle, all on one lattice; what fills is answered a step away."""
+    first = orders[:6]
+    middle = sum(order.price for order in first) / 6
+    assert sorted(order.side for order in first) == ["buy"] * 3 + ["sell"] * 3
+    assert all((order.price < middle) == (order.side == "buy") for order in first)
+    assert {order.quantity for order in first} == {D("0.004")}
+    step = middle * D("0.006")
+    for order in orders:
+        steps = (order.price - first[0].price) / step
+        assert abs(steps - round(steps)) < D("0.02"), order
+        assert order.quantity <= D("0.004")  # what was filled in part is answered in part
+    filled = [order for order in orders if order.executed == order.quantity]
+    assert filled
+    for order in filled:
+        away = step if order.side == "buy" else -step
+        answers = [
+            other
+            for other in orders
+            if other.side != order.side and abs(other.price - order.price - away) < 1
+        ]
+        assert answers or order is orders[-1]
+
+
+def judge_market_maker(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Both sides are quoted, inside the limits of size; fills happen on either."""
+    assert {order.side for order in orders} == {"buy", "sell"}
+    for order in orders:
+        if order.side == "buy":
+            assert order.quantity <= D("0.01")
+        else:
+            assert order.notional <= 600
+    assert outcome.fills
+
+
+def judge_rebalance(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """1 BTC of 64,000 and 20,000 USDT: 22,000 USDT worth are sold, and little more after it."""
+    assert orders[0].side == "sell"
+    assert abs(orders[0].notional - 22_000) < 1_500
+    base = D(1) + sum(
+        order.executed if order.side == "buy" else -order.executed for order in orders
+    )
+    assert abs(base - D("0.65625")) < D("0.03")
+
+
+def judge_profit_allocation(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """20,000 USDT, of which 12,000 are the principal: half of the rest buys the target, once."""
+    assert {order.side for order in orders} == {"buy"}
+    assert abs(orders[0].notional - 4_000) < 50
+    bought = sum(order.executed * order.price for order in orders)  # at most: limits lie beyond
+    assert D(3_900) < bought <= D(4_000) * D("1.003")
+
+
+def judge_arbitrage(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Three legs at a time, never more than was allowed, and what is begun is mostly earned."""
+    plans = [event[2:] for event in outcome.trace if event[1] == "plan"]
+    done = [profit for _, result, profit in plans if result == "done"]
+    assert len(done) >= 5
+    assert all(isinstance(profit, Decimal) for profit in done)
+    assert sum(profit > 0 for profit in done) > 0.9 * len(done)  # type: ignore[operator]
+    usdt = [order for order in orders if order.symbol.endswith("/USDT") and order.side == "buy"]
+    assert usdt
+    assert all(order.notional * D("1.002") <= 200 for order in usdt)
+    assert {order.symbol for order in orders} == {HOME, "ETH/USDT", "ETH/BTC"}
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "grid": Scenario(
+        {"step_pct": "0.006", "base_order_size": "0.004", "fee_buffer_pct": "0.0001"},
+        judge_grid,
+        stage={"spread": 0.001},
+    ),
+    "market_maker": Scenario(
+        {"sell_quote_target": 600, "inventory_tolerance_pct": "0.3"},
+        judge_market_maker,
+        stage={"spread": 0.003},
+    ),
+    "rebalance": Scenario({"poll_interval_s": 5, "order_timeout_s": 10}, judge_rebalance),
+    "profit_allocation": Scenario(
+        {"symbol": HOME, "principal": 12_000, "poll_interval_s": 5}, judge_profit_allocation
+    ),
+    "arbitrage": Scenario(
+        {
+            "trade_amount": 200,
+            "min_profitability": "0.0005",
+            "max_book_age_ms": 5_000,
+            "leg_timeout_ms": 2_000,
+            "max_unwind_cost_pct": "0.05",
+            "unwind_slippage_pct": "0.05",
+            "max_consecutive_failures": 10**6,
+        },
+        judge_arbitrage,
+        funds={"USDT": "2000"},
+        more=("ETH/USDT", "ETH/BTC"),
+        stage={"spread": 0.003, "size_lots": 40_000},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_strategy_has_a_scenario(name: str) -> None:
+    assert name in SCENARIOS, f"say what {name} must be seen to do"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_in_clear_weather_it_sends_the_orders_that_it_is_for(name: str) -> None:
+    scenario = SCENARIOS[name]
+    outcome = scenario.run(name, Script(2, storm_s=120.0))
+    assert outcome.ok, f"{outcome.violation}\n{outcome.reasons}"
+    scenario.judge(sent(outcome), outcome)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_it_survives_crashes_and_both_sides_agree_afterwards(name: str) -> None:
+    outcome = SCENARIOS[name].run(name, Script(2, storm_s=90.0, incidents=CRASHES))
+    assert outcome.ok, f"{outcome.violation}\n{outcome.reasons}"
+    assert outcome.kills >= 4
+    assert outcome.intents
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_it_survives_a_storm_and_both_sides_agree_afterwards(name: str, seed: int) -> None:
+    outcome = SCENARIOS[name].run(name, Script.draw(seed + 2))
+    assert outcome.ok, f"{outcome.violation}\n{outcome.command}\n{outcome.reasons}"
+    assert outcome.faults
