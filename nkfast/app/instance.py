@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from nkfast.directories import nonce_directory, state_directory
-from nkfast.errors import ConfigError
+from nkfast.errors import ConfigError, JournalLockedError
+from nkfast.trading.journal_file import FileLock
 
 __all__ = ["Instance"]
 
@@ -49,6 +50,21 @@ class Instance(NamedTuple):
     def heartbeat(self) -> Path:
         """Where the instance's heart beats."""
         return self.folder / "heartbeat"
+
+    @property
+    def control(self) -> Path:
+        """The folder in which it takes commands."""
+        return self.folder / "control"
+
+    def is_running(self) -> bool:
+        """Whether a process holds its journal."""
+        if not self.folder.is_dir():
+            return False
+        try:
+            FileLock.of(self.journal).release()
+        except JournalLockedError:
+            return True
+        return False
 
     def kill(self, reason: str) -> None:
         """Throw the kill switch; throwing it twice does nothing.

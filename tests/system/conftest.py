@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from system.scene import Scene
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -36,3 +37,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    try:
+        scene.open()
+        yield scene
+    finally:
+        scene.close()

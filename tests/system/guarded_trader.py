@@ -1,4 +1,4 @@
-"""A trader in a process of its own that rests four orders, with a heart and a kill switch.
+"""A trader in a process of its own that rests four orders, has a heart, and takes commands.
 
     python -m system.guarded_trader REST_URL WS_URL STATE_DIR
 
@@ -18,6 +18,7 @@ from nkfast.app.loop import kill_on_signal, run
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.websocket import WebSocketClient
 from nkfast.errors import HaltedError
+from nkfast.trading.control import Control
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.heartbeat import Heart
 from nkfast.trading.journal import Journal
@@ -93,16 +94,20 @@ async def main(rest_url: str, ws_url: str, state_dir: str, secret: str) -> int:
                 settings=EngineSettings(kill_file=instance.kill_file, reconcile_interval_s=2),
             )
             stop = asyncio.Event()
+            control = Control(instance.control, stop)
+            control.watch()
             asyncio.get_running_loop().add_reader(0, stop.set)
             with kill_on_signal(lambda name: engine.halt(KILL_SWITCH, name)):
                 try:
                     await engine.start()
+                    control.steered = engine
                     tell("ready")
                     await engine.run(stop)
                 except HaltedError as halt:
                     tell(f"halted: {halt}")
                 finally:
-                    report = await engine.stop("cancel")
+                    report = await engine.stop(control.on_exit or "cancel")
+                    control.finish(report, engine.error)
             return 0 if report.is_complete else 10
 
 

@@ -1,7 +1,8 @@
-"""What acts on an instance from outside: ``kill``, ``guard``, ``reconcile``."""
+"""What acts on an instance from outside: ``pause`` to ``kill``, ``guard``, ``reconcile``."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,6 +10,79 @@ from nkfast.app.cli.program import FOR, JSON, STATE_DIR, Duration, verb
 from nkfast.app.exits import ExitCode, Failure
 
 __all__ = ["COMMANDS"]
+
+REASON = click.option("--reason", default="by hand", help="Kept in the journal.", show_default=True)
+ON_EXIT = click.option(
+    "--on-exit",
+    type=click.Choice(["cancel", "keep"]),
+    help="What becomes of resting orders; as configured without.",
+)
+
+
+def _steer(name: str, state_dir: Path | None, as_json: bool, **command: Any) -> ExitCode:
+    from nkfast.app.instance import Instance
+    from nkfast.app.loop import run
+    from nkfast.app.steer import steer
+    from nkfast.trading.control import Command
+
+    return run(steer(Instance.named(name, state_dir), Command(**command), as_json=as_json))
+
+
+@verb()
+@click.argument("name")
+@REASON
+@STATE_DIR
+@JSON
+def pause(name: str, reason: str, state_dir: Path | None, as_json: bool) -> ExitCode:
+    """Let an instance decide nothing more until it is resumed; what rests goes on resting.
+
+    A pause outlasts a restart. Exit 7: the instance does not run, or cannot be paused now.
+    """
+    return _steer(name, state_dir, as_json, verb="pause", reason=reason)
+
+
+@verb()
+@click.argument("name")
+@STATE_DIR
+@JSON
+def resume(name: str, state_dir: Path | None, as_json: bool) -> ExitCode:
+    """Let an instance trade on that was paused, or is draining. A halt is not ended by it.
+
+    Exit 7: the instance does not run, or is halted.
+    """
+    return _steer(name, state_dir, as_json, verb="resume", reason="by hand")
+
+
+@verb()
+@click.argument("name")
+@REASON
+@ON_EXIT
+@STATE_DIR
+@JSON
+def drain(
+    name: str, reason: str, on_exit: str | None, state_dir: Path | None, as_json: bool
+) -> ExitCode:
+    """Let an instance finish what is open and take nothing new; then it ends.
+
+    Exit 7: the instance does not run, or is halted.
+    """
+    return _steer(name, state_dir, as_json, verb="drain", reason=reason, on_exit=on_exit)
+
+
+@verb()
+@click.argument("name")
+@REASON
+@ON_EXIT
+@STATE_DIR
+@JSON
+def stop(
+    name: str, reason: str, on_exit: str | None, state_dir: Path | None, as_json: bool
+) -> ExitCode:
+    """Stop an instance, wait until it has, and say what it left.
+
+    Exit 7: it does not run; 10: it stopped, and what is printed may be left.
+    """
+    return _steer(name, state_dir, as_json, verb="stop", reason=reason, on_exit=on_exit)
 
 
 @verb()
@@ -129,4 +203,4 @@ def reconcile(
     return run(plan)
 
 
-COMMANDS = (kill, guard, reconcile)
+COMMANDS = (pause, resume, drain, stop, kill, guard, reconcile)
