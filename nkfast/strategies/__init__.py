@@ -51,6 +51,7 @@ GROUP = "nkfast.strategies"
 
 _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
+    "infinity_grid": "nkfast.strategies.infinity_grid:InfinityGrid",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",

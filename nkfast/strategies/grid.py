@@ -87,6 +87,12 @@ class GridSettings(SpacedSettings):
         "to it; none: they stay.",
     )
 
+    max_order_age_sec: int | None = key(
+        None,
+        unit="s",
+        gt=0,
+        meaning="An untouched order that is older moves to the nearest free level; none: it stays.",
+    )
     profit_store: ProfitStoreSettings | None = key(
         None, meaning="What becomes of realized profit; none: it stays where it is."
     )
@@ -229,11 +235,12 @@ class Grid(Earning):
             and (self._desired.again_at_ms is None or view.now_ms < self._desired.again_at_ms)
         ):
             return self._desired
-        if self._opening is not None and not self._opening.is_done:
-            opening = self._open(self._opening, view)
-            if opening is not None:
-                return opening
         if self.anchor is None:
+            if self._opening is not None:
+                opening = self._opening.desired(view, self.ctx)
+                if opening is not None:
+                    return opening
+            self._state = None
             mid = self.market.ticks_to_price(bid[0] + ask[0])
             self._set_anchor(multiply(mid, Decimal("0.5")))
             double_mid = (bid[0] + ask[0]) * self._market_tick_units
@@ -254,19 +261,6 @@ class Grid(Earning):
         self._orders = view.orders
         self._is_stale = False
         return self._desired
-
-    def _open(self, trade: OpeningTrade, view: MarketView) -> Desired | None:
-        """Return what brings base to its share, None when there is nothing to wait for."""
-        if self.anchor is not None or any(slot != trade.SLOT for slot in view.orders):
-            return None  # only before the first order
-        quote = trade.quote(view)
-        if trade.is_done:
-            self._state = None
-            return None
-        if trade.is_stuck:
-            self.ctx.pause(f"{self.settings.rebalance_max_attempts} orders to rebalance were made")
-            trade.try_again()
-        return Desired({} if quote is None else {trade.SLOT: quote})
 
     def on_end(self, order: EndedOrder) -> None:
         """Count the attempts to rebalance."""

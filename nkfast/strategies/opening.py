@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nkfast.strategies.rebalance import find_pair_correction
 from nkfast.strategies.sizing import Steps, largest_quantity
 from nkfast.trading.exact import ONE, ZERO, add, multiply
-from nkfast.trading.strategy import EndedOrder, MarketView, Quote
+from nkfast.trading.strategy import Desired, EndedOrder, MarketView, Quote, StrategyContext
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
@@ -31,7 +31,7 @@ class OpeningTrade:
     slippage : Decimal
         How far beyond the best price opposite a limit may lie, as a fraction of it.
     attempts_max : int
-        Orders, after which `is_stuck`.
+        Orders, after which a person is asked.
     timeout_ms : int
         What is not filled after this is priced anew.
     min_notional, fee_rate : Decimal
@@ -66,16 +66,26 @@ class OpeningTrade:
         self._fee_rate = fee_rate
 
     @property
-    def is_stuck(self) -> bool:
-        """Whether all attempts were made and base still has another share."""
-        return not self.is_done and self._attempts >= self._attempts_max
+    def _is_stuck(self) -> bool:
+        return self._attempts >= self._attempts_max
 
-    def try_again(self) -> None:
-        """Begin to count attempts anew."""
-        self._attempts = 0
+    def desired(self, view: MarketView, ctx: StrategyContext) -> Desired | None:
+        """Return what should rest instead of the strategy's orders, None when it may begin.
 
-    def quote(self, view: MarketView) -> Quote | None:
-        """Return the order that should be there now, None when there is none to place."""
+        When all attempts were made the strategy pauses; a person who resumes it allows as many
+        again.
+        """
+        if self.is_done or view.orders.keys() - {self.SLOT}:
+            return None
+        quote = self._quote(view)
+        if self.is_done:
+            return None
+        if quote is None and self._is_stuck:
+            ctx.pause(f"{self._attempts_max} orders to rebalance were made, and it is not done")
+            self._attempts = 0
+        return Desired({} if quote is None else {self.SLOT: quote})
+
+    def _quote(self, view: MarketView) -> Quote | None:
         live = view.orders.get(self.SLOT)
         if live is not None:
             return Quote(live.side, live.price, live.remaining, good_for_ms=self._timeout_ms)
@@ -85,7 +95,7 @@ class OpeningTrade:
             return None
         mid = multiply(market.ticks_to_price(bid[0] + ask[0]), _HALF)
         missing = find_pair_correction(base, quote, mid, self._target, ZERO)
-        if missing is not None and not self.is_stuck:
+        if missing is not None and not self._is_stuck:
             side = missing.side
             touch = market.ticks_to_price(ask[0] if side == "buy" else bid[0])
             beyond = self._slippage if side == "buy" else self._slippage.copy_negate()
@@ -97,7 +107,7 @@ class OpeningTrade:
             quantity = self._steps.down(min(missing.amount, Fraction(most)))
             if price > 0 and quantity >= self._steps.least(price, self._min_notional):
                 return Quote(side, price, quantity, good_for_ms=self._timeout_ms)
-        if not self.is_stuck:
+        if not self._is_stuck:
             self.is_done = True
         return None
 

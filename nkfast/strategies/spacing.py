@@ -92,12 +92,6 @@ class SpacedSettings(Settings):
     counter_on_partial: bool = key(
         True, meaning="Whether a part of an order is answered before the order has ended."
     )
-    max_order_age_sec: int | None = key(
-        None,
-        unit="s",
-        gt=0,
-        meaning="An untouched order that is older moves to the nearest free level; none: it stays.",
-    )
     startup_rebalance: bool = key(
         False, meaning="Whether base is brought to its share before the first order."
     )

@@ -81,7 +81,7 @@ def test_what_is_not_filled_is_priced_anew_and_at_last_a_person_is_asked() -> No
     pit.step()
     assert pit.orders == {}
     pit.step()
-    assert pit.context.wishes == [("pause", "2 orders to rebalance were made")]
+    assert pit.context.wishes == [("pause", "2 orders to rebalance were made, and it is not done")]
     pit.settle()  # a person has resumed it
     assert len(pit.placed) == 3
 

@@ -133,6 +133,25 @@ def judge_grid(orders: Sequence[Sent], outcome: Outcome) -> None:
         assert answers or order is orders[-1]
 
 
+def judge_infinity_grid(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Never under the floor; a buy is answered a step above, a sell below it and at the top."""
+    first = orders[:8]
+    assert sorted(order.side for order in first) == ["buy"] * 4 + ["sell"] * 4
+    buys = [order for order in orders if order.side == "buy"]
+    sells = [order for order in orders if order.side == "sell"]
+    floor, top = min(o.price for o in first), max(o.price for o in first)
+    assert min(order.price for order in buys) == floor
+    filled = [order for order in orders if order.executed == order.quantity]
+    assert {order.side for order in filled} == {"buy", "sell"}
+    for order in filled[:-1]:
+        near = order.price * (D("1.005") if order.side == "buy" else D("0.995"))
+        answers = [o for o in orders if o.side != order.side and abs(o.price - near) < D("0.02")]
+        assert answers or (order.side == "sell" and near < floor), order
+        if order.side == "buy":
+            assert all(answer.quantity <= order.quantity for answer in answers)
+    assert max(order.price for order in sells) > top * D("1.0049")
+
+
 def judge_market_maker(orders: Sequence[Sent], outcome: Outcome) -> None:
     """Both sides are quoted, inside the limits of size; fills happen on either."""
     assert {order.side for order in orders} == {"buy", "sell"}
@@ -179,6 +198,16 @@ SCENARIOS: Mapping[str, Scenario] = {
     "grid": Scenario(
         {"step_pct": "0.006", "base_order_size": "0.004", "fee_buffer_pct": "0.0001"},
         judge_grid,
+        stage={"spread": 0.001},
+    ),
+    "infinity_grid": Scenario(
+        {
+            "step_pct": "0.005",
+            "base_order_size": "0.004",
+            "n_buy_levels": 4,
+            "initial_sell_levels": 4,
+        },
+        judge_infinity_grid,
         stage={"spread": 0.001},
     ),
     "market_maker": Scenario(

@@ -22,9 +22,7 @@ FILE = Path(
 
 #: Functions of strategies that are still to come; strike out what has an adapter.
 PENDING = (
-    "strategies.infinity_ladder_grid.",
     "git 0e43589 ",
-    "git 273924b ",
     "strategies.triangular_arb.",
     "bots.run_arb_bot.",
     "utils.amm_pricing.",
