@@ -16,6 +16,8 @@ from nkfast.trading.strategy_host import StrategyHost, fill_of
 from nkfast.venue.port import Holding
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from nkfast.trading.journal import Journal
     from nkfast.trading.ledger import Ledger
     from nkfast.trading.strategy import Fill
@@ -136,15 +138,18 @@ class Bookkeeper:
         if self.can_record:
             self._journal.settle()
 
-    def intend(self, order: Order, *, stores_state: bool) -> None:
-        """Write an intent and reserve what it needs. It may be sent after the next `flush`."""
+    def intend(self, order: Order, at: "Decimal | None" = None, *, stores_state: bool) -> None:
+        """Write an intent and reserve what it needs. It may be sent after the next `flush`.
+
+        ``at`` is the price that a market order is expected to trade at.
+        """
         state = self._host.unstored_state() if stores_state else None
         self._journal.hold()
         self._journal.intend(order, state)
         if state is not None:
             self._host.note_stored(state)
         self._orders.add(order)
-        self._ledger.reserve(order)
+        self._ledger.reserve(order, at)
         self.intent_count += 1
 
     def forget(self, order: Order) -> None:

@@ -220,7 +220,8 @@ class OrderGate:
             self._clock.boot_ns(),
             self._clock.boot_id,
         )
-        self._bookkeeper.intend(order, stores_state=stores_state)
+        at = self._guard.price_of(intent) if price is None else None
+        self._bookkeeper.intend(order, at, stores_state=stores_state)
         self._guard.note_sent(intent)
         if self._gathered is not None:
             self._gathered.append((order, event_ns))

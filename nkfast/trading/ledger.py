@@ -207,6 +207,7 @@ class Ledger:
         self._foreign: dict[str, Decimal] = {}
         self._reserved: dict[str, Decimal] = {}
         self._reservations: dict[str, tuple[str, Decimal]] = {}
+        self._expected: dict[str, Decimal] = {}  # prices of market orders, by client id
         self.add_market(market, profit)
 
     def add_market(self, market: "Market", profit: Profit | None = None) -> None:
@@ -339,15 +340,27 @@ class Ledger:
         factor = self._cost_factors[market.symbol]
         return market.quote, multiply(multiply(price, quantity), factor)
 
-    def reserve(self, order: "Order") -> None:
-        """Set an order's reservation to what it may still need; none once it is finished."""
-        asset, amount = self._reservations.pop(order.client_id, ("", ZERO))
+    def reserve(self, order: "Order", at: Decimal | None = None) -> None:
+        """Set an order's reservation to what it may still need; none once it is finished.
+
+        ``at`` is the price that a market order is expected to trade at, said once; a market buy
+        of an earlier process, which is at the venue a moment at most, reserves nothing.
+        """
+        client_id = order.client_id
+        asset, amount = self._reservations.pop(client_id, ("", ZERO))
         if asset:
             self._reserved[asset] = subtract(self._reserved[asset], amount)
-        if order.state.is_open and order.facts.final is None and order.price is not None:
-            asset, amount = self.cost(order.side, order.price, order.remaining, order.symbol)
-            self._reservations[order.client_id] = (asset, amount)
+        if at is not None:
+            self._expected[client_id] = at
+        if order.state.is_open and order.facts.final is None:
+            price = order.price
+            if price is None:
+                price = self._expected.get(client_id, ZERO)
+            asset, amount = self.cost(order.side, price, order.remaining, order.symbol)
+            self._reservations[client_id] = (asset, amount)
             self._reserved[asset] = add(self._reserved.get(asset, ZERO), amount)
+        elif self._expected:
+            self._expected.pop(client_id, None)
         self.version += 1
 
     def learn_fee(self, fill: Execution) -> None:

@@ -113,6 +113,12 @@ class RiskGuard:
                 self._sent.append((now_ns - max(age_ns, 0), sent))
                 self._repeats[sent] += 1
 
+    def price_of(self, order: Priced) -> Decimal:
+        """Return the price of an order; of a market order the last that it takes on the book."""
+        if order.price is not None:
+            return order.price
+        return _last_price(self._books[order.symbol], order)
+
     def note_rules(self, symbol: str, market: "Market | None") -> None:
         """Judge by a market's rules as they are now; None: it is not traded there any more."""
         self._rules[symbol] = market
@@ -126,7 +132,7 @@ class RiskGuard:
     def note_sent(self, order: Priced) -> None:
         """Count one order that leaves."""
         book = self._books[order.symbol]
-        price = order.price if order.price is not None else _touch(book, order.side)
+        price = self.price_of(order)
         sent = (order.symbol, order.side, price, order.quantity)
         self._sent.append((self._clock.monotonic_ns(), sent))
         self._repeats[sent] += 1
@@ -134,6 +140,8 @@ class RiskGuard:
 
     def check(self, order: Priced) -> None:
         """Let an order pass, or say which limit it breaks.
+
+        A market order is judged by the price of the last level that it would take.
 
         Raises
         ------
@@ -150,7 +158,7 @@ class RiskGuard:
         market = self._rules[order.symbol]
         if market is None:
             raise RiskError("MARKET_PAUSED", f"{order.symbol} is not listed", "an active market")
-        price = order.price if order.price is not None else _touch(book, order.side)
+        price = order.price if order.price is not None else _last_price(book, order)
         ticks = self._check_market(market, order, price)
         if self.limits.price_collar is not None:
             self._check_price(book, price, ticks, self.limits.price_collar)
@@ -401,12 +409,17 @@ class RiskGuard:
             )
 
 
-def _touch(book: "OrderBook", side: Side) -> Decimal:
-    """Return the price that counts for a market order: the best one opposite."""
+def _last_price(book: "OrderBook", order: Priced) -> Decimal:
+    """Return the price that counts for a market order: of the last level that it takes."""
     market = book.market
     if not market.allow_market_orders:
         raise RiskError("ORDER_TYPE", "market", f"limit orders on {market.symbol}")
-    best = book.best_ask if side == "buy" else book.best_bid
+    best = book.best_ask if order.side == "buy" else book.best_bid
     if best is None:
         raise RiskError("BOOK_NOT_LIVE", "one side is empty", "both sides")
-    return market.ticks_to_price(best[0])
+    try:
+        lots = market.quantity_to_lots(order.quantity)
+    except FixedPointError:
+        lots = 0  # refused as OFF_GRID in a moment
+    ticks = book.cost_to_fill(order.side, lots)[2] if lots > 0 else best[0]
+    return market.ticks_to_price(ticks)

@@ -133,6 +133,20 @@ def test_an_ordinary_order_passes(gate: Gate) -> None:
     gate.make().check("sell", None)
 
 
+def test_a_market_order_is_judged_by_the_last_level_that_it_takes(gate: Gate) -> None:
+    gate.make(RiskLimits(price_collar=D("0.05"), max_order_notional=D(1_000_000)))
+    book = gate.books[SYMBOL]
+    ticks = book.market.price_to_ticks
+    lots = book.market.quantity_to_lots(D(1))
+    bids = [(ticks(D(price)), lots) for price in ("100.00", "90.00")]
+    asks = [(ticks(D(price)), lots) for price in ("100.10", "110.00")]
+    book.apply_snapshot(bids, asks, 99)
+    for side, worst in (("buy", "110"), ("sell", "90")):
+        gate.check(side, None, "1")
+        refusal = gate.refusal(side, None, "1.5")
+        assert (refusal.code, refusal.value) == ("PRICE_COLLAR", worst)
+
+
 def test_a_stale_book(gate: Gate) -> None:
     gate.book.mark_stale()
     assert gate.refusal("buy", "99").code == "BOOK_NOT_LIVE"

@@ -358,12 +358,14 @@ def test_what_must_not_take_is_tried_again_when_the_touch_has_moved(on_desk) -> 
 ROWS = [row for row in DEFAULT_MARKETS if row["symbol"] == SYMBOL]
 
 
-def at_the_exchange(path: Path, strategy: Listening, test: Callable[[Any, Engine], Any]) -> None:
+def at_the_exchange(
+    path: Path, strategy: Listening, test: Callable[[Any, Engine], Any], **funds: str
+) -> None:
     """Run ``test(exchange, engine)`` where somebody offers 1 at 64010 and bids 1 at 63990."""
 
     async def main(clock: VirtualClock) -> None:
         exchange = Exchange(ROWS, now_ms=START_MS)
-        us = exchange.open_account("us", {"BTC": "5", "USDT": "500000"})
+        us = exchange.open_account("us", {"BTC": "5", "USDT": "500000", **funds})
         other = exchange.open_account("other", {"BTC": "9", "USDT": "900000"})
         for side, price in (("buy", "63990"), ("sell", "64010")):
             form = {"symbol": SYMBOL, "side": side, "quantity": "1", "price": price}
@@ -431,3 +433,22 @@ def test_what_is_taken_now_ends_and_is_not_sent_again(
             assert engine.ledger.reserved(asset) == 0
 
     at_the_exchange(tmp_path / "journal.db", strategy, test)
+
+
+@pytest.mark.parametrize(("side", "funds"), [("buy", "70000"), ("sell", "1")])
+def test_what_a_market_order_needs_is_reserved_while_it_is_on_its_way(
+    tmp_path: Path, side: str, funds: str
+) -> None:
+    strategy = Listening()
+    both = {name: Quote(side, None, D("0.6")) for name in ("one", "two")}
+    strategy.desired = Desired(both)
+    strategy.wish = lambda view: Desired() if strategy.ends else strategy.desired
+
+    async def test(us: Any, engine: Engine) -> None:
+        await asyncio.sleep(10)
+        # Each alone could be paid; both together not.
+        assert engine.reasons["INSUFFICIENT_BALANCE"] >= 1
+        assert engine.summary().orders == 1
+        assert engine.summary().rejects == 0
+
+    at_the_exchange(tmp_path / "journal.db", strategy, test, BTC="1", USDT=funds)
