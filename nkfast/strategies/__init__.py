@@ -52,6 +52,7 @@ GROUP = "nkfast.strategies"
 _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
     "infinity_grid": "nkfast.strategies.infinity_grid:InfinityGrid",
+    "infinity_grid_value": "nkfast.strategies.infinity_grid_value:InfinityGridValue",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",

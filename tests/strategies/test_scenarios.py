@@ -152,6 +152,18 @@ def judge_infinity_grid(orders: Sequence[Sent], outcome: Outcome) -> None:
     assert max(order.price for order in sells) > top * D("1.0049")
 
 
+def judge_infinity_grid_value(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Whatever is held is worth the same after each trade, to a step, at the price of the trade."""
+    assert {order.side for order in orders} == {"buy", "sell"}
+    base = D("0.5")
+    value = base * MID
+    for order in orders:
+        base += order.executed if order.side == "buy" else -order.executed
+        assert order.notional < value * D("0.05")
+        if order.executed == order.quantity:
+            assert abs(base * order.price - value) < value * D("0.005")
+
+
 def judge_market_maker(orders: Sequence[Sent], outcome: Outcome) -> None:
     """Both sides are quoted, inside the limits of size; fills happen on either."""
     assert {order.side for order in orders} == {"buy", "sell"}
@@ -209,6 +221,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         },
         judge_infinity_grid,
         stage={"spread": 0.001},
+    ),
+    "infinity_grid_value": Scenario(
+        {"step_pct": "0.001", "base_allocation": "0.5", "order_timeout_sec": 5},
+        judge_infinity_grid_value,
     ),
     "market_maker": Scenario(
         {"sell_quote_target": 600, "inventory_tolerance_pct": "0.3"},

@@ -22,7 +22,6 @@ FILE = Path(
 
 #: Functions of strategies that are still to come; strike out what has an adapter.
 PENDING = (
-    "git 0e43589 ",
     "strategies.triangular_arb.",
     "bots.run_arb_bot.",
     "utils.amm_pricing.",
