@@ -32,6 +32,7 @@ from nkfast.trading.life import (
     OnExit,
     StopReport,
     halt_cause,
+    rests_on,
     stop_report,
 )
 from nkfast.trading.news import NewsDesk
@@ -59,6 +60,8 @@ __all__ = ["Engine", "EngineSettings", "EngineSummary", "Mode"]
 Mode = Literal["monitor", "paper", "live"]
 
 _NS = 1_000_000_000
+#: The venue has at least so long to close, also after a stop that took all its time.
+_CLOSE_MIN_S = 1.0
 _GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
 _DECIDING = frozenset({LifeState.RUNNING, LifeState.DRAINING})
 
@@ -331,12 +334,20 @@ class Engine:
         """
         self._halt(HaltedError(cause, detail))
 
-    async def stop(self, on_exit: OnExit = "cancel") -> StopReport:
+    async def stop(self, on_exit: OnExit = "cancel", *, comes_back: bool = False) -> StopReport:
         """Send nothing new, cancel what rests (or keep it), wait for the ends, disconnect.
 
         Neither a broken journal nor a venue that does not close keeps it from its end; look at
         `error` afterwards. The journal stays open. Orders whose end is not known at the deadline
-        are in the journal and are looked up by the next start.
+        are in the journal and are looked up by the next start. The legs of a plan are cancelled
+        also where orders are kept.
+
+        Parameters
+        ----------
+        on_exit : {"cancel", "keep"}
+            What becomes of what rests.
+        comes_back : bool
+            Whether the instance is started again in a moment: its guard goes on watching.
 
         Returns
         -------
@@ -351,9 +362,10 @@ class Engine:
         if self._kill_switch is not None:
             self._kill_switch.unwatch()
         self._pass_to(LifeState.STOPPING, on_exit)
+        deadline_ns = self._clock.monotonic_ns() + int(self._settings.exit_timeout_s * _NS)
         try:
             if is_assembled and self.mode != "monitor":
-                await self._wind_down(cancels=on_exit == "cancel" and self._may_cancel)
+                await self._wind_down(deadline_ns, keeps=on_exit == "keep")
         finally:
             if is_assembled:
                 self._watch.stop()
@@ -361,7 +373,7 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._tasks.clear()
-            await self._close_venue()
+            await self._close_venue(deadline_ns)
             self._account.leave(self.orders)
             if is_assembled and self._bookkeeper.can_record:
                 self._news.guarded(self._put_away)
@@ -372,7 +384,7 @@ class Engine:
         else:  # nothing was asked of the venue: what an earlier run left rests on
             report = stop_report(self._recovered_open, keeps=True, plan=self._recovered_plan)
         if self._heart is not None:
-            self._heart.stop(is_at_rest=not report.left)
+            self._heart.stop(is_at_rest=not (report.left or comes_back))
         return report
 
     def summary(self) -> EngineSummary:
@@ -398,9 +410,10 @@ class Engine:
         except JournalError as error:
             self._halt(error)
 
-    async def _close_venue(self) -> None:
+    async def _close_venue(self, deadline_ns: int) -> None:
+        left_s = (deadline_ns - self._clock.monotonic_ns()) / _NS
         try:
-            async with asyncio.timeout(self._settings.exit_timeout_s):
+            async with asyncio.timeout(max(left_s, _CLOSE_MIN_S)):
                 await self._venue.close()
         except TimeoutError:
             self._reasons.count("EXIT_TIMEOUT", "the venue did not close")
@@ -587,18 +600,22 @@ class Engine:
             ended = AssertionError(f"task {task.get_name()} ended")
             self._halt(error if error is not None else ended)
 
-    async def _wind_down(self, *, cancels: bool) -> None:
-        """Cancel what rests and wait until everything on its way has ended, up to a deadline."""
-        waited_for = {OrderState.SENDING}
-        if cancels:
-            waited_for = {OrderState.SENDING, OrderState.UNKNOWN, OrderState.LIVE}
-            if self._bookkeeper.can_record and self._host.can_tell:
-                waited_for.add(OrderState.CLOSING)
-        deadline_ns = self._clock.monotonic_ns() + int(self._settings.exit_timeout_s * _NS)
-        while any(order.state in waited_for for order in self.orders.open_orders):
+    async def _wind_down(self, deadline_ns: int, *, keeps: bool) -> None:
+        """Cancel what is not to be kept and wait until everything on its way has ended."""
+        takes_fills = self._bookkeeper.can_record and self._host.can_tell
+
+        def is_to_end(order: Order) -> bool:
+            return self._may_cancel and not (keeps and rests_on(order))
+
+        def is_awaited(order: Order) -> bool:
+            if order.state is OrderState.CLOSING:
+                return takes_fills and is_to_end(order)
+            return order.state is OrderState.SENDING or is_to_end(order)
+
+        while any(is_awaited(order) for order in self.orders.open_orders):
             self._changed.clear()
-            if cancels:
-                for order in list(self.orders.open_orders):
+            for order in list(self.orders.open_orders):
+                if is_to_end(order):
                     self._gate.cancel(order)
             left_s = (deadline_ns - self._clock.monotonic_ns()) / _NS
             if left_s <= 0:

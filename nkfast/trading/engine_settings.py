@@ -23,7 +23,8 @@ class EngineSettings:
     request_timeout_s : float
         A create or cancel without an answer for this long is in doubt.
     exit_timeout_s : float
-        How long `Engine.stop` waits for cancels to end.
+        How long `Engine.stop` waits for cancels to end. A venue that does not close costs one
+        second more.
     on_halt : {"cancel", "keep"}
         What becomes of resting orders when trading is halted.
     slow_callback_ms : float
@@ -54,7 +55,7 @@ class EngineSettings:
     round_gap_s: float = 5.0
     unknown_max_s: float = 300.0
     request_timeout_s: float = 10.0
-    exit_timeout_s: float = 10.0
+    exit_timeout_s: float = 9.0
     on_halt: OnExit = "cancel"
     slow_callback_ms: float = 5.0
     error_budget: int = 30

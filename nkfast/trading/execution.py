@@ -26,6 +26,7 @@ _NS = 1_000_000_000
 _NS_PER_MS = 1_000_000
 #: A strategy that wants to be asked again at once is asked again after this long.
 _AGAIN_MIN_MS = 10
+_MS_PER_DAY = 86_400_000
 #: A slot whose order our own limits refused is tried again after this long, or when orders or
 #: balances have changed.
 _REFUSAL_PAUSE_S = 1.0
@@ -240,6 +241,7 @@ class Executor:
             self._again_timer = None
         if time_ms is not None:
             wait_ms = max(time_ms - self._clock.time_ns() // _NS_PER_MS, _AGAIN_MIN_MS)
+            wait_ms = min(wait_ms, _MS_PER_DAY)  # and then it is looked how long is left
             self._again_timer = self._loop.call_later(wait_ms / 1000, self._on_again)
 
     def _on_again(self) -> None:

@@ -251,7 +251,9 @@ class _Berth:
                 except Exception as failure:
                     error, wait_s = failure, self._note(failure, began_ns)
                 finally:
-                    self._report = await engine.stop(self._on_exit(engine, on_exit, wait_s))
+                    self._report = await engine.stop(
+                        self._on_exit(engine, on_exit, wait_s), comes_back=wait_s is not None
+                    )
                 if error is None and isinstance(engine.error, Exception):
                     error = engine.error  # in the stop
         except Exception as failure:  # it could not even be made, or its store not be closed

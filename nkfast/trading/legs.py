@@ -27,7 +27,7 @@ from nkfast.trading.gate import Intent, OrderGate
 from nkfast.trading.journal_reading import reading
 from nkfast.trading.life import LeftPlan
 from nkfast.trading.orders import Order, OrderStore
-from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan, walk
+from nkfast.trading.plan import PLAN_SLOT, Leg, Plan, WalkedLeg, price_plan, walk
 from nkfast.trading.plan_outcome import LegOutcome, PlanOutcome, PlanResult
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Execution
 
-__all__ = ["PLAN_SLOT", "PlanRunner", "left_plan", "newest_plans"]
+__all__ = ["PlanRunner", "left_plan", "newest_plans"]
 
-#: Slots of a plan's orders: ``plan-7:1`` is the first order of the seventh plan.
-PLAN_SLOT = "plan-"
 _KEPT_AS = "plan"
 _NS_PER_MS = 1_000_000
 #: A way back that our limits, or the market, refuse is tried again after this long.

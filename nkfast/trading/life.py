@@ -35,6 +35,7 @@ from nkfast.errors import (
 )
 from nkfast.trading.exact import plain
 from nkfast.trading.orders import Order, OrderState
+from nkfast.trading.plan import PLAN_SLOT
 from nkfast.venue.port import Side
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "can_heal",
     "clear_halt",
     "halt_cause",
+    "rests_on",
     "stop_report",
 ]
 
@@ -174,6 +176,11 @@ class StopReport(NamedTuple):
         return not self.remains
 
 
+def rests_on(order: Order) -> bool:
+    """Whether an order is one of those that a stop may keep: no leg of a plan is."""
+    return not order.slot.startswith(PLAN_SLOT)
+
+
 def stop_report(
     open_orders: Iterable[Order], *, keeps: bool, plan: LeftPlan | None = None
 ) -> StopReport:
@@ -193,7 +200,8 @@ def stop_report(
             plain(order.remaining),
             order.state,
         )
-        (kept if keeps and order.state is OrderState.LIVE else left).append(row)
+        is_kept = keeps and order.state is OrderState.LIVE and rests_on(order)
+        (kept if is_kept else left).append(row)
     return StopReport(tuple(kept), tuple(left), plan)
 
 

@@ -16,7 +16,10 @@ from nkfast.venue.port import Side
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
 
-__all__ = ["Leg", "Plan", "Unwind", "WalkedLeg", "price_plan", "walk"]
+__all__ = ["PLAN_SLOT", "Leg", "Plan", "Unwind", "WalkedLeg", "price_plan", "walk"]
+
+#: Slots of a plan's orders: ``plan-7:1`` is the first order of the seventh plan.
+PLAN_SLOT = "plan-"
 
 _LOTS_MAX = 2**63 - 2
 

@@ -54,7 +54,9 @@ class Quote:
     Attributes
     ----------
     price : Decimal or None
-        None for a market order: the whole quantity at once at whatever price.
+        None for a market order: the whole quantity at once at whatever price. A limit beyond the
+        touch with ``good_for_ms`` is the safer way to take: it bounds the price, and that NonKYC
+        reads a market buy's quantity in the base asset is not proven.
     symbol : str
         The home market's when it is empty.
     post_only : bool

@@ -369,6 +369,12 @@ async def test_the_heart_of_an_engine_beats_until_nothing_is_left(desk) -> None:
         desk.venue.reads.extend(["fail"] * 100)
     assert not desk.stopped.is_complete
     assert not read_beat(path).is_at_rest  # somebody has to look after it
+    desk.venue.cancels.clear()
+    desk.venue.reads.clear()
+    desk.venue.tells_reports = True
+    async with desk.trading(heart=heart) as engine:
+        await engine.stop(comes_back=True)
+        assert not read_beat(path).is_at_rest  # it is to be watched on
     heart.close()
 
 

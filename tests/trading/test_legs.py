@@ -577,6 +577,22 @@ def test_no_way_back_halts_and_the_next_start_finds_the_plan(floor: Floor) -> No
     floor.check()
 
 
+def test_a_stop_that_keeps_orders_keeps_no_leg(floor: Floor) -> None:
+    floor.hooks.append(at_order(2, lambda: floor.withdraw("ETH/BTC", "sell")))
+
+    async def test(engine: Engine) -> None:
+        while engine.orders.open_count == 0 or len(engine.orders) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # the second leg rests, and nobody sells
+        report = await engine.stop("keep")
+        assert (report.kept, report.left) == ((), ())
+        assert report.plan is not None
+
+    floor.run(test, Offering(replace(PLAN, leg_timeout_ms=60_000)))
+    floor.run(resolved)
+    floor.check()
+
+
 def test_a_pause_finishes_what_was_begun(floor: Floor) -> None:
     strategy = Offering(PLAN, PLAN)
 

@@ -472,6 +472,28 @@ def test_a_venue_that_does_not_close_does_not_keep_the_engine_from_its_end(
     on_virtual_desk(scenario)
 
 
+def test_a_stop_where_nothing_answers_ends_within_ten_seconds(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            desk.venue.close = never
+            desk.venue.cancels.extend(["silent"] * 50)
+            desk.venue.tells_reports = False
+            desk.venue.reads.extend(["fail"] * 1000)
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            report = await engine.stop()
+            assert 9 < loop.time() - began_s < 10.1
+            assert [order.slot for order in report.left] == ["low"]
+            del desk.venue.close
+
+    on_virtual_desk(scenario)
+
+
 @pytest.mark.parametrize(("mode", "level"), [("live", 2), ("paper", 1), ("monitor", 1)])
 def test_live_mode_asks_for_durability_that_survives_the_loss_of_power(
     on_virtual_desk, mode, level

@@ -129,6 +129,21 @@ def test_a_time_that_is_past_spins_no_loop(on_desk) -> None:
     on_desk(test)
 
 
+def test_a_time_far_away_is_waited_for(on_desk) -> None:
+    async def test(desk) -> None:
+        strategy = desk.strategy
+        held = Desired(again_at_ms=START_MS + 3 * 86_400_000)
+        strategy.wish = lambda view: held if view.now_ms < held.again_at_ms else Desired()
+        quiet = dict.fromkeys(("reconcile_interval_s", "rules_interval_s"), 10**7)
+        async with desk.trading(**quiet, audit_interval_s=10**7):
+            await asyncio.sleep(10)
+            before = len(strategy.asked_ms)
+            await asyncio.sleep(4 * 86_400)
+            assert strategy.asked_ms[before:] == [3 * 86_400_000]
+
+    on_desk(test)
+
+
 def test_a_clock_that_is_set_moves_the_time_too(on_desk) -> None:
     async def test(desk) -> None:
         strategy, ahead_ns = desk.strategy, 0
