@@ -20,6 +20,7 @@ from nkfast.errors import (
 )
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import DEFAULT_MARKETS
+from nkfast.exchange.money import text
 from nkfast.exchange.rules import OrderForm
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.control import Command, send
@@ -33,6 +34,7 @@ from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.shared import SharedVenue
 from nkfast.venue.simulated import SimulatedVenue
 
+D = Decimal
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 ROWS = [row for row in DEFAULT_MARKETS if row["symbol"] in SYMBOLS]
 
@@ -108,6 +110,16 @@ class Yard:
             ),
             **more,
         )
+
+    def sell(self, account: Any, price: str, quantity: str) -> None:
+        self._order(account, "sell", price, quantity)
+
+    def bid(self, account: Any, price: str, quantity: str) -> None:
+        self._order(account, "buy", price, quantity)
+
+    def _order(self, account: Any, side: str, price: str, quantity: str) -> None:
+        form = {"symbol": "BTC/USDT", "side": side, "quantity": quantity, "price": price}
+        self.exchange.submit(account, OrderForm.from_wire(form), self.clock.time_ns() // 1_000_000)
 
     def resting(self) -> list[tuple[str, str]]:
         return sorted((order.listing.symbol, order.side) for order in self.us.open_orders.values())
@@ -324,27 +336,16 @@ def test_a_full_disk_stops_one_and_a_new_start_finds_everything_again(in_yard) -
         running = asyncio.create_task(fleet.run(stop))
         await asyncio.sleep(5)
         broken, other = fleet.engines["aaaa"], fleet.engines["bbbb"]
-        journal = yard.journals["aaaa"]
-
-        def fail(*_: object, **__: object) -> None:
-            raise JournalError("aaaa.db", "disk full")
-
-        for name in ("record", "intend", "note_life", "hold", "commit", "keep"):
-            setattr(journal, name, fail)
-        (order,) = (
-            one
-            for one in yard.us.open_orders.values()
-            if one.side == "buy" and one.listing.symbol == "BTC/USDT"
-        )
-        # Somebody sells through the best bid into a part of our order, which nothing can record.
+        told_before = yard.strategies["aaaa"].told
+        execute = yard.journals["aaaa"]._execute
+        pages = execute("PRAGMA page_count").fetchone()[0]
+        execute(f"PRAGMA max_page_count = {pages + 2}")
+        # Somebody sells through the best bid into our order, in more parts than there is room for.
         seller = yard.exchange.open_account("seller", {"BTC": "2", "USDT": "0"})
-        for quantity in ("1", "0.04"):
-            form = {"symbol": "BTC/USDT", "side": "sell", "quantity": quantity, "price": "63000"}
-            now_ms = yard.clock.time_ns() // 1_000_000
-            yard.exchange.submit(seller, OrderForm.from_wire(form), now_ms)
-        form = {"symbol": "BTC/USDT", "side": "buy", "quantity": "1", "price": "62990"}
-        yard.exchange.submit(seller, OrderForm.from_wire(form), now_ms)
-        assert order.is_open
+        for quantity in ("1", *["0.001"] * 80):
+            yard.sell(seller, "63000", quantity)
+            await asyncio.sleep(0.001)
+        yard.bid(seller, "62990", "1")
         await asyncio.sleep(20)
         assert [fault[:2] for fault in yard.faults] == [("aaaa", "JournalError")]
         healed = fleet.engines["aaaa"]
@@ -352,9 +353,13 @@ def test_a_full_disk_stops_one_and_a_new_start_finds_everything_again(in_yard) -
         assert healed.life is LifeState.RUNNING
         assert fleet.engines["bbbb"] is other
         assert yard.resting() == [("BTC/USDT", "buy"), ("ETH/USDT", "buy")]
-        # The fill that no journal could take is told after the start, once.
-        assert [fill.quantity for fill in yard.strategies["aaaa"].told] == [Decimal("0.04")]
-        assert healed.ledger.profits["BTC/USDT"].position == Decimal("0.04")
+        # What the full journal took was told before, the rest after the start; all of it once.
+        told_after = yard.strategies["aaaa"].told
+        assert told_before
+        assert told_after
+        bought = D(text(yard.us.holding("BTC").total)) - 5
+        assert healed.ledger.profits["BTC/USDT"].position == bought > 0
+        assert len({fill.trade_id for fill in told_after}) == len(told_after)
         stop.set()
         ended = await running
         assert [end.error for end in ended.values()] == [None, None]
