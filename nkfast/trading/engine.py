@@ -64,6 +64,7 @@ _NS = 1_000_000_000
 _CLOSE_MIN_S = 1.0
 _GIVEN_UP = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
 _DECIDING = frozenset({LifeState.RUNNING, LifeState.DRAINING})
+_LEAVING = frozenset({LifeState.STOPPING, LifeState.STOPPED})
 
 
 class Engine:
@@ -311,7 +312,7 @@ class Engine:
             raise self._error
 
     def pause(self, reason: str) -> None:
-        """Decide no more until `resume`; what rests goes on resting."""
+        """Decide no more until `resume` or a stop; what rests goes on resting."""
         self._enter(LifeState.PAUSED, reason)
 
     def resume(self) -> None:
@@ -640,8 +641,10 @@ class Engine:
         self.decide_soon()
 
     def _note_life(self, state: LifeState, reason: str) -> None:
-        # A halt is the journal's last word until somebody clears it. Who only looks says nothing.
+        # A halt is the journal's last word until somebody clears it. Who only looks says nothing,
+        # and who did not come up ends no pause of the run before.
         is_told = self.mode != "monitor" and (self.halted is None or state is LifeState.HALTED)
+        is_told = is_told and (self.has_started or state not in _LEAVING)
         if is_told and self._is_assembled and self._bookkeeper.can_record:
             self._journal.note_life(state, reason, self._clock.time_ns() // 1_000_000)
 

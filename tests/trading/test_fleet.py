@@ -384,6 +384,33 @@ def test_a_stop_is_obeyed_while_it_starts_and_while_it_waits(in_yard, seconds: f
     in_yard(scenario)
 
 
+def test_a_pause_outlasts_starts_that_fail(in_yard) -> None:
+    async def scenario(yard: Yard) -> None:
+        with Journal.open(yard.path / "aaaa.db", instance="aaaa") as journal:
+            journal.note_life("paused", "lunch", 1)
+        holdings, failures = SimulatedVenue.holdings, [away(), away()]
+
+        async def failing(venue: SimulatedVenue) -> Any:
+            if failures:
+                raise failures.pop()
+            return await holdings(venue)
+
+        fleet = yard.fleet(TWO[0])
+        stop = asyncio.Event()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimulatedVenue, "holdings", failing)
+            running = asyncio.create_task(fleet.run(stop))
+            await asyncio.sleep(30)
+            assert len(yard.faults) == 2
+            engine = fleet.engines["aaaa"]
+            assert (engine.life, engine.life_reason) == (LifeState.PAUSED, "lunch")
+            assert yard.resting() == []
+            stop.set()
+            await running
+
+    in_yard(scenario)
+
+
 def test_each_takes_its_own_commands_over_all_its_lives(in_yard) -> None:
     async def scenario(yard: Yard) -> None:
         yard.failures = [away()]

@@ -36,7 +36,7 @@ def _steer(name: str, state_dir: Path | None, as_json: bool, **command: Any) -> 
 def pause(name: str, reason: str, state_dir: Path | None, as_json: bool) -> ExitCode:
     """Let an instance decide nothing more until it is resumed; what rests goes on resting.
 
-    A pause outlasts a restart. Exit 7: the instance does not run, or cannot be paused now.
+    A pause outlasts a crash; a stop ends it. Exit 7: it does not run, or cannot be paused now.
     """
     return _steer(name, state_dir, as_json, verb="pause", reason=reason)
 
