@@ -169,6 +169,7 @@ class Engine:
         self.has_started = False
         self._is_deciding = False
         self._is_decision_due = False
+        self._blind_by = ""  # why nothing can be decided, as it was counted
         self._event_ns = 0
 
     @property
@@ -810,7 +811,9 @@ class Engine:
                     self._gate.cancel(zombie)
             elif self.strategy.cancels_when_blind and self._may_cancel:
                 self._cancel_blind()
+            self._say_why_not()
             return
+        self._blind_by = ""
         if not self._is_loss_bearable():
             return
         self._is_deciding = True
@@ -837,7 +840,8 @@ class Engine:
         if isinstance(decision, Desired):
             self._executor.make_so(decision, event_ns)
         elif self._executor.is_draining:
-            self._executor.make_so(Desired())  # a plan is something new
+            self._reasons.count("DRAINING", "a plan is something new")
+            self._executor.make_so(Desired())
         else:
             self._plans.begin(decision, event_ns, sends=self.mode != "monitor")
 
@@ -876,6 +880,23 @@ class Engine:
         elif self._life.state is not wish.state and self._life.may_become(wish.state):
             self._enter(wish.state, wish.reason)
         return True
+
+    def _say_why_not(self) -> None:
+        """Count, once, why nothing is decided now that could be; a lost connection is counted."""
+        news = self._news
+        if self._error is not None or self._life.state not in _DECIDING or not news.is_connected:
+            return
+        if not news.is_compared:
+            code, detail = "RECONCILING", "the venue's books are compared with ours first"
+        elif self._audit.drifted:
+            return  # counted when it was found
+        else:
+            books = self._books.items()
+            code = "BOOK_NOT_LIVE"
+            detail = ", ".join(f"{symbol} {book.state}" for symbol, book in books)
+        if code != self._blind_by:
+            self._blind_by = code
+            self._reasons.count(code, detail)
 
     def _cancel_blind(self) -> None:
         """Cancel what rests on a market that is not seen; where nobody is reached, wait."""

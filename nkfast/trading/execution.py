@@ -79,6 +79,7 @@ class Executor:
         self.desired: Desired | None = None
         self.is_draining = False
         self.is_idle = False
+        self._has_begun_to_drain = False
         self._gate = gate
         self._clock = clock
         self._loop = loop
@@ -120,7 +121,10 @@ class Executor:
         self._made_so = (desired, self._orders.version, self._ledger.version)
 
     def _send_difference(self, desired: Desired, event_ns: int, *, is_new: bool) -> None:
-        quotes = self._reducing(desired.quotes) if self.is_draining else desired.quotes
+        quotes = desired.quotes
+        if self.is_draining:
+            quotes = self._reducing(desired.quotes, is_new=is_new or self._has_begun_to_drain)
+            self._has_begun_to_drain = False
         now_ns = self._clock.monotonic_ns()
         wake_ns = too_small = 0
         for slot, order in list(self._orders.open_by_slot.items()):
@@ -161,6 +165,7 @@ class Executor:
 
     def set_draining(self, is_draining: bool) -> None:
         """Begin or end to place only what reduces the position."""
+        self._has_begun_to_drain = is_draining and not self.is_draining
         self.is_draining = is_draining
         self.is_idle = False
         self.forget_comparison()
@@ -185,7 +190,7 @@ class Executor:
         self._wake_never()
         self._ask_again_at(None)
 
-    def _reducing(self, quotes: Mapping[str, Quote]) -> dict[str, Quote]:
+    def _reducing(self, quotes: Mapping[str, Quote], *, is_new: bool) -> dict[str, Quote]:
         """Return the quotes that bring the position nearer to zero, and no further."""
         left = {symbol: profit.position for symbol, profit in self._ledger.profits.items()}
         kept = {}
@@ -197,6 +202,9 @@ class Executor:
                 kept[slot] = quote
                 signed = quote.quantity if position > 0 else quote.quantity.copy_negate()
                 left[symbol] = subtract(position, signed)
+            elif is_new:
+                what = f"{quote.side} {plain(quote.quantity)} {symbol}"
+                self._reasons.count("DRAINING", f"{slot}: {what} against {plain(position)} owned")
         return kept
 
     def _waits_until_ns(self, slot: str) -> int:

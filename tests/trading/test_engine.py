@@ -207,10 +207,18 @@ async def test_nothing_is_decided_on_a_stale_book(desk) -> None:
         decisions = desk.strategy.decisions
         desk.strategy.want(low=BUY)
         desk.venue.tell_book()
+        desk.venue.tell_book()
         assert desk.strategy.decisions == decisions
         assert not engine.may_decide
+        assert engine.reasons["BOOK_NOT_LIVE"] == 1  # for both frames: it is one reason
         desk.venue.set_book("100.00", "100.10")
         assert len(desk.venue.wire) == 1
+        desk.venue.book("BTC/USDT").mark_stale()
+        desk.venue.tell_book()
+        assert engine.reasons["BOOK_NOT_LIVE"] == 2
+        desk.venue.listener.on_connection(True, "a test")
+        desk.venue.set_book("100.00", "100.10")
+        assert engine.reasons["RECONCILING"] == 1
 
 
 async def test_orders_that_answer_a_price_are_cancelled_when_nobody_sees_it(desk) -> None:

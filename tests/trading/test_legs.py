@@ -618,6 +618,7 @@ def test_draining_begins_no_plan(floor: Floor) -> None:
         engine.drain("enough")
         await engine.run(asyncio.Event())
         assert len(engine.orders) == 0
+        assert engine.reasons["DRAINING"] == 1
 
     floor.run(test, strategy)
 

@@ -158,6 +158,7 @@ def test_draining_only_reduces_and_ends(on_virtual_desk) -> None:
             # The sell of one stays; the other one would go beyond zero; nothing is bought.
             (left,) = desk.venue.open_own()
             assert (left.order.side, left.order.price) == ("sell", 101)
+            assert engine.reasons["DRAINING"] == 2  # what is not done has its reason, once
             assert not running.done()
             desk.venue.fill(left, "0.7")
             desk.strategy.want(low=BUY, high=("sell", "101.00", "0.3"))
