@@ -6,43 +6,25 @@ the same file, seed and settings give the same orders and fills, always; `Replay
 so in one line.
 """
 
-import asyncio
-import hashlib
-import random
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
-from nkfast.core.book import OrderBook
-from nkfast.core.frame import FrameDecoder, FrameKind
+from nkfast.app.recorded import FirstBook, RecordedRun, Recordings
 from nkfast.core.market import Market
-from nkfast.errors import ConfigError, UnreachableError
+from nkfast.errors import ConfigError
 from nkfast.strategies import load
-from nkfast.trading.engine import Engine, EngineSummary
-from nkfast.trading.journal import Journal, JournalReport, verify
-from nkfast.trading.risk import RiskLimits
-from nkfast.trading.strategy import Strategy
-from nkfast.venue.clock import RealClock, VirtualClock, run_virtual
-from nkfast.venue.paper import PaperVenue
-from nkfast.venue.port import Holding, NewOrder, OrderUpdate, PublicTrade, VenueListener
-from nkfast.venue.tape import TapePlayer, TapeReader, survey
+from nkfast.trading.journal import JournalReport
+from nkfast.venue.clock import RealClock
 
 __all__ = ["ReplaySummary", "replay"]
 
-#: From a request to its effect, drawn evenly between these: what placing an order has been seen to
-#: take live (protocol.md 1.1).
-LATENCY_NS = (800_000_000, 1_300_000_000)
 #: The account starts with so many orders of the typical size on each side.
 FUNDED_ORDERS = 100
-#: Levels of each side that the typical order size is taken from.
-_TYPICAL_LEVELS = 10
 #: The spacing of a default grid is rounded up to this.
 _STEP_QUANTUM = Decimal("0.0000001")
-_INSTANCE = "rply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,255 +138,65 @@ def replay(
     """
     started_ns = RealClock().monotonic_ns()
     kind = load(strategy)
-    found = survey(path)
-    known = {symbol: seen.market for symbol, seen in found.symbols.items()}
-    if markets is not None:
-        known = {market.symbol: market for market in markets if market.symbol in known}
+    recordings = Recordings([path])
+    known = recordings.markets(None if markets is None else list(markets))
     chosen = symbol if symbol is not None else next(iter(known), None)
     if chosen is None or chosen not in known:
         raise ConfigError(
             f"no market {chosen!r} to trade in {path}; there are {', '.join(known) or 'none'}"
         )
     market = known[chosen]
-    first = _FirstBook.of(path, market)
+    first = FirstBook.of(recordings, market)
     given = dict(settings or {})
     if strategy == "grid":
-        given = {**first.grid_settings(), **given}
-    with tempfile.TemporaryDirectory(prefix="nkfast-replay-") as directory:
-        run = _Run(
-            path=path,
-            market=market,
-            strategy=kind.build(kind.settings_type.read(given), {market.symbol: market}),
-            funds=funds if funds is not None else first.funds(),
-            seed=seed,
-            journal_path=Path(directory) / "journal.db",
-        )
-        result = run_virtual(run.trade, found.first_unix_ns)
-        report = verify(run.journal_path)
+        given = {**_grid_settings(first), **given}
+    run = RecordedRun(
+        recordings,
+        {market.symbol: market},
+        kind.build(kind.settings_type.read(given), {market.symbol: market}),
+        funds if funds is not None else _typical_funds(first),
+        seed,
+    )
+    result = run.run()
+    if result.error is not None:
+        raise result.error
+    engine = result.engine
     wall_s = (RealClock().monotonic_ns() - started_ns) / 1e9
-    frames, rejected = _split_counters(run.frame_counters)
-    rejected.update({f"line_{kind}": count for kind, count in run.line_counters.items()})
     return ReplaySummary(
         symbol=market.symbol,
         strategy=strategy,
         settings={key: str(value) for key, value in sorted(given.items())},
         seed=seed,
-        frames=frames,
-        rejected=rejected,
-        orders=result.orders,
-        fills=result.fills,
-        fees=dict(result.fees),
-        realized=result.realized,
-        open_orders=result.open_orders,
-        unknown_orders=result.unknown_orders,
-        rejects=result.rejects,
-        virtual_s=found.duration_s,
+        frames=result.frames,
+        rejected=result.rejected,
+        orders=engine.orders,
+        fills=engine.fills,
+        fees=dict(engine.fees),
+        realized=engine.realized,
+        open_orders=engine.open_orders,
+        unknown_orders=engine.unknown_orders,
+        rejects=engine.rejects,
+        virtual_s=recordings.survey.duration_s,
         wall_s=wall_s,
-        frames_per_s=sum(frames.values()) / wall_s,
-        reasons=dict(result.reasons),
-        journal=report,
-        hash=run.hash,
+        frames_per_s=sum(result.frames.values()) / wall_s,
+        reasons=dict(engine.reasons),
+        journal=result.journal,
+        hash=result.hash,
     )
 
 
-def _split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Separate kinds of frames from reasons why some were refused; leave out what never came."""
-    kinds = {kind.name.lower() for kind in FrameKind}
-    frames = {name: count for name, count in counters.items() if count and name in kinds}
-    reasons = {name: count for name, count in counters.items() if count and name not in kinds}
-    return frames, reasons
+def _grid_settings(first: FirstBook) -> dict[str, Any]:
+    """Return settings that trade within the little that a short recording moves."""
+    half_spread = max(first.spread / 2, first.market.tick_size)
+    return {
+        "step_pct": (half_spread / first.mid).quantize(_STEP_QUANTUM, ROUND_CEILING),
+        "base_order_size": first.typical_quantity,
+        "fee_rate": Decimal(0),
+        "fee_buffer_pct": Decimal(0),
+        "min_notional_quote": Decimal(0),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _FirstBook:
-    """The first book of a recording that has both sides: what defaults are made from."""
-
-    market: Market
-    mid: Decimal
-    spread: Decimal
-    typical_quantity: Decimal
-
-    @classmethod
-    def of(cls, path: str | Path, market: Market) -> "_FirstBook":
-        decoder = FrameDecoder([market])
-        book = decoder.book(market.symbol)
-        for unix_ns, frame in TapeReader(path):
-            if decoder.feed(frame, unix_ns).kind is FrameKind.SNAPSHOT and book.mid is not None:
-                return cls._measure(market, book)
-        raise UnreachableError(
-            f"{path} holds no snapshot of {market.symbol} with both sides",
-            endpoint="replay",
-            sent="no",
-        )
-
-    @classmethod
-    def _measure(cls, market: Market, book: OrderBook) -> "_FirstBook":
-        assert book.mid is not None and book.best_bid is not None and book.best_ask is not None
-        bids, asks = book.depth(_TYPICAL_LEVELS)
-        typical_lots = median_low([*bids[:, 1].tolist(), *asks[:, 1].tolist()])
-        return cls(
-            market=market,
-            mid=book.mid,
-            spread=market.ticks_to_price(max(book.best_ask[0] - book.best_bid[0], 1)),
-            typical_quantity=max(
-                market.lots_to_quantity(typical_lots),
-                market.min_order_quantity(market.ticks_to_price(book.best_bid[0])),
-            ),
-        )
-
-    def grid_settings(self) -> dict[str, Any]:
-        """Settings that trade within the little that a short recording moves."""
-        half_spread = max(self.spread / 2, self.market.tick_size)
-        return {
-            "step_pct": (half_spread / self.mid).quantize(_STEP_QUANTUM, ROUND_CEILING),
-            "base_order_size": self.typical_quantity,
-            "fee_rate": Decimal(0),
-            "fee_buffer_pct": Decimal(0),
-            "min_notional_quote": Decimal(0),
-        }
-
-    def funds(self) -> dict[str, Decimal]:
-        quantity = self.typical_quantity * FUNDED_ORDERS
-        return {self.market.base: quantity, self.market.quote: quantity * self.mid}
-
-
-class _Witness:
-    """A listener between venue and engine that writes down what is told, with its virtual time."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._clock = clock
-        self._hash = hashlib.sha256()
-        self.listener: VenueListener
-
-    def write(self, *words: object) -> None:
-        """Add one line: the time and the words, separated by tabs."""
-        line = "\t".join(_canonical(word) for word in (self._clock.time_ns(), *words))
-        self._hash.update(line.encode() + b"\n")
-
-    def digest(self) -> str:
-        return self._hash.hexdigest()
-
-    def on_order(self, update: OrderUpdate) -> None:
-        self.write("order", update.client_id, update.status, update.executed)
-        fill = update.execution
-        if fill is not None:
-            self.write(
-                "fill",
-                fill.client_id,
-                fill.trade_id,
-                fill.side,
-                fill.price,
-                fill.quantity,
-                fill.fee,
-                fill.fee_asset,
-                "maker" if fill.is_maker else "taker",
-            )
-        self.listener.on_order(update)
-
-    def on_book(self, symbol: str, received_ns: int) -> None:
-        self.listener.on_book(symbol, received_ns)
-
-    def on_holdings(self, holdings: Sequence[Holding]) -> None:
-        self.listener.on_holdings(holdings)
-
-    def on_trade(self, trade: PublicTrade) -> None:
-        self.listener.on_trade(trade)
-
-    def on_connection(self, is_up: bool, reason: str) -> None:
-        self.listener.on_connection(is_up, reason)
-
-
-class _WitnessedVenue(PaperVenue):
-    """A paper venue of which every request and every report is written down."""
-
-    def __init__(self, witness: _Witness, **options: Any) -> None:
-        super().__init__(**options)
-        self._witness = witness
-
-    async def start(self, symbols: Sequence[str], listener: VenueListener) -> None:
-        self._witness.listener = listener
-        await super().start(symbols, self._witness)
-
-    def submit(self, order: NewOrder) -> asyncio.Future[OrderUpdate]:
-        self._witness.write(
-            "submit",
-            order.client_id,
-            order.symbol,
-            order.side,
-            order.type,
-            order.price,
-            order.quantity,
-        )
-        return super().submit(order)
-
-    def cancel(self, symbol: str, client_id: str, order_id: str) -> asyncio.Future[OrderUpdate]:
-        self._witness.write("cancel", client_id)
-        return super().cancel(symbol, client_id, order_id)
-
-
-def _canonical(word: object) -> str:
-    # Numerically equal decimals may be written with different zeros at the end.
-    if isinstance(word, Decimal):
-        text = format(word, "f")
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    return "-" if word is None else str(word)
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run over a recording; `trade` is what `run_virtual` runs."""
-
-    path: str | Path
-    market: Market
-    strategy: Strategy
-    funds: Mapping[str, Decimal]
-    seed: int
-    journal_path: Path
-    frame_counters: Mapping[str, int] = field(default_factory=dict)
-    line_counters: Mapping[str, int] = field(default_factory=dict)
-    hash: str = ""
-
-    async def trade(self, clock: VirtualClock) -> EngineSummary:
-        loop = asyncio.get_running_loop()
-        failures: list[BaseException] = []
-        loop.set_exception_handler(
-            # An error in a callback is a bug; going on would make the summary a lie.
-            lambda _, context: failures.append(
-                context.get("exception") or RuntimeError(context["message"])
-            )
-        )
-        reader = TapeReader(self.path)
-        witness = _Witness(clock)
-        draw = random.Random(self.seed)
-        venue = _WitnessedVenue(
-            witness,
-            feed=TapePlayer(reader, clock),
-            markets=[self.market],
-            funds=self.funds,
-            clock=clock,
-            latency_ns=lambda: draw.randint(*LATENCY_NS),
-        )
-        with Journal.open(self.journal_path, instance=_INSTANCE) as journal:
-            engine = Engine(
-                venue=venue,
-                clock=clock,
-                journal=journal,
-                strategy=self.strategy,
-                symbol=self.market.symbol,
-                limits=RiskLimits(),
-                mode="paper",
-            )
-            try:
-                await engine.start()
-                stop = asyncio.Event()
-                venue.ended.add_done_callback(lambda _: stop.set())
-                await engine.run(stop)
-                await venue.ended
-            finally:
-                await engine.stop("cancel")
-        if failures:
-            raise failures[0]
-        self.frame_counters = venue.counters
-        self.line_counters = {**reader.rejected, **({"late": reader.late} if reader.late else {})}
-        self.hash = witness.digest()
-        return engine.summary()
+def _typical_funds(first: FirstBook) -> dict[str, Decimal]:
+    quantity = first.typical_quantity * FUNDED_ORDERS
+    return {first.market.base: quantity, first.market.quote: quantity * first.mid}

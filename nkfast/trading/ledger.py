@@ -323,7 +323,7 @@ class Ledger:
                 self._foreign[holding.asset] = max(beyond, ZERO)
         if is_complete:
             for asset in self._reserved:
-                self._totals.setdefault(asset, ZERO)
+                self._counted.setdefault(asset, self._totals.setdefault(asset, ZERO))
         self.version += 1
         return odd
 

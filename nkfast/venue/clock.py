@@ -151,6 +151,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds since the loop was made."""
         return self._virtual.now_ns / _NS_PER_S
 
+    def skip_to(self, when_ns: int) -> bool:
+        """Jump to a time at once where nothing would happen until then; return whether it did.
+
+        The same as sleeping until then, without a turn of the loop.
+        """
+        if self._ready or (  # type: ignore[attr-defined]
+            self._scheduled  # type: ignore[attr-defined]
+            and self._scheduled[0].when() * _NS_PER_S <= when_ns + 1  # type: ignore[attr-defined]
+        ):
+            return False
+        self._virtual.now_ns = max(self._virtual.now_ns, when_ns)
+        return True
+
     # asyncio calls a timer due when it lies less than this ahead. Beyond 30 days a float of
     # seconds is coarser than a nanosecond; a constant would then leave timers never due.
     @property
@@ -209,6 +222,10 @@ class VirtualClock:
     def boot_id(self) -> str:
         """The same for all clocks that start at the same time: a machine that never restarts."""
         return f"virtual-{self._start_unix_ns}"
+
+    def skip_to(self, unix_ns: int) -> bool:
+        """Jump to a Unix time at once where nothing would happen until then; see `VirtualLoop`."""
+        return self._loop.skip_to(unix_ns - self._start_unix_ns - self._slept_ns)
 
     def sleep_machine(self, seconds: float) -> None:
         """Pretend that the machine slept: time has passed, and neither loop nor timers saw it."""

@@ -43,10 +43,12 @@ class PaperFill(NamedTuple):
 class _Level:
     """The queue at one price at which orders of ours rest: engine numbers, and their places."""
 
-    __slots__ = ("arrivals", "departures", "nobody", "own")
+    __slots__ = ("arrivals", "departures", "fitting_lots", "nobody", "own")
 
     def __init__(self) -> None:
         self.arrivals = 0
+        # So many recorded lots hold the queue, of which nothing was taken since; -1: to be seen.
+        self.fitting_lots = -1
         self.nobody: dict[int, int] = {}  # recorded liquidity, oldest first
         self.own: dict[int, int] = {}
         self.departures = Departures()
@@ -129,8 +131,13 @@ class PaperMarket:
                 del self._taken[key]
         if not self._levels:
             return []
+        lots_at = self.book.lots_at
         for key, level in self._levels.items():
-            self._shrink_queue(key, level, now_ns)
+            if level.nobody:
+                lots = lots_at(*key)
+                if not 0 <= level.fitting_lots <= lots:
+                    self._shrink_queue(key, level, now_ns)
+                    level.fitting_lots = lots
         return self._meet_crossing("buy") + self._meet_crossing("sell")
 
     def on_print(self, side: Side, ticks: int, lots: int, now_ns: int) -> list[PaperFill]:
@@ -198,6 +205,8 @@ class PaperMarket:
 
     def _take(self, key: _Key, lots: int) -> None:
         self._taken[key] = self._taken.get(key, 0) + lots
+        if key in self._levels:
+            self._levels[key].fitting_lots = -1
 
     def _queued(self, key: _Key) -> int:
         level = self._levels.get(key)
@@ -233,6 +242,7 @@ class PaperMarket:
         if ahead > 0:
             level = self._level(key)
             level.nobody[self._rest_nobody(key, ahead)] = level.place()
+            level.fitting_lots = -1
 
     def _shrink_queue(self, key: _Key, level: _Level, now_ns: int) -> None:
         excess = self._queued(key) - max(self._free(key), 0)

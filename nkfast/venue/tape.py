@@ -7,17 +7,19 @@ bytes, untouched. A name that ends in ``.gz`` is compressed. Reading never holds
 import asyncio
 import gzip
 import json
+import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from nkfast.core.market import Market
 from nkfast.errors import WireError
-from nkfast.venue.clock import Clock
+from nkfast.venue.clock import Clock, VirtualClock
 
 __all__ = ["SymbolSurvey", "TapePlayer", "TapeReader", "TapeSurvey", "TapeWriter", "survey"]
 
@@ -130,23 +132,31 @@ class TapePlayer:
 
     Parameters
     ----------
-    reader : TapeReader
+    reader : iterable of (int, bytes)
+        Frames with the Unix nanoseconds of their receipt: a `TapeReader`, or several in a row.
     clock : Clock
         A frame is delivered when this clock shows the time of its receipt, or at once when that
         time is past. A `VirtualClock` that starts at the first frame wastes no time.
     """
 
-    def __init__(self, reader: TapeReader, clock: Clock) -> None:
+    def __init__(self, reader: Iterable[tuple[int, bytes]], clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
 
     async def run(self, symbols: Sequence[str], deliver: Callable[[bytes, int], None]) -> None:
         """Deliver every frame of the recording, whatever its symbol; return at its end."""
+        clock = self._clock
+        skip_to = clock.skip_to if isinstance(clock, VirtualClock) else None
         for unix_ns, frame in self._reader:
-            delay_ns = unix_ns - self._clock.time_ns()
+            delay_ns = unix_ns - clock.time_ns()
             if delay_ns > 0:
-                await asyncio.sleep(delay_ns / 1e9)
-            deliver(frame, self._clock.monotonic_ns())
+                if skip_to is None:
+                    await asyncio.sleep(delay_ns / 1e9)
+                else:
+                    await asyncio.sleep(0)  # what the last frame caused comes first
+                    if not skip_to(unix_ns):
+                        await asyncio.sleep((unix_ns - clock.time_ns()) / 1e9)
+            deliver(frame, clock.monotonic_ns())
 
 
 class TapeWriter:
@@ -242,10 +252,40 @@ class TapeSurvey:
         return (self.last_unix_ns - self.first_unix_ns) / 1e9
 
 
+#: How nearly every frame begins.
+_USUAL_HEAD = re.compile(
+    rb'\{(?:\s*"jsonrpc"\s*:\s*"2\.0"\s*,)?\s*"method"\s*:\s*"'
+    rb"((?:snapshot|update)Orderbook|updateTrades)"
+    rb'"\s*,\s*"params"\s*:\s*\{\s*"symbol"\s*:\s*"([A-Za-z0-9]+/[A-Za-z0-9]+)"'
+)
+
+
+@cache
+def _longer(price_decimals: int, quantity_decimals: int) -> "re.Pattern[bytes]":
+    """Return what finds a price or a quantity with more decimals than these."""
+    return re.compile(
+        rb'"(?:price"\s*:\s*"?\d*\.\d{%d}|quantity"\s*:\s*"?\d*\.\d{%d})'
+        % (price_decimals + 1, quantity_decimals + 1)
+    )
+
+
 class _SymbolCount:
     def __init__(self) -> None:
         self.frames = self.books = self.trades = 0
         self.price_decimals = self.quantity_decimals = 0
+
+    def tells_nothing_new(self, method: bytes, frame: bytes) -> bool:
+        """Count a frame whose numbers are no longer than those before; false: look closer."""
+        if not frame.endswith(b"}") or _longer(self.price_decimals, self.quantity_decimals).search(
+            frame
+        ):
+            return False
+        self.frames += 1
+        if method == b"updateTrades":
+            self.trades += frame.count(b'"price"')
+        else:
+            self.books += 1
+        return True
 
     def see(self, method: str, params: dict[str, Any]) -> None:
         self.frames += 1
@@ -259,11 +299,13 @@ class _SymbolCount:
             return
         for row in rows:
             if isinstance(row, dict):
-                price, quantity = (_decimals(row.get(key)) for key in ("price", "quantity"))
-                self.price_decimals = max(self.price_decimals, min(price, _MAX_PRICE_DECIMALS))
-                self.quantity_decimals = max(
-                    self.quantity_decimals, min(quantity, _MAX_QUANTITY_DECIMALS)
-                )
+                price, quantity = row.get("price"), row.get("quantity")
+                if _may_have_more(price, self.price_decimals):
+                    decimals = min(_decimals(price), _MAX_PRICE_DECIMALS)
+                    self.price_decimals = max(self.price_decimals, decimals)
+                if _may_have_more(quantity, self.quantity_decimals):
+                    decimals = min(_decimals(quantity), _MAX_QUANTITY_DECIMALS)
+                    self.quantity_decimals = max(self.quantity_decimals, decimals)
 
 
 def survey(path: str | Path) -> TapeSurvey:
@@ -297,6 +339,12 @@ def survey(path: str | Path) -> TapeSurvey:
     for unix_ns, frame in reader:
         first_ns = unix_ns if first_ns < 0 else first_ns
         last_ns = unix_ns
+        head = _USUAL_HEAD.match(frame)
+        if head is not None:
+            count = counts.get(head[2].decode())
+            if count is not None and count.tells_nothing_new(head[1], frame):
+                methods[head[1].decode()] += 1
+                continue
         message = _parse_object(frame)
         if message is None:
             not_json += 1
@@ -350,6 +398,11 @@ def _is_symbol(symbol: str) -> bool:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _may_have_more(number: Any, decimals: int) -> bool:
+    # Nearly all numbers have as many decimals as those before them.
+    return isinstance(number, str) and len(number) - number.find(".") - 1 > decimals
 
 
 def _decimals(number: Any) -> int:

@@ -283,3 +283,15 @@ def test_a_balance_that_is_told_late_does_not_hide_a_fill(ledger: Ledger) -> Non
     later.set_holdings([Holding("BTC", D(6), D(0))], is_complete=True, is_settled=True)
     assert later.most("BTC") == D(6)
     assert later.beside_fills == {"BTC": "4"}
+
+
+def test_an_asset_that_the_venue_does_not_list_is_one_of_which_there_is_nothing(
+    ledger: Ledger,
+) -> None:
+    sell = an_order("a", "sell", "120", "1")
+    ledger.reserve(sell)
+    ledger.set_holdings([Holding("USDT", D(1000), D(0))], is_complete=True)
+    assert ledger.total("BTC") == 0
+    ledger.apply(ledger.profit.after_fill(a_fill("sell", 120, 1, "0.2")))
+    assert ledger.total("USDT") == D("1119.8")
+    assert ledger.total("BTC") == -1  # until the venue speaks

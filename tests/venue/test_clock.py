@@ -163,3 +163,27 @@ def test_the_real_clock_moves() -> None:
     assert clock.monotonic_ns() >= before
     boot_ns = clock.boot_ns()
     assert 0 < boot_ns <= clock.boot_ns()
+
+
+def test_a_skip_is_taken_only_where_nothing_would_have_happened() -> None:
+    async def main(clock: VirtualClock) -> None:
+        start_ns = clock.time_ns()
+        loop = asyncio.get_running_loop()
+        assert clock.skip_to(start_ns + 5)
+        assert clock.time_ns() == start_ns + 5
+        assert clock.skip_to(start_ns)  # never back
+        assert clock.time_ns() == start_ns + 5
+        happened = []
+        loop.call_soon(happened.append, "soon")
+        assert not clock.skip_to(start_ns + 10)
+        await asyncio.sleep(0)
+        loop.call_later(1, happened.append, "later")
+        second = start_ns + 5 + 10**9
+        assert clock.skip_to(second - 10)
+        for when in (second, second + 1, second + 10**9):
+            assert not clock.skip_to(when)
+        assert clock.time_ns() == second - 10
+        await asyncio.sleep(2)
+        assert happened == ["soon", "later"]
+
+    run_virtual(main, 10**18)

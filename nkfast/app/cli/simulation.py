@@ -1,4 +1,4 @@
-"""What runs without an exchange: ``demo``, ``replay``, ``exchange serve`` and ``statistics``."""
+"""What runs without an exchange: ``demo``, ``replay``, ``backtest`` and ``exchange``."""
 
 import json
 import sys
@@ -70,6 +70,51 @@ def replay(
     except WireError as error:
         raise ConfigError(str(error), str(tape)) from error
     print_record(summary.as_json(), as_json)
+
+
+@verb()
+@click.argument("config", type=FILE)
+@click.argument("data", nargs=-1, required=True, type=FILE)
+@SETTINGS
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the latencies.")
+@click.option("--markets", type=FILE, help="A reply of market/getlist: the rules of the markets.")
+@click.option("--html", type=FILE, help="Write a report with plots here.")
+@click.option("--out", type=FILE, help="Write everything as JSON here, every fill included.")
+@JSON
+def backtest(
+    config: Path,
+    data: Sequence[Path],
+    pairs: Sequence[str],
+    seed: int,
+    markets: Path | None,
+    html: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Run a bot's configuration over recordings, as fast as they can be read."""
+    for file in (config, *data, *((markets,) if markets is not None else ())):
+        check_exists(file)
+    from nkfast.app.backtest import backtest as run_backtest
+    from nkfast.app.backtest_report import as_html
+    from nkfast.app.config.bot import load_config
+    from nkfast.app.recorded import read_rules
+
+    bot = load_config(config, list(settings_of(pairs).items()))
+    rules = None if markets is None else read_rules(markets)
+    try:
+        test = run_backtest(bot, data, seed=seed, rules=rules)
+    except WireError as error:
+        raise ConfigError(str(error), ", ".join(map(str, data))) from error
+    record = test.as_json()
+    if out is not None:
+        out.write_text(json.dumps(record) + "\n")
+    if html is not None:
+        html.write_text(as_html(test))
+    long = ("settings", "series", "executions", "plans")
+    print_record({name: value for name, value in record.items() if name not in long}, as_json)
+    if not test.result.journal.ok:
+        return ExitCode.UNRECONCILED
+    return ExitCode.OK if test.result.error is None else ExitCode.RISK_HALT
 
 
 @group()
@@ -197,4 +242,4 @@ def exchange_statistics(
         click.echo(side_by_side(flows))
 
 
-COMMANDS = (demo, replay, exchange)
+COMMANDS = (demo, replay, backtest, exchange)
