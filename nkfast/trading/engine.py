@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nkfast.errors import ConfigError, HaltedError, JournalError, RiskError
+from nkfast.errors import ConfigError, HaltedError, JournalError, LifeError, RiskError
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.audit import BookAudit
 from nkfast.trading.bookkeeping import BESIDE_FILLS, Bookkeeper
@@ -633,6 +633,8 @@ class Engine:
 
     def _enter(self, state: LifeState, reason: str) -> None:
         """Move to a state in which the engine goes on living, and act by it."""
+        if not self._is_assembled:
+            raise LifeError(self._life.state, state, "it has not come up yet")
         try:
             self._life.become(state, reason)
         except JournalError as error:

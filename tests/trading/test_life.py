@@ -141,6 +141,13 @@ def test_what_was_paused_when_its_process_died_is_still_paused(on_virtual_desk) 
     on_virtual_desk(scenario)
 
 
+async def test_what_has_not_come_up_cannot_be_paused(desk) -> None:
+    async with desk.trading(starts=False) as engine:
+        for steer in (engine.resume, lambda: engine.pause("lunch"), lambda: engine.drain("home")):
+            with pytest.raises(LifeError, match="it has not come up yet"):
+                steer()
+
+
 # Drain ---------------------------------------------------------------------------------------
 
 
