@@ -53,6 +53,7 @@ _OURS = {
     "grid": "nkfast.strategies.grid:Grid",
     "infinity_grid": "nkfast.strategies.infinity_grid:InfinityGrid",
     "infinity_grid_value": "nkfast.strategies.infinity_grid_value:InfinityGridValue",
+    "accumulation": "nkfast.strategies.accumulation:Accumulation",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",

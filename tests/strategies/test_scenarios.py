@@ -164,6 +164,18 @@ def judge_infinity_grid_value(orders: Sequence[Sent], outcome: Outcome) -> None:
             assert abs(base * order.price - value) < value * D("0.005")
 
 
+def judge_accumulation(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """Buys only, each smaller than its cap, ever deeper, and no more than the budget in all."""
+    assert {order.side for order in orders} == {"buy"}
+    ladder = orders[:4]
+    assert [order.price for order in ladder] == sorted((o.price for o in ladder), reverse=True)
+    assert all(order.quantity <= D("0.008") for order in orders)
+    spent = sum(order.executed * order.price for order in orders)
+    assert 0 < spent <= 3_000
+    resting = sum((o.quantity - o.executed) * o.price for o in orders[-4:])
+    assert spent + resting <= 3_000
+
+
 def judge_market_maker(orders: Sequence[Sent], outcome: Outcome) -> None:
     """Both sides are quoted, inside the limits of size; fills happen on either."""
     assert {order.side for order in orders} == {"buy", "sell"}
@@ -225,6 +237,30 @@ SCENARIOS: Mapping[str, Scenario] = {
     "infinity_grid_value": Scenario(
         {"step_pct": "0.001", "base_allocation": "0.5", "order_timeout_sec": 5},
         judge_infinity_grid_value,
+    ),
+    "accumulation": Scenario(
+        {
+            "daily_budget_quote": 3_000,
+            "sample_interval_sec": 1,
+            "grid": {
+                **{"n": 4, "d0": "0.001", "g": "1.3", "s0": "0.004", "k": "1.1"},
+                "per_order_volume_cap": "0.008",
+            },
+            "dca": {"budget_daily": 500, "interval_sec": 10, "epsilon": "0.0005", "ttl_sec": 5},
+            "guards": {
+                **{"participation_cap": 5, "spread_limit": "0.03", "cooldown_impact_sec": 2},
+                **{"cooldown_grid_dca_sec": 1, "fill_time_threshold_sec": "0.05"},
+                **{"mid_jump_threshold": "0.01", "best_bid_touch_max": 50},
+                **{"best_bid_touch_window_sec": 60, "spread_widen_threshold": 10},
+            },
+            "vwap": {
+                **{"window_sec": 3600, "size_reduction_factor": "0.8"},
+                **{"spacing_widen_factor": "1.2", "pause_threshold": "1.05"},
+            },
+            "ema": {"ema_alpha": "0.05", "atr_window": 30, "atr_flat_threshold": "0.01"},
+        },
+        judge_accumulation,
+        stage={"spread": 0.001},
     ),
     "market_maker": Scenario(
         {"sell_quote_target": 600, "inventory_tolerance_pct": "0.3"},

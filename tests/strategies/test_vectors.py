@@ -28,7 +28,6 @@ PENDING = (
     "strategies.hybrid_triangular_arb.",
     "bots.run_hybrid_arb_bot.",
     "strategies.adaptive_capped_martingale.",
-    "strategies.accumulation_infinity_grid.",
 )
 
 for path in sorted((Path(__file__).parent / "vectors").glob("*.py")):
