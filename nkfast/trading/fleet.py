@@ -17,7 +17,7 @@ person has to clear it by its name (`nkfast.trading.life.clear_halt`).
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -222,13 +222,15 @@ class _Berth:
 
     async def keep_up(self, on_exit: OnExit) -> Ended:
         control, error = self._control, None
-        if control is not None:
-            control.watch()
         try:
+            if control is not None:
+                control.watch()
             while True:
                 error, wait_s = await self._live(on_exit)
                 if wait_s is None or await self._is_asked_to_stop(wait_s):
                     break
+        except OSError as failure:  # no folder for commands: an instance that cannot be steered
+            error = failure
         finally:
             if control is not None:
                 control.finish(self._report, error)
@@ -299,7 +301,8 @@ class _Berth:
         fault = Fault(self._clock.time_ns() // 1_000_000, error, wait_s)
         self.faults = [*self.faults[1 - _FAULTS_KEPT :], fault]
         if self._tell is not None:
-            self._tell(self._name, fault)
+            with suppress(Exception):  # no report is in the way of a new start, or of the others
+                self._tell(self._name, fault)
         return wait_s
 
     async def _is_asked_to_stop(self, within_s: float) -> bool:

@@ -439,6 +439,29 @@ def test_each_takes_its_own_commands_over_all_its_lives(in_yard) -> None:
     in_yard(scenario)
 
 
+def test_a_report_that_fails_and_a_folder_that_cannot_be_made_harm_no_other(in_yard) -> None:
+    async def scenario(yard: Yard) -> None:
+        yard.failures = [away()]
+        (yard.path / "file").touch()
+        folders = {"aaaa": yard.path / "file" / "control", "bbbb": yard.path / "bbbb"}
+        launches = {launch[0]: yard.launch(*launch) for launch in TWO}
+
+        def tell(*_: object) -> None:
+            raise RuntimeError("the pipe is closed")
+
+        fleet = Fleet(launches, clock=yard.clock, control=folders, tell=tell)
+        stop = asyncio.Event()
+        running = asyncio.create_task(fleet.run(stop))
+        await asyncio.sleep(10)
+        assert isinstance(fleet.ended["aaaa"].error, NotADirectoryError)
+        assert yard.resting() == [("ETH/USDT", "buy")]
+        assert len(fleet.faults["bbbb"]) == 1
+        stop.set()
+        await running
+
+    in_yard(scenario)
+
+
 @pytest.mark.parametrize("wrong", [{"most": -1}, {"window_s": 0}, {"first_wait_s": -1}])
 def test_impossible_budgets_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
