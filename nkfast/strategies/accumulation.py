@@ -44,9 +44,6 @@ from nkfast.trading.strategy import (
 from nkfast.venue.port import PublicTrade
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from nkfast.core.market import Market
 
 __all__ = ["Accumulation", "AccumulationSettings", "find_passive_buy"]
@@ -515,23 +512,23 @@ class Accumulation(Strategy):
             return
         count, self._to_add = self._to_add, 0
         cap = settings.grid.per_order_volume_cap
-        rows = self._steps_from(self.next_index, count, adjustment, cap).tolist()
-        for index, ticks, lots in rows:
+        for index, ticks, lots in self._steps_from(self.next_index, count, adjustment, cap):
             self._add_level(index, self.market.ticks_to_price(ticks), lots, skips)
         self.next_index += count
         self._state = None
         # It ends for good where a price or a size comes to nothing; a step left out is a gap.
         last = self.next_index - 1
-        if not len(self._steps_from(last, 1, adjustment, cap=None)):
+        if not self._steps_from(last, 1, adjustment, cap=None):
             self._is_exhausted = True
             skips.append(Skip("LADDER_EXHAUSTED", f"step {last} would have no price or no size"))
 
     def _steps_from(
         self, first: int, count: int, adjustment: Adjustment, cap: Decimal | None
-    ) -> "npt.NDArray[np.void]":
+    ) -> list[tuple[int, int, int]]:
+        """Return index, price in ticks and lots of each step that is possible."""
         grid, ema = self.settings.grid, self.watch.ema
         assert ema is not None
-        return accumulation_levels(
+        rows: list[tuple[int, int, int]] = accumulation_levels(
             self.market,
             ema,
             first_distance=grid.d0,
@@ -544,7 +541,8 @@ class Accumulation(Strategy):
             size_factor=adjustment.size,
             max_quantity=cap,
             min_notional=self.settings.min_notional_quote,
-        )
+        ).tolist()
+        return rows
 
     def _add_level(self, index: int, price: Decimal, lots: int, skips: list[Skip]) -> None:
         """Add a step whose size varies a little and keeps cap and minimum."""

@@ -67,9 +67,9 @@ class GuardSettings(Settings):
         unit="fraction", gt=0, meaning="A larger move of the mid after a fill is an impact."
     )
     best_bid_touch_max: int = key(
-        ge=1, meaning="So many samples with an order of ours at the best bid are an impact,"
+        ge=1, meaning="So many samples with an order of ours at the best bid are an impact."
     )
-    best_bid_touch_window_sec: int = key(unit="s", gt=0, meaning="within this time.")
+    best_bid_touch_window_sec: int = key(unit="s", gt=0, meaning="The time that those are of.")
     spread_widen_threshold: Decimal = key(
         gt=0, meaning="A larger ratio of the spread to its median is an impact."
     )
