@@ -180,8 +180,11 @@ async def test_only_files_of_the_owner_are_read(folder: Path, tmp_path: Path) ->
     elsewhere.write_text('{"verb": "stop", "reason": ""}')
     (folder / "link.command").symlink_to(elsewhere)
     os.mkfifo(folder / "pipe.command")
+    pipe = os.open(folder / "pipe.command", os.O_RDWR)
+    os.write(pipe, elsewhere.read_bytes())
     (folder / "folder.command").mkdir()
     assert (await tell(folder, "pause")).refused  # it is not up; but it was looked at
+    os.close(pipe)
     assert not control.stop.is_set()
     control.finish(StopReport())
 

@@ -384,6 +384,70 @@ def test_a_stop_is_obeyed_while_it_starts_and_while_it_waits(in_yard, seconds: f
     in_yard(scenario)
 
 
+def test_what_rests_is_kept_and_guarded_between_two_starts(in_yard) -> None:
+    async def scenario(yard: Yard) -> None:
+        fleet = yard.fleet(TWO[0])
+        stop = asyncio.Event()
+        running = asyncio.create_task(fleet.run(stop, "keep"))
+        await asyncio.sleep(5)
+        stop.set()
+        await running
+        before = list(yard.us.open_orders)
+        assert len(before) == 1
+        ends: list[tuple[str, bool]] = []
+        stop_engine, holdings = Engine.stop, SimulatedVenue.holdings
+        failures = [away(), away()]
+
+        async def failing(venue: SimulatedVenue) -> Any:
+            if failures:
+                raise failures.pop()
+            return await holdings(venue)
+
+        async def told(engine: Engine, on_exit: str, *, comes_back: bool) -> Any:
+            ends.append((on_exit, comes_back))
+            return await stop_engine(engine, on_exit, comes_back=comes_back)
+
+        stop = asyncio.Event()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SimulatedVenue, "holdings", failing)
+            patch.setattr(Engine, "stop", told)
+            running = asyncio.create_task(yard.fleet(TWO[0]).run(stop, "cancel"))
+            await asyncio.sleep(20)
+            assert list(yard.us.open_orders) == before
+            stop.set()
+            await running
+        assert ends == [("keep", True), ("keep", True), ("cancel", False)]
+        assert yard.resting() == []
+
+    in_yard(scenario)
+
+
+def test_one_that_lived_long_begins_to_wait_from_the_start(in_yard) -> None:
+    async def scenario(yard: Yard) -> None:
+        yard.failures = [away(), away()]
+        fleet = yard.fleet(TWO[0], restarts=Restarts(most=2, window_s=60))
+        stop = asyncio.Event()
+        running = asyncio.create_task(fleet.run(stop))
+        await asyncio.sleep(300)
+        execute = yard.journals["aaaa"]._execute
+        execute("PRAGMA max_page_count = 1")  # no more than there is
+        seller = yard.exchange.open_account("seller", {"BTC": "2", "USDT": "0"})
+        for quantity in ("1", *["0.001"] * 80):
+            yard.sell(seller, "63000", quantity)
+            await asyncio.sleep(0.001)
+        yard.bid(seller, "62990", "1")
+        await asyncio.sleep(30)
+        assert yard.faults == [
+            ("aaaa", "UnreachableError", 1),
+            ("aaaa", "UnreachableError", 2),
+            ("aaaa", "JournalError", 1),
+        ]
+        stop.set()
+        await running
+
+    in_yard(scenario)
+
+
 def test_a_pause_outlasts_starts_that_fail(in_yard) -> None:
     async def scenario(yard: Yard) -> None:
         with Journal.open(yard.path / "aaaa.db", instance="aaaa") as journal:

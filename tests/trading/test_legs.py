@@ -326,6 +326,10 @@ def test_a_strategy_that_cannot_take_an_end_is_told_of_it_again(floor: Floor) ->
     floor.check()
     assert [outcome.number for outcome in strategy.outcomes] == [1]
     assert newest_plans(floor.path, 9) == strategy.outcomes
+    with Journal.open(floor.path, instance="nk01") as journal:
+        stored = journal.recover(floor.now_ns // 10**6).strategy_state
+        assert stored["state"] == strategy.state()
+        assert stored["state"]["plans"] == [1]
 
 
 @pytest.mark.parametrize(
