@@ -27,6 +27,8 @@ class Kind(Protocol):
     #: As configurations name it.
     name: str
     settings_type: type["Settings"]
+    #: Why it must not trade real money; empty: it may.
+    refuses_live: str
 
     def build(self, settings: Any, markets: Mapping[str, "Market"]) -> Strategy:
         """Make a strategy; a classmethod.
@@ -55,6 +57,7 @@ _OURS = {
     "infinity_grid_value": "nkfast.strategies.infinity_grid_value:InfinityGridValue",
     "accumulation": "nkfast.strategies.accumulation:Accumulation",
     "arbitrage": "nkfast.strategies.arbitrage:Arbitrage",
+    "hybrid_arbitrage": "nkfast.strategies.hybrid_arbitrage:HybridArbitrage",
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",
     "market_maker": "nkfast.strategies.market_maker:MarketMaker",

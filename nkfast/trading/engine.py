@@ -121,6 +121,8 @@ class Engine:
             raise ConfigError(f"mode {mode!r}: use 'monitor', 'paper' or 'live'", "mode")
         if mode == "live":
             limits.require_live()
+            if strategy.refuses_live:
+                raise ConfigError(f"{strategy.name}: {strategy.refuses_live}", "mode")
         self._settings = settings = settings if settings is not None else EngineSettings()
         if settings.instance and instance_code(settings.instance) != journal.instance:
             raise ConfigError(

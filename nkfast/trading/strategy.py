@@ -228,6 +228,8 @@ class Strategy(ABC):
 
     #: Short name of the kind: ``"grid"``.
     name: str
+    #: Why it must not trade real money; empty: it may.
+    refuses_live: str = ""
     #: Set by the engine before the first call.
     ctx: StrategyContext
     #: Whether its orders are to be cancelled while it cannot be asked because a book of theirs is

@@ -21,14 +21,7 @@ FILE = Path(
 )
 
 #: Functions of strategies that are still to come; strike out what has an adapter.
-PENDING = (
-    "strategies.triangular_arb.",
-    "bots.run_arb_bot.",
-    "utils.amm_pricing.",
-    "strategies.hybrid_triangular_arb.",
-    "bots.run_hybrid_arb_bot.",
-    "strategies.adaptive_capped_martingale.",
-)
+PENDING = ("strategies.adaptive_capped_martingale.",)
 
 for path in sorted((Path(__file__).parent / "vectors").glob("*.py")):
     import_module(f"strategies.vectors.{path.stem}")
