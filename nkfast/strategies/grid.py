@@ -22,6 +22,7 @@ from pydantic import model_validator
 
 from nkfast.core.grid import lattice_ticks
 from nkfast.errors import ConfigError
+from nkfast.strategies.funds import within_funds
 from nkfast.strategies.opening import OpeningTrade
 from nkfast.strategies.profit_store import (
     Earning,
@@ -212,6 +213,7 @@ class Grid(Earning):
         self._desired = Desired()
         self._is_stale = True
         self._orders: Mapping[str, LiveOrder] = {}
+        self._available: Mapping[str, Decimal] = {}
         self._low_units = self._high_units = 0
 
     @classmethod
@@ -231,6 +233,7 @@ class Grid(Earning):
         if (
             not self._is_stale
             and view.orders is self._orders
+            and view.available is self._available
             and self._low_units < double_mid < self._high_units
             and (self._desired.again_at_ms is None or view.now_ms < self._desired.again_at_ms)
         ):
@@ -251,14 +254,14 @@ class Grid(Earning):
         ):
             self._drop_left_behind(side, double_mid, view)
             self._seed(side, count, double_mid, skips)
-        desired = self._wanted(double_mid, view.orders, skips)
+        desired = self._wanted(double_mid, view, skips)
         # Those that are too old already were looked at just now.
         ages = [at for at in map(self._old_at_ms, view.orders.values()) if at > view.now_ms]
         if ages and min(ages) < inf:
             desired = replace(desired, again_at_ms=int(min(ages)))
         if desired != self._desired:
             self._desired = desired
-        self._orders = view.orders
+        self._orders, self._available = view.orders, view.available
         self._is_stale = False
         return self._desired
 
@@ -510,9 +513,8 @@ class Grid(Earning):
             self._low_units = self._high_units = 0  # decide afresh once there is a mid
         return self._desired
 
-    def _wanted(
-        self, double_mid: int, orders: Mapping[str, LiveOrder], skips: list[Skip]
-    ) -> Desired:
+    def _wanted(self, double_mid: int, view: MarketView, skips: list[Skip]) -> Desired:
+        orders = view.orders
         quotes: dict[str, Quote] = {}
         for index, cell in sorted(self._cells.items(), key=lambda item: abs(item[0])):
             for side in _SIDES:
@@ -529,6 +531,15 @@ class Grid(Earning):
                     quote, loser = _choose(rival, quote, orders.get(slot), is_below=is_below)
                     skips.append(Skip("LEVEL_BUSY", f"{slot}: {loser.side} waits for the other"))
                 quotes[slot] = quote
+        if view.available:
+            # The nearest to the mid first.
+            nearest = sorted(
+                quotes.items(),
+                key=lambda item: abs(
+                    self._place_of(_level_of(item[0]), item[1].side)[1] - double_mid
+                ),
+            )
+            quotes = within_funds(nearest, orders, view.available, self.market, skips)
         return Desired(quotes, tuple(skips))
 
     def _quote(

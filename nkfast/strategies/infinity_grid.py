@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import cache
+from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
+from nkfast.strategies.funds import within_funds
 from nkfast.strategies.opening import OpeningTrade
 from nkfast.strategies.profit_store import (
     Earning,
@@ -172,6 +174,11 @@ class _Rung:
         return subtract(self.quantity, self.executed)
 
     @property
+    def distance(self) -> Decimal:
+        """Of two on one side the nearer one to the market has the smaller."""
+        return self.price if self.side == "sell" else self.price.copy_negate()
+
+    @property
     def is_full(self) -> bool:
         return not self.is_growing and self.rest <= 0
 
@@ -231,7 +238,7 @@ class InfinityGrid(Earning):
         self._state: dict[str, Any] | None = None  # None when something has changed
         self._desired = Desired()
         self._is_stale = True
-        self._orders: Mapping[str, LiveOrder] = {}
+        self._seen: tuple[Mapping[str, LiveOrder], Mapping[str, Decimal]] = ({}, {})
 
     @classmethod
     def build(cls, settings: InfinityGridSettings, markets: Mapping[str, "Market"]) -> Strategy:
@@ -243,7 +250,8 @@ class InfinityGrid(Earning):
 
     def decide(self, view: MarketView) -> Desired:
         """Return the orders that should rest; the same object while nothing has changed."""
-        if view.orders is self._orders and not self._is_stale:
+        seen = (view.orders, view.available)
+        if not self._is_stale and all(map(is_, seen, self._seen)):
             return self._desired
         mid = view.mid
         if self.entry is None or self._must_extend:
@@ -260,16 +268,18 @@ class InfinityGrid(Earning):
             self._must_extend = False
         self._adopt(view.orders)
         skips, self._skips = self._skips, []
-        quotes: dict[str, Quote] = {}
-        for number, rung in self._rungs.items():
-            quote = self._quote(_slot(rung.side, number), rung, view.orders, skips)
+        wanted = []
+        # The nearest first: the lowest sell, the highest buy.
+        for number, rung in sorted(self._rungs.items(), key=lambda item: item[1].distance):
+            slot = _slot(rung.side, number)
+            quote = self._quote(slot, rung, view.orders, skips)
             if quote is not None:
-                quotes[_slot(rung.side, number)] = quote
+                wanted.append((slot, quote))
+        quotes = within_funds(wanted, view.orders, view.available, self.market, skips)
         desired = Desired(quotes, tuple(skips))
         if desired != self._desired:
             self._desired = desired
-        self._orders = view.orders
-        self._is_stale = False
+        self._seen, self._is_stale = seen, False
         return self._desired
 
     def on_fill(self, fill: Fill) -> None:

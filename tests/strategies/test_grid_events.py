@@ -202,6 +202,24 @@ def test_d10_the_executed_part_of_a_cancelled_order_is_offered() -> None:
     assert resting(pit, "buy")["level-1"] == "0.2000 at 99.00"
 
 
+def test_d36_only_what_the_balances_pay_for_is_asked_for_the_nearest_first() -> None:
+    pit = a_pit(funds={"BTC": "0.7", "USDT": "120"})
+    pit.settle()
+    # 99 and 98 quote for two buys of 0.5; the third needs 48.6 more.
+    assert resting(pit, "buy") == {
+        "level-1": "0.5000 at 99.00",
+        "level-2": "0.5000 at 98.00",
+    }
+    assert resting(pit, "sell") == {"level+1": "0.5000 at 101.00"}
+    assert pit.told == ["SHORT_OF_FUNDS", "SHORT_OF_FUNDS"]
+    details = [skip.detail for skip in pit.desired.skips]
+    assert "level+2: sell 0.5 at 102 needs 0.5 BTC, 0.2 are free" in details
+    pit.totals["BTC"] += 1
+    pit.settle()
+    assert len(resting(pit, "sell")) == 3  # as soon as there is some
+    assert len(pit.placed) == 5
+
+
 @pytest.mark.parametrize("step", ["0.1", "0.101", "0.4"])
 def test_d34_an_absolute_step_that_loses_is_refused(step: str) -> None:
     with pytest.raises(ConfigError, match="does not earn its fees"):

@@ -254,6 +254,21 @@ def test_without_a_mid_nothing_begins_and_what_rests_is_answered() -> None:
     assert resting(pit, "sell")[0] == "0.5000 at 99.99"
 
 
+def test_d36_only_what_the_balances_pay_for_is_asked_for_the_nearest_first() -> None:
+    pit = a_pit(funds={"BTC": "0.7", "USDT": "120"})
+    assert resting(pit, "buy") == ["0.5000 at 99.00", "0.5000 at 98.00"]
+    assert resting(pit, "sell") == ["0.4950 at 101.00"]
+    assert pit.told == ["SHORT_OF_FUNDS", "SHORT_OF_FUNDS"]
+    pit.totals["USDT"] += 1000
+    pit.settle()
+    assert len(resting(pit, "buy")) == 3
+    # A sell that fills pays for no other sell; its buy-back is nearest.
+    pit.fill(the_order(pit, "101.00"))
+    pit.settle()
+    assert resting(pit, "buy")[0] == "0.5000 at 99.99"
+    assert resting(pit, "sell") == []
+
+
 # Sizes ---------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from nkfast.strategies.infinity_grid import InfinityGrid, InfinityGridSettings
 LADDER = "strategies.infinity_ladder_grid.InfinityLadderGridStrategy."
 D = Decimal
 RICH = {asset: D(10**9) for asset in ("BTC", "ETH", "MMX", "USDT")}
+DIGITS = re.compile(r"\D")
 FILLED = re.compile(r"(buy|sell)(?: with cost basis [\d.]+)? filled @([\d.]+)")
 PARTLY = re.compile(r"(buy|sell) [\d.]+@([\d.]+) 'Partly Filled' ([\d.]+)")
 
@@ -55,9 +56,10 @@ def grid_of(pit: Pit) -> InfinityGrid:
 
 
 def orders_of(pit: Pit, *known: str) -> list[dict[str, Any]]:
+    """The orders, in the order in which they were thought of."""
     return [
         {"side": order.side, "price": order.price, "qty": order.quantity}
-        for slot, order in pit.orders.items()
+        for slot, order in sorted(pit.orders.items(), key=lambda item: int(DIGITS.sub("", item[0])))
         if slot not in known
     ]
 
