@@ -306,21 +306,24 @@ class Reconciler:
         now = self._clock.monotonic_ns()
         for case in self._cases.values():
             self._check_overdue(case, now)
-        for case in [case for case in self._cases.values() if case.due_ns <= now]:
-            try:
-                if not case.is_settled:
-                    await self._look_up(case)
-            except VenueError as error:
-                self._sink.count("LOOKUP_FAILED", str(error))
-            if case.is_settled:
-                del self._cases[case.order.client_id]
-                self._sink.on_settled(case.order)
-                continue
-            if case.order.state is OrderState.CLOSING:
-                case.doubt = "fills"
-            case.attempt += 1
-            delay = _DELAYS_S[min(case.attempt, len(_DELAYS_S) - 1)]
-            case.due_ns = self._clock.monotonic_ns() + int(delay * _NS)
+        due = [case for case in self._cases.values() if case.due_ns <= now]
+        await ask_each(self._settle, due)
+
+    async def _settle(self, case: _Case) -> None:
+        try:
+            if not case.is_settled:
+                await self._look_up(case)
+        except VenueError as error:
+            self._sink.count("LOOKUP_FAILED", str(error))
+        if case.is_settled:
+            del self._cases[case.order.client_id]
+            self._sink.on_settled(case.order)
+            return
+        if case.order.state is OrderState.CLOSING:
+            case.doubt = "fills"
+        case.attempt += 1
+        delay = _DELAYS_S[min(case.attempt, len(_DELAYS_S) - 1)]
+        case.due_ns = self._clock.monotonic_ns() + int(delay * _NS)
 
     def _check_overdue(self, case: _Case, now_ns: int) -> None:
         order = case.order

@@ -69,6 +69,28 @@ def test_rounds_of_reading_without_a_connection_prove_less(on_virtual_desk) -> N
     on_virtual_desk(scenario)
 
 
+def test_many_in_doubt_are_looked_up_together(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(a=BUY, b=("buy", "98.00", "1"), c=("buy", "97.00", "1"))
+        desk.venue.submits.extend(["drop"] * 3)
+        find_order, asking, most = desk.venue.find_order, 0, 0
+
+        async def slow(symbol, client_id):
+            nonlocal asking, most
+            asking += 1
+            most = max(most, asking)
+            await asyncio.sleep(1)
+            asking -= 1
+            return await find_order(symbol, client_id)
+
+        desk.venue.find_order = slow
+        async with desk.trading() as engine:
+            await desk.until(lambda: engine.summary().unknown_orders == 3)
+            await desk.until(lambda: most == 3, 30)
+
+    on_virtual_desk(scenario)
+
+
 def test_an_order_that_stays_unknown_halts_and_is_settled_all_the_same(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
