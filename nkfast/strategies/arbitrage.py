@@ -7,7 +7,8 @@ engine prices again, there and back, before the first leg, and sizes leg by leg 
 received.
 
 A book that is older than ``max_book_age_ms`` when an opportunity needs it is set aside until it
-changes: every cycle through it is looked at again then, and hides no other one meanwhile.
+changes: every cycle through it is looked at again then, and hides no other one meanwhile. The same
+holds, for a second, of a cycle that the engine would not begin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Arbitrage", "ArbitrageSettings", "cycle_markets"]
 
 _NS_PER_MS = 1_000_000
+#: A cycle that the engine would not begin (there is no way back, a limit of ours) waits so long.
+_REFUSED_MS = 1_000
 #: The amount of the one start asset, where no asset is named.
 _ONLY = ""
 
@@ -56,6 +59,14 @@ _Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(_split)]
 _Amounts = Annotated[
     Mapping[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], BeforeValidator(_amounts)
 ]
+
+
+#: A cycle, whatever its size: the index of each market, and the side.
+_Way = tuple[tuple[int, str], ...]
+
+
+def _way(found: "Opportunity") -> _Way:
+    return tuple((leg.market_index, leg.side) for leg in found.legs)
 
 
 class ArbitrageSettings(Settings):
@@ -251,6 +262,9 @@ class Arbitrage(Strategy):
         self._newest_ns = 0
         self._asleep: set[int] = set()  # books that were too old when they were needed
         self._closed: set[int] = set()  # markets that the venue has closed since we began
+        # The cycle of the last plan, until it has ended, and until when it waits if not begun.
+        self._offered: tuple[_Way, int] | None = None
+        self._refused: dict[_Way, int] = {}  # until when a cycle waits
         self._idle = Desired()
         self._failures = 0  # cycles in a row that were broken off
         self._results: dict[str, int] = {}
@@ -270,9 +284,13 @@ class Arbitrage(Strategy):
     def decide(self, view: MarketView) -> Desired | Plan:
         """Return a plan for the best cycle that pays, or that nothing should rest."""
         if view.books is not self._books:
-            self._watch(view.books)
+            self._watch(view)
         if view.available is not self._funds:
             self._set_budgets(view.available)
+        if self._offered is not None:  # else it would have been told of the end
+            way, until_ms = self._offered
+            self._refused[way] = until_ms
+            self._offered = None
         skips: list[Skip] = []
         best = self._best_of(view, skips)
         if best is None and not skips:
@@ -280,6 +298,7 @@ class Arbitrage(Strategy):
         if best is not None:
             least = self.settings.least_of(best.asset)
             if best.input_amount >= least:
+                self._offered = _way(best), view.now_ms + _REFUSED_MS
                 return self._plan(best)
             amount = f"{plain(best.input_amount)} {best.asset}"
             skips.append(
@@ -295,6 +314,7 @@ class Arbitrage(Strategy):
 
         An outcome in which nothing was traded is no failure.
         """
+        self._offered = None
         result, start = outcome.result, outcome.start
         self._results[result] = self._results.get(result, 0) + 1
         self._profits[start] = add(self._profits.get(start, ZERO), outcome.moved[start])
@@ -326,15 +346,17 @@ class Arbitrage(Strategy):
 
     # What is known -------------------------------------------------------------------------------
 
-    def _watch(self, books: Mapping[str, "OrderBook"]) -> None:
+    def _watch(self, view: MarketView) -> None:
+        books = view.books
         # The venue has read the markets anew: its books go by those rules.
         watched = [books[symbol] for symbol in self._symbols]
         self._scanner = self._scanner_of([book.market for book in watched], watched)
         self._books = books
         self._funds = None
-        self._markets.clear()
         self._asleep.clear()
         self._closed.clear()
+        for symbol, index in self._indexes.items():
+            self._take_rules(index, view.markets.get(symbol))
 
     def _scanner_of(
         self, markets: "Sequence[Market]", books: "Sequence[OrderBook] | None"
@@ -392,9 +414,26 @@ class Arbitrage(Strategy):
             self._newest_ns = max(self._newest_ns, self._books[symbol].received_ns)
             while found is not None and self._set_aside(found, skips):
                 found = update(index)
+            if found is not None and self._refused and self._waits(found, view.now_ms):
+                found = self._other(view.now_ms, skips)
             if found is not None and (best is None or found.ratio > best.ratio):
                 best = found
         return best
+
+    def _waits(self, found: "Opportunity", now_ms: int) -> bool:
+        until_ms = self._refused.get(_way(found), 0)
+        # A clock that was set back must not make a second longer.
+        if now_ms < until_ms <= now_ms + _REFUSED_MS:
+            return True
+        self._refused.pop(_way(found), None)
+        return False
+
+    def _other(self, now_ms: int, skips: list[Skip]) -> "Opportunity | None":
+        """Return the best of all cycles that is neither refused nor on old books."""
+        for found in self._scanner.scan(refresh=False):
+            if not self._waits(found, now_ms) and not self._set_aside(found, skips):
+                return found
+        return None
 
     def _set_aside(self, found: "Opportunity", skips: list[Skip]) -> bool:
         """Set the books of a cycle aside that are too old for it; return whether there are any."""

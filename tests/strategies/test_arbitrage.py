@@ -194,6 +194,27 @@ def test_an_old_book_hides_no_other_cycle() -> None:
     assert plan.legs == LEGS
 
 
+def test_a_cycle_that_the_engine_does_not_begin_hides_no_other_and_waits() -> None:
+    books = {
+        **FORWARD,
+        "XMR/BTC": ([(490, 100_000)], [(500, 100_000)]),
+        "XMR/USDT": ([(56_000, 60_000)], [(57_000, 60_000)]),
+    }
+    floor = Floor(books)
+    assert _plan(floor).legs[-1].symbol == "XMR/USDT"
+    # Asked again, and not told of an end: it was not begun.
+    assert _plan(floor).legs == LEGS
+    assert floor.decide() == Desired()
+    floor.now_ms += 999
+    assert floor.decide() == Desired()
+    floor.now_ms += 1
+    assert _plan(floor).legs[-1].symbol == "XMR/USDT"
+    floor.arbitrage.on_plan(_outcome("missed", "0"))  # begun, and ended
+    assert _plan(floor).legs[-1].symbol == "XMR/USDT"
+    floor.now_ms -= 60_000  # the clock is set back
+    assert isinstance(floor.decide(), Plan)
+
+
 def test_a_book_with_a_gap_counts_for_nothing() -> None:
     floor = Floor(FORWARD)
     floor.books["ETH/BTC"].mark_stale()
@@ -206,7 +227,6 @@ def test_a_book_with_a_gap_counts_for_nothing() -> None:
 def test_no_cycle_passes_a_market_that_is_closed(closed: dict[str, bool] | None) -> None:
     floor = Floor(FORWARD)
     open_market = floor.markets["ETH/BTC"]
-    assert isinstance(floor.decide(), Plan)
     if closed is None:
         del floor.markets["ETH/BTC"]
     else:
@@ -253,6 +273,7 @@ def test_d_67_what_is_kept_is_read_again() -> None:
     first.on_plan(_outcome("done", "3.75"))
     first.on_plan(_outcome("unwound", "-0.5"))
     state = json.loads(json.dumps(first.state()))
+    floor.now_ms += 1_000
     assert state["profits"] == {"USDT": "3.25"}  # what was realized, not what was predicted
     floor.arbitrage = floor.new()
     floor.arbitrage.restore(state)
@@ -320,6 +341,7 @@ def _floors(draw: st.DrawFn) -> Floor:
         slippage_pct=draw(st.sampled_from(["0", "0.001"])),
         max_unwind_cost_pct="0.99",
         unwind_slippage_pct="0.5",
+        max_book_age_ms=10**9,
     )
 
 
@@ -383,6 +405,7 @@ def test_looking_at_what_changed_finds_what_looking_at_everything_does(
         symbol = data.draw(st.sampled_from(sorted(floor.books)))
         bid = data.draw(st.integers(1, 20_000))
         lots = data.draw(st.integers(1, 500))
+        floor.now_ms += 1_000  # nothing waits any more
         floor.show(symbol, [(bid, lots)], [(bid + 1, lots)])
         seen = floor.decide((symbol,))
         afresh, floor.arbitrage = floor.arbitrage, floor.new(**floor.words)

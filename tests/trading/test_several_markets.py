@@ -139,3 +139,53 @@ def test_draining_counts_each_market_for_itself(tmp_path: Path) -> None:
             await engine.stop()
 
     run_virtual(main, START_NS)
+
+
+def test_a_view_names_the_markets_that_changed_since_the_last_one(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        floor, strategy = Floor(clock), Wanting()
+        with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+            engine = floor.engine(journal, strategy)
+            await engine.start()
+            await asyncio.sleep(1)
+            assert set(strategy.views[0].changed) == set(SYMBOLS)
+            seen = len(strategy.views)
+            floor.trade("ETH/BTC", "buy", "1", "0.0531")
+            await asyncio.sleep(0.1)
+            named = [symbol for view in strategy.views[seen:] for symbol in view.changed]
+            assert named == ["ETH/BTC"]
+            # What changes while nothing may be decided is named afterwards, once.
+            engine.pause("a test")
+            for price in ("0.0532", "0.0533"):
+                floor.trade("ETH/BTC", "buy", "1", price)
+                await asyncio.sleep(0.1)
+            floor.trade("ETH/USDT", "buy", "1", "3381")
+            await asyncio.sleep(0.1)
+            seen = len(strategy.views)
+            engine.resume()
+            await asyncio.sleep(0.1)
+            named = [symbol for view in strategy.views[seen:] for symbol in view.changed]
+            assert sorted(named) == ["ETH/BTC", "ETH/USDT"]
+            await engine.stop()
+
+    run_virtual(main, START_NS)
+
+
+def test_new_rules_of_a_market_are_shown(tmp_path: Path) -> None:
+    async def main(clock: VirtualClock) -> None:
+        floor, strategy = Floor(clock), Wanting()
+        with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
+            engine = floor.engine(journal, strategy)
+            await engine.start()
+            await asyncio.sleep(1)
+            before = strategy.views[-1].markets["ETH/BTC"]
+            assert not before.is_paused
+            seen = len(strategy.views)
+            floor.exchange.listing("ETH/BTC").is_paused = True
+            await asyncio.sleep(120)
+            assert strategy.views[-1].markets["ETH/BTC"].is_paused
+            assert any("ETH/BTC" in view.changed for view in strategy.views[seen:])
+            assert strategy.views[-1].markets["BTC/USDT"] is strategy.views[0].markets["BTC/USDT"]
+            await engine.stop()
+
+    run_virtual(main, START_NS)
