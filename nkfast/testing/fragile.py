@@ -385,6 +385,7 @@ class FragileStrategy(Strategy):
 
     def __init__(self, strategy: Strategy, schedule: Schedule, checker: "Checker") -> None:
         self.name = strategy.name
+        self.cancels_when_blind = strategy.cancels_when_blind
         self.fails = False
         self._strategy = strategy
         self._schedule = schedule

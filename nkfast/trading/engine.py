@@ -1,9 +1,9 @@
-"""The engine's life: start, trade, stop; what the venue tells and who takes it.
+"""The engine's life: start, trade, stop; what it is made of.
 
-One engine runs one strategy on one market or several. It decides only while a book is live, the
-venue is connected and our books have been compared with the venue's. A decision's difference from
-what is live (`execution`) passes the order gate (`gate`); what comes back is made durable and true
-by the bookkeeper (`bookkeeping`), and what does not come back is found out by the reconciler
+One engine runs one strategy on one market or several. What the venue tells (`news`) leads to
+decisions (`deciding`). A decision's difference from what is live (`execution`), or the legs of a
+plan (`legs`), pass the order gate (`gate`); what comes back is made durable and true by the
+bookkeeper (`bookkeeping`), and what does not come back is found out by the reconciler
 (`reconcile`).
 """
 
@@ -12,11 +12,12 @@ from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nkfast.errors import ConfigError, HaltedError, JournalError, LifeError, RiskError
+from nkfast.errors import ConfigError, HaltedError, JournalError, LifeError
 from nkfast.trading.account import AccountOrders
 from nkfast.trading.audit import BookAudit
 from nkfast.trading.bookkeeping import BESIDE_FILLS, Bookkeeper
 from nkfast.trading.day import Day
+from nkfast.trading.deciding import Deciding
 from nkfast.trading.engine_settings import EngineSettings
 from nkfast.trading.engine_summary import EngineSummary, summarize
 from nkfast.trading.execution import Executor
@@ -37,7 +38,6 @@ from nkfast.trading.life import (
 )
 from nkfast.trading.news import NewsDesk
 from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
-from nkfast.trading.plan import Plan
 from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, cursor_of
@@ -149,19 +149,30 @@ class Engine:
         self._reasons = Reasons(clock)
         self._life = Lifecycle(self._note_life)
         self._budget = ErrorBudget(settings.error_budget, int(settings.error_window_s * _NS))
-        self._fills_asked_for = 0  # up to here the venue was asked for the balances since
-        self._may_cancel = True  # False when nothing at the venue may be touched
         self._error: BaseException | None = None
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._deciding = Deciding(
+            life=self._life,
+            orders=self.orders,
+            reasons=self._reasons,
+            journal=journal,
+            sends=mode != "monitor",
+            cancels_on_halt=settings.on_halt == "cancel",
+            cancels_when_blind=strategy.cancels_when_blind,
+            halt=self._halt,
+            enter=self._enter,
+            end=self._ended.set,
+            changed=self._changed,
+        )
         self._news = NewsDesk(
             symbols=self.symbols,
             clock=clock,
             ids=self._ids,
             account=self._account,
             reasons=self._reasons,
-            decider=self,
+            decider=self._deciding,
             compares=mode != "monitor",
         )
         self._recovered_open: list[Order] = []
@@ -169,10 +180,6 @@ class Engine:
         self._is_venue_started = False
         self._is_assembled = False
         self.has_started = False
-        self._is_deciding = False
-        self._is_decision_due = False
-        self._blind_by = ""  # why nothing can be decided, as it was counted
-        self._event_ns = 0
 
     @property
     def reasons(self) -> Counter[str]:
@@ -198,6 +205,11 @@ class Engine:
     def recent_plans(self) -> Sequence[PlanOutcome]:
         """What became of the newest plans."""
         return self._plans.recent
+
+    @property
+    def may_decide(self) -> bool:
+        """Whether to decide: running, connected, compared, a book live, nothing halted."""
+        return self._deciding.may_decide
 
     @property
     def desired(self) -> Desired | None:
@@ -250,7 +262,7 @@ class Engine:
             self._kill_switch.watch()
         if self.mode != "monitor":
             await self._compare_at_start()
-            self._is_loss_bearable()
+            self._deciding.is_loss_bearable()
         self._supervise(self._audit.run(), "audit")
         self._supervise(self._rules_watch.run(), "rules")
         if self._error is not None:
@@ -426,7 +438,7 @@ class Engine:
 
     def _put_away(self) -> None:
         self._bookkeeper.flush()
-        self._write_reasons()
+        self._reasons.write(self._journal)
 
     async def _connect(self, now_ms: int) -> "Recovered":
         """Connect, once; return what an earlier run left."""
@@ -478,6 +490,20 @@ class Engine:
             self._host.restore(recovered.strategy_state)
         self._assemble_the_way_out(cursor_of(recovered, now_ms))
         self._assemble_watches(markets)
+        self._deciding.open(
+            loop=self._loop,
+            news=self._news,
+            books=self._books,
+            bookkeeper=self._bookkeeper,
+            gate=self._gate,
+            guard=self._guard,
+            host=self._host,
+            executor=self._executor,
+            plans=self._plans,
+            reconciler=self._reconciler,
+            audit=self._audit,
+            watch=self._watch,
+        )
         self._guard.recall(recovered.orders)
         for order in reversed(recovered.orders):  # the newest order of a slot holds it
             self._bookkeeper.adopt(order)
@@ -498,7 +524,7 @@ class Engine:
             ledger=self.ledger,
             host=self._host,
             ids=self._ids,
-            on_learned=self._on_learned,
+            on_learned=self._deciding.on_learned,
             recent_fills=self.recent_fills,
             send_limit_s=self._settings.request_timeout_s,
         )
@@ -543,8 +569,8 @@ class Engine:
             reasons=self._reasons,
             symbol=self.symbol,
             sends=self.mode != "monitor",
-            decide_afresh=self.decide_afresh,
-            decide_soon=self.decide_soon,
+            decide_afresh=self._deciding.decide_afresh,
+            decide_soon=self._deciding.decide_soon,
         )
 
     def _assemble_watches(self, markets: "Mapping[str, Market]") -> None:
@@ -582,7 +608,7 @@ class Engine:
             journal=self._journal,
             reasons=self._reasons,
             host=self._host,
-            wake=self.decide_soon,
+            wake=self._deciding.decide_soon,
             halt=self._halt,
             failures_max=self._settings.plan_failures_max,
         )
@@ -609,7 +635,7 @@ class Engine:
         takes_fills = self._bookkeeper.can_record and self._host.can_tell
 
         def is_to_end(order: Order) -> bool:
-            return self._may_cancel and not (keeps and rests_on(order))
+            return self._deciding.may_cancel and not (keeps and rests_on(order))
 
         def is_awaited(order: Order) -> bool:
             if order.state is OrderState.CLOSING:
@@ -643,7 +669,7 @@ class Engine:
             self._halt(error)
             return
         self._executor.set_draining(state is LifeState.DRAINING)
-        self.decide_soon()
+        self._deciding.decide_soon()
 
     def _note_life(self, state: LifeState, reason: str) -> None:
         # A halt is the journal's last word until somebody clears it. Who only looks says nothing,
@@ -660,13 +686,14 @@ class Engine:
         if self._error is not None:
             return
         self._error = error
+        self._deciding.is_halted = True
         self.halted = f"{type(error).__name__}: {error}"
         if not self._is_assembled:
             return  # nothing can be sent yet, and `start` raises it
         # First what stops trading, then what tells of it: that may fail.
         self._gate.close(self.halted)
         self._ended.set()
-        self.decide_soon()
+        self._deciding.decide_soon()
         detail = error.detail if isinstance(error, HaltedError) else self.halted
         reason = f"{cause or halt_cause(error)}: {detail}"
         try:
@@ -699,218 +726,10 @@ class Engine:
         if symbol in self._audit.drifted:
             self._venue.resync(f"the book of {symbol} has drifted")
         else:
-            self.decide_afresh()
+            self._deciding.decide_afresh()
 
     def _on_rules(self, symbol: str, market: "Market | None") -> None:
         self._guard.note_rules(symbol, market)
         self._host.note_rules(symbol, market)
         self._executor.forget_refusals()
-        self.decide_afresh()
-
-    # Deciding ----------------------------------------------------------------------------------
-
-    def _write_due_reasons(self) -> None:
-        if self._reasons.is_due and self._bookkeeper.can_record:
-            self._news.guarded(self._write_reasons)
-
-    def _write_reasons(self) -> None:
-        self._reasons.write(self._journal)
-
-    def _on_learned(self, order: Order, before: OrderState, received_ns: int) -> None:
-        """Do what follows from news of an order (told by the bookkeeper)."""
-        if order.state is not before:
-            if before in _GIVEN_UP:
-                self._reasons.count(
-                    "ZOMBIE", f"{order.client_id} was {before} and is {order.state}"
-                )
-            if order.state is OrderState.LIVE:
-                self._gate.note_accepted()
-                self._executor.note_accepted(order.slot)
-            elif order.state is OrderState.CLOSING:
-                self._reconciler.open_case(order, "fills")
-            elif order.state in _GIVEN_UP:
-                self._reconciler.note_given_up(order)
-                if order.state is OrderState.REJECTED:
-                    self._executor.note_rejected(order.slot)
-        if self._bookkeeper.fill_count != self._fills_asked_for:
-            self._fills_asked_for = self._bookkeeper.fill_count
-            self._reconciler.read_balances_soon()
-        self._executor.forget_refusals()
-        self._take_wish()
-        self._changed.set()
-        self.decide_soon(received_ns)
-
-    def decide(self, symbol: str, received_ns: int) -> None:
-        """Decide on the newest book of a market, which came at a time (told by the news desk)."""
-        self._host.note_book(symbol)
-        if self._is_deciding:
-            self.decide_soon(received_ns)
-        else:
-            self._decide(received_ns)
-            self._write_due_reasons()
-
-    def note_change(self) -> None:
-        """Wake who waits for an order to end (told by the news desk)."""
-        self._changed.set()
-
-    def leave_venue_alone(self) -> None:
-        """Cancel nothing any more, whatever happens (told by the news desk)."""
-        self._may_cancel = False
-
-    def halt_by(self, error: BaseException) -> None:
-        """Halt trading because of an error (told by the news desk)."""
-        in_strategy = self._is_assembled and not self._host.can_tell
-        self._halt(error, "STRATEGY_ERROR" if in_strategy else None)
-
-    def decide_soon(self, event_ns: int = 0) -> None:
-        """Decide once after everything that this turn of the loop brings.
-
-        ``event_ns`` is when the market's news came that this answers; 0 when it answers none.
-        """
-        if event_ns and not self._event_ns:
-            self._event_ns = event_ns
-        if not self._is_decision_due:
-            self._is_decision_due = True
-            self._loop.call_soon(self._decide_now)
-
-    def decide_afresh(self) -> None:
-        """Decide soon, and compare with what is live even if neither has changed."""
-        self._executor.forget_comparison()
-        self.decide_soon()
-
-    def _decide_now(self) -> None:
-        self._is_decision_due = False
-        event_ns, self._event_ns = self._event_ns, 0
-        self._decide(event_ns)
-        if self._is_assembled:
-            self._news.guarded(self._bookkeeper.flush)  # what this turn of the loop told us
-            self._write_due_reasons()
-
-    @property
-    def may_decide(self) -> bool:
-        """Whether to decide: running, connected, compared, a book live, the gate open."""
-        news = self._news
-        if (
-            not (news.is_compared and news.is_connected and self._gate.is_open)
-            or self._life.state not in _DECIDING
-            or self._audit.drifted
-        ):
-            return False
-        for book in self._books.values():  # at every frame: a loop is half an `any`
-            if book.state == "live":
-                return True
-        return False
-
-    def _decide(self, event_ns: int) -> None:
-        has_stalled = self._watch.look()
-        if self._plans.is_busy and self._error is None:
-            self._advance_plan(has_stalled=has_stalled)
-            if self._plans.is_busy:
-                return
-        if has_stalled or not self.may_decide:
-            if self._error is not None and self._may_cancel:
-                self._cancel_all()
-            elif self._life.state is LifeState.PAUSED:
-                for zombie in self.orders.zombies:  # nobody wants them, whatever is decided
-                    self._gate.cancel(zombie)
-            elif self.strategy.cancels_when_blind and self._may_cancel:
-                self._cancel_blind()
-            self._say_why_not()
-            return
-        self._blind_by = ""
-        if not self._is_loss_bearable():
-            return
-        self._is_deciding = True
-        try:
-            desired = self._host.decide()
-        except Exception as error:
-            self._halt(error, "STRATEGY_ERROR")
-            return
-        finally:
-            self._is_deciding = False
-        if self._take_wish() and not self.may_decide:
-            return
-        self._is_deciding = True
-        try:
-            self._do(desired, event_ns)
-        except Exception as error:
-            self._halt(error)
-        finally:
-            self._is_deciding = False
-        if self._executor.is_draining and self._executor.is_idle:
-            self._ended.set()
-
-    def _do(self, decision: Desired | Plan, event_ns: int) -> None:
-        if isinstance(decision, Desired):
-            self._executor.make_so(decision, event_ns)
-        elif self._executor.is_draining:
-            self._reasons.count("DRAINING", "a plan is something new")
-            self._executor.make_so(Desired())
-        else:
-            self._plans.begin(decision, event_ns, sends=self.mode != "monitor")
-
-    def _advance_plan(self, *, has_stalled: bool) -> None:
-        """Let a plan go on, also while paused: nothing is left half done."""
-        is_sure = self._news.is_compared and self._news.is_connected and not self._audit.drifted
-        may_send = is_sure and self._gate.is_open and not has_stalled
-        self._is_deciding = True
-        try:
-            self._plans.advance(may_send=may_send)
-        except Exception as error:
-            self.halt_by(error)
-        finally:
-            self._is_deciding = False
-        if not self._plans.is_busy:
-            self._executor.forget_comparison()
-
-    def _is_loss_bearable(self) -> bool:
-        """Whether the day's loss is within its limit; trading is halted when it is not."""
-        if self.mode == "monitor":
-            return True  # it makes none
-        try:
-            self._guard.check_loss()
-        except (RiskError, JournalError) as error:
-            self._halt(error)
-            return False
-        return True
-
-    def _take_wish(self) -> bool:
-        """Do what the strategy asked of the engine's life; return whether it asked anything."""
-        wish = self._host.take_wish()
-        if wish is None:
-            return False
-        if wish.state is LifeState.HALTED:
-            self.halt("STRATEGY", wish.reason)
-        elif self._life.state is not wish.state and self._life.may_become(wish.state):
-            self._enter(wish.state, wish.reason)
-        return True
-
-    def _say_why_not(self) -> None:
-        """Count, once, why nothing is decided now that could be; a lost connection is counted."""
-        news = self._news
-        if self._error is not None or self._life.state not in _DECIDING or not news.is_connected:
-            return
-        if not news.is_compared:
-            code, detail = "RECONCILING", "the venue's books are compared with ours first"
-        elif self._audit.drifted:
-            return  # counted when it was found
-        else:
-            books = self._books.items()
-            code = "BOOK_NOT_LIVE"
-            detail = ", ".join(f"{symbol} {book.state}" for symbol, book in books)
-        if code != self._blind_by:
-            self._blind_by = code
-            self._reasons.count(code, detail)
-
-    def _cancel_blind(self) -> None:
-        """Cancel what rests on a market that is not seen; where nobody is reached, wait."""
-        if not self._news.is_connected:
-            return
-        for order in list(self.orders.open_orders):
-            if self._books[order.symbol].state != "live" or self._audit.drifted:
-                self._gate.cancel(order)
-
-    def _cancel_all(self) -> None:
-        if self._settings.on_halt == "cancel":
-            for order in list(self.orders.open_orders):
-                self._gate.cancel(order)
+        self._deciding.decide_afresh()
