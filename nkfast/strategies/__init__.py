@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from nkfast.errors import ConfigError
 from nkfast.trading.strategy import Strategy
@@ -29,6 +29,8 @@ class Kind(Protocol):
     settings_type: type["Settings"]
     #: Why it must not trade real money; empty: it may.
     refuses_live: str
+    #: What a stop does with its resting orders where nobody says it.
+    on_exit: Literal["cancel", "keep"]
 
     def build(self, settings: Any, markets: Mapping[str, "Market"]) -> Strategy:
         """Make a strategy; a classmethod.

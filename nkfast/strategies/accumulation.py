@@ -149,6 +149,7 @@ class Accumulation(Strategy):
 
     name = "accumulation"
     settings_type = AccumulationSettings
+    on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: AccumulationSettings, market: "Market") -> None:
         if settings.symbol and settings.symbol != market.symbol:

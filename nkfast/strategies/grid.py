@@ -191,6 +191,7 @@ class Grid(Earning):
 
     name = "grid"
     settings_type = GridSettings
+    on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: GridSettings, market: "Market") -> None:
         if settings.symbol and settings.symbol != market.symbol:

@@ -218,6 +218,7 @@ class InfinityGrid(Earning):
 
     name = "infinity_grid"
     settings_type = InfinityGridSettings
+    on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: InfinityGridSettings, market: "Market") -> None:
         if settings.symbol and settings.symbol != market.symbol:

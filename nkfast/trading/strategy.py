@@ -230,6 +230,8 @@ class Strategy(ABC):
     name: str
     #: Why it must not trade real money; empty: it may.
     refuses_live: str = ""
+    #: What a stop does with its resting orders where nobody says it.
+    on_exit: Literal["cancel", "keep"] = "cancel"
     #: Set by the engine before the first call.
     ctx: StrategyContext
     #: Whether its orders are to be cancelled while it cannot be asked because a book of theirs is

@@ -435,6 +435,17 @@ def test_paying_more_than_the_market_costs_makes_it_careful_and_stops_it() -> No
     assert pit.told[-1] == "VWAP_PAUSE"
 
 
+def test_d61_what_it_remembers_has_an_end() -> None:
+    pit = a_pit(vwap__window_sec=600, daily_budget_quote=10**6, reset_after_sec=100)
+    for _ in range(60):
+        wait(pit, 300)
+        pit.fill(min(pit.orders, key=lambda slot: -pit.orders[slot].price))
+        wait(pit, 301)
+    state = pit.strategy.state()
+    assert len(state["bought"]) <= 7  # of the last hour
+    assert len(state["levels"]) <= 3
+
+
 def test_without_a_market_what_rests_goes_on_resting() -> None:
     pit = a_pit()
     pit.show(None, "100.05")

@@ -220,6 +220,30 @@ def test_d36_only_what_the_balances_pay_for_is_asked_for_the_nearest_first() -> 
     assert len(pit.placed) == 5
 
 
+def test_d24_an_order_that_the_venue_does_not_know_blocks_no_level() -> None:
+    pit = a_pit()
+    pit.settle()
+    pit.fill("level-1", "0.1")
+    pit.end("level-1", "abandoned")
+    pit.end("level+1", "rejected")
+    pit.settle()
+    assert resting(pit, "buy")["level-1"] == "0.4000 at 99.00"
+    assert resting(pit, "sell")["level+0"] == "0.1000 at 100.00"
+    assert resting(pit, "sell")["level+1"] == "0.5000 at 101.00"
+
+
+@pytest.mark.parametrize("placed", range(7))
+def test_d27_a_ladder_that_was_half_placed_is_completed(placed: int) -> None:
+    pit = a_pit()
+    for slot, quote in list(pit.decide().quotes.items())[:placed]:
+        pit._place(slot, quote)
+    pit.restart()
+    pit.show("99.45", "99.55")
+    pit.settle()
+    assert sorted(pit.orders) == [f"level{n:+d}" for n in (1, 2, 3, -1, -2, -3)]
+    assert len(pit.placed) == 6
+
+
 @pytest.mark.parametrize("step", ["0.1", "0.101", "0.4"])
 def test_d34_an_absolute_step_that_loses_is_refused(step: str) -> None:
     with pytest.raises(ConfigError, match="does not earn its fees"):

@@ -193,6 +193,20 @@ def test_d44_what_was_cancelled_is_placed_again_also_after_a_restart() -> None:
     assert (resting(pit, "buy"), resting(pit, "sell")) == before
 
 
+@pytest.mark.parametrize("placed", range(7))
+def test_d27_a_ladder_that_was_half_placed_is_completed(placed: int) -> None:
+    pit = a_pit()
+    quotes = list(pit.desired.quotes.items())
+    pit.orders, pit.placed = {}, []
+    for slot, quote in quotes[:placed]:
+        pit._place(slot, quote)
+    pit.restart()
+    show = pit.orders.keys()
+    pit.settle()
+    assert len(pit.orders) == len(pit.placed) == 6
+    assert show <= pit.orders.keys()
+
+
 def test_d26_a_ladder_whose_state_was_lost_is_not_laid_over_another() -> None:
     pit = a_pit()
     pit.fill(the_order(pit, "99.00"), "0.2")

@@ -55,8 +55,10 @@ class CommonSettings(Settings):
         meaning="monitor decides and says, paper trades pretended money on the real market, live"
         " trades real money and needs the option --live, too.",
     )
-    on_exit: Literal["cancel", "keep"] = key(
-        "cancel", meaning="What a stop does with resting orders."
+    on_exit: Literal["cancel", "keep"] | None = key(
+        None,
+        meaning="What a stop does with resting orders; none: what suits the strategy, which is to"
+        " keep those of a grid and to cancel others.",
     )
 
     @field_validator("mode", mode="before")
@@ -191,6 +193,11 @@ class BotConfig:
     risk: RiskSettings
     paper: PaperSettings
     entries: Mapping[Path_, Entry]
+
+    @property
+    def on_exit(self) -> Literal["cancel", "keep"]:
+        """What a stop does with resting orders, unless it says it itself."""
+        return self.common.on_exit or self.kind.on_exit
 
     @property
     def sections(self) -> Mapping[str, Settings]:
