@@ -32,10 +32,10 @@ from nkfast.errors import (
     VenueError,
     WireError,
 )
-from nkfast.wire.endpoints import Endpoint, Parameter, RateClass
+from nkfast.wire.endpoints import Endpoint, Kind, RateClass
 from nkfast.wire.error_codes import ERROR_CODES
 from nkfast.wire.models import Message, OrderRequest, OrderResponse, OrderStatus
-from nkfast.wire.symbols import TradingPair
+from nkfast.wire.symbols import canonical
 
 __all__ = [
     "Frame",
@@ -110,61 +110,54 @@ def build_target(endpoint: Endpoint, arguments: Mapping[str, object]) -> str:
     ConfigError
         A required argument is missing, or one is given that the endpoint does not have.
     """
-    values = _check(endpoint, arguments)
+    _check(endpoint, arguments)
     path = endpoint.path
     query = []
-    for parameter in endpoint.parameters:
-        if parameter.name not in values:
+    for name, wire_name, kind, _ in endpoint.parameters:
+        value = arguments.get(name)
+        if value is None:
             continue
-        text = quote(_query_text(parameter, values[parameter.name]), safe="")
-        place = "{" + parameter.name + "}"
+        text = _url_text(kind, value)
+        place = "{" + name + "}"
         if place in path:
             path = path.replace(place, text)
         elif endpoint.method == "GET":
-            query.append(f"{parameter.wire_name}={text}")
+            query.append(f"{wire_name}={text}")
     return f"{path}?{'&'.join(query)}" if query else path
 
 
 def build_body(endpoint: Endpoint, arguments: Mapping[str, object]) -> bytes:
     """Return the body exactly as it must be signed and sent: minified JSON, empty for a GET."""
-    values = _check(endpoint, arguments)
+    _check(endpoint, arguments)
     if endpoint.method == "GET":
         return b""
     return encode_json(
         {
-            parameter.wire_name: _body_value(parameter, values[parameter.name])
-            for parameter in endpoint.parameters
-            if parameter.name in values
+            wire_name: canonical(str(value)) if kind == "symbol" else value
+            for name, wire_name, kind, _ in endpoint.parameters
+            if (value := arguments.get(name)) is not None
         }
     )
 
 
-def _check(endpoint: Endpoint, arguments: Mapping[str, object]) -> dict[str, object]:
-    values = {name: value for name, value in arguments.items() if value is not None}
-    known = {parameter.name for parameter in endpoint.parameters}
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"{endpoint.name} has no parameter {name!r}")
-    for parameter in endpoint.parameters:
-        if parameter.required and values.get(parameter.name, "") == "":
-            raise ConfigError(f"{endpoint.name} needs {parameter.name}")
-    return values
+def _check(endpoint: Endpoint, arguments: Mapping[str, object]) -> None:
+    unknown = {name for name, value in arguments.items() if value is not None}
+    for name, _, _, is_required in endpoint.parameters:
+        unknown.discard(name)
+        if is_required and arguments.get(name) in (None, ""):
+            raise ConfigError(f"{endpoint.name} needs {name}")
+    for name in unknown:
+        raise ConfigError(f"{endpoint.name} has no parameter {name!r}")
 
 
-def _query_text(parameter: Parameter, value: object) -> str:
-    if parameter.kind == "symbol":
-        return TradingPair.parse(str(value)).render("_")
-    if parameter.kind == "flag":
+def _url_text(kind: Kind, value: object) -> str:
+    if kind == "symbol":
+        return canonical(str(value)).replace("/", "_")  # letters and digits besides
+    if kind == "flag":
         return "1" if value else "0"
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return str(value)
-
-
-def _body_value(parameter: Parameter, value: object) -> object:
-    if parameter.kind == "symbol":
-        return TradingPair.parse(str(value)).symbol
-    return value
+    if kind == "integer" and type(value) is int:
+        return str(value)
+    return quote(format(value, "f") if isinstance(value, Decimal) else str(value), safe="")
 
 
 # REST, inwards
@@ -207,7 +200,7 @@ def decode_reply(
         reply = decode_json(body)
     except WireError as error:
         raise _transport_error(status, str(error), endpoint, changes, seconds) from None
-    if isinstance(reply, Mapping) and reply.get("error") is not None:
+    if type(reply) is dict and reply.get("error") is not None:
         raise venue_error(
             reply["error"],
             endpoint=endpoint,
@@ -216,7 +209,7 @@ def decode_reply(
             status=status,
             retry_after_seconds=seconds,
         )
-    if not 200 <= status < 300 or not isinstance(reply, Mapping | list):
+    if not 200 <= status < 300 or not isinstance(reply, (dict, list)):
         raise _transport_error(status, _excerpt(body), endpoint, changes, seconds)
     return reply
 
@@ -362,7 +355,7 @@ def read_model(model: type[M], data: object) -> M:
     WireError
         It is not an object, or not one of this kind.
     """
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise WireError(f"{model.__name__} should be an object", repr(data)[:200])
     return model.from_wire(data)
 
@@ -398,7 +391,7 @@ def echo_mismatch(request: OrderRequest, reply: OrderStatus) -> str:
     """
     if request.user_provided_id and reply.user_provided_id != request.user_provided_id:
         return "userProvidedId"
-    if reply.symbol and reply.symbol != TradingPair.parse(request.symbol).symbol:
+    if reply.symbol and reply.symbol != canonical(request.symbol):
         return "symbol"
     if reply.side != request.side:
         return "side"

@@ -26,6 +26,7 @@ __all__ = [
     "read_flag",
     "read_integer",
     "read_money",
+    "read_price",
     "read_side",
     "read_state",
     "read_symbol",
@@ -143,6 +144,15 @@ def read_money(data, *names):
     """Return the first present field as an exact decimal, None when there is none."""
     value = find(data, names)
     return None if value is None else decimal_of(value, names[0])
+
+
+def read_price(data, *names):
+    """Return the first present field as an exact decimal, None when there is none or it is zero.
+
+    A dead market says "0" or "" where it has no price.
+    """
+    value = find(data, names)
+    return None if value is None else decimal_of(value, names[0]) or None
 
 
 def read_amount(data, *names):

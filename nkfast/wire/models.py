@@ -20,6 +20,7 @@ from nkfast.wire.fields import (
     read_flag,
     read_integer,
     read_money,
+    read_price,
     read_side,
     read_state,
     read_symbol,
@@ -277,9 +278,9 @@ class MarketInfo(Message, frozen=True, kw_only=True):
             quantity_decimals=quantity_decimals,
             is_active=read_flag(data, "isActive", default=True),
             is_paused=read_flag(data, "isPaused"),
-            last_price=_price(data, "lastPrice"),
-            bid=_price(data, "bestBid"),
-            ask=_price(data, "bestAsk"),
+            last_price=read_price(data, "lastPrice"),
+            bid=read_price(data, "bestBid"),
+            ask=read_price(data, "bestAsk"),
             volume=read_money(data, "volume"),
             raw=data,
         )
@@ -299,7 +300,7 @@ class LiquidityPool(Message, frozen=True, kw_only=True):
         return cls(
             pool_id=read_text(data, "id", "_id"),
             symbol=read_symbol(data),
-            last_price=_price(data, "lastPrice"),
+            last_price=read_price(data, "lastPrice"),
             volume=read_money(data, "volume"),
             is_active=read_flag(data, "isActive", default=True),
             raw=data,
@@ -324,12 +325,12 @@ class MarketTicker(Message, frozen=True, kw_only=True):
     def _read(cls, data: Object) -> Self:
         return cls(
             symbol=read_symbol(data),
-            last_price=_price(data, "last_price", "lastPrice"),
-            bid=_price(data, "bid", "bestBid"),
-            ask=_price(data, "ask", "bestAsk"),
-            high=_price(data, "high", "highPrice"),
-            low=_price(data, "low", "lowPrice"),
-            previous_price=_price(data, "previous_day_price", "yesterdayPrice"),
+            last_price=read_price(data, "last_price", "lastPrice"),
+            bid=read_price(data, "bid", "bestBid"),
+            ask=read_price(data, "ask", "bestAsk"),
+            high=read_price(data, "high", "highPrice"),
+            low=read_price(data, "low", "lowPrice"),
+            previous_price=read_price(data, "previous_day_price", "yesterdayPrice"),
             volume=read_money(data, "base_volume", "volume"),
             quote_volume=read_money(data, "target_volume", "volumeSecondary"),
             time_ms=read_time_ms(data, "updatedAt"),
@@ -641,11 +642,6 @@ class Withdrawal(Message, frozen=True, kw_only=True):
         )
 
 
-def _price(data: Object, *names: str) -> Decimal | None:
-    # A dead market says "0" or "" where it has no price.
-    return read_money(data, *names) or None
-
-
 def _levels(data: Object, side: str) -> tuple[PriceLevel, ...]:
     rows = data.get(side)
     if not isinstance(rows, list):
@@ -677,7 +673,7 @@ def _order_fields(data: Object) -> dict[str, Any]:
         "symbol": read_symbol(data),
         "side": read_side(data, "side"),
         "order_type": order_type,
-        "price": _price(data, "price"),
+        "price": read_price(data, "price"),
         "quantity": quantity,
         "filled_quantity": filled,
         "remaining_quantity": quantity - filled,
