@@ -9,7 +9,7 @@ connections can be left behind.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
 from importlib import import_module
@@ -111,8 +111,8 @@ class AsyncConnections:
         self._pool: _Pool | None = None
         self._abandoned: set[asyncio.Task[Answer | Lost]] = set()
 
-    async def send(self, request: Request) -> Answer | Lost:
-        """Send a request and wait for the whole response.
+    def send(self, request: Request) -> Coroutine[Any, Any, Answer | Lost]:
+        """Send a request and wait for the whole response, when awaited.
 
         Cancelled before the request is written, it is not sent. Cancelled later, a GET is given
         up; a POST goes on by itself, and `Lost` says that its answer is not known here. A POST is
@@ -122,9 +122,13 @@ class AsyncConnections:
         if pool is None:
             pool = self._pool = _Pool(self._road)
         sending = _Sending(request.make_headers)
-        if request.method == "GET":
-            return await pool.exchange(request, sending)
-        task = asyncio.get_running_loop().create_task(pool.exchange(request, sending))
+        exchange = pool.exchange(request, sending)
+        return exchange if request.method == "GET" else self._shielded(request, sending, exchange)
+
+    async def _shielded(
+        self, request: Request, sending: _Sending, exchange: Coroutine[Any, Any, Answer | Lost]
+    ) -> Answer | Lost:
+        task = asyncio.get_running_loop().create_task(exchange)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -175,7 +179,9 @@ class _Pool:
                 data=request.body or None,
                 allow_redirects=False,
             )
-            body = await _read(response)
+            size = response.content_length
+            is_short = size is not None and size <= rest_session.BODY_BYTES_MAX
+            body = await (response.read() if is_short else _read_parts(response))
         except (aiohttp.ClientError, OSError, WireError) as error:
             return Lost(f"{type(error).__name__}: {error}", sending.is_sent)
         finally:
@@ -183,15 +189,11 @@ class _Pool:
             self._in_use -= 1
             if self._is_retired and not self._in_use:
                 await self._session.close()
-        find = response.headers.get
-        return Answer(
-            response.status,
-            body,
-            find("Retry-After", ""),
-            find("Date", ""),
-            sending.sent_ns,
-            time.perf_counter_ns(),
-        )
+        received_ns = time.perf_counter_ns()
+        retry_after = response.headers.get("Retry-After", "")
+        # It is looked at beside the other only.
+        date = response.headers.get("Date", "") if retry_after else ""
+        return Answer(response.status, body, retry_after, date, sending.sent_ns, received_ns)
 
     async def retire(self) -> None:
         self._is_retired = True
@@ -218,15 +220,14 @@ def _connector(road: Road) -> aiohttp.TCPConnector:
     )
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    size, limit = response.content_length, rest_session.BODY_BYTES_MAX
-    if size is not None and size <= limit:
-        return await response.read()
+async def _read_parts(response: aiohttp.ClientResponse) -> bytes:
+    # Of a length that is not known, or too large.
+    limit = rest_session.BODY_BYTES_MAX
     body = bytearray()
     try:
-        if size is None:
-            async for chunk in response.content.iter_any():
-                body += chunk
+        if response.content_length is None:
+            async for part in response.content.iter_any():
+                body += part
                 if len(body) > limit:
                     break
             else:

@@ -42,8 +42,14 @@ _log = logging.getLogger("nkfast.client.async_rest")
 def _method(
     build: Callable[P, Call[T]],
 ) -> Callable[Concatenate["AsyncRestClient", P], Coroutine[Any, Any, T]]:
+    make = calls.remembering(build)
+
     async def method(self: "AsyncRestClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._carry_out(build(*args, **kwargs))
+        session = self._session
+        if session.time_sync is not None and self._time_task is None:
+            self._time_task = asyncio.create_task(self._keep_time(session.time_sync))
+        now = asyncio.get_running_loop().time
+        return await self._follow(session.steps(make(*args, **kwargs), now))
 
     calls.describe_method(method, build, "AsyncRestClient")
     return method
@@ -236,11 +242,6 @@ class AsyncRestClient:
     raw = _method(calls.raw)
 
     # How a call is carried out
-
-    async def _carry_out(self, call: Call[T]) -> T:
-        if self._session.time_sync is not None and self._time_task is None:
-            self._time_task = asyncio.create_task(self._keep_time(self._session.time_sync))
-        return await self._follow(self._session.steps(call, asyncio.get_running_loop().time))
 
     async def _follow(self, steps: Steps[T]) -> T:
         result: Answer | Lost | None = None

@@ -41,8 +41,10 @@ _log = logging.getLogger("nkfast.client.rest")
 
 
 def _method(build: Callable[P, Call[T]]) -> Callable[Concatenate["RestClient", P], T]:
+    make = calls.remembering(build)
+
     def method(self: "RestClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._carry_out(build(*args, **kwargs))
+        return self._carry_out(make(*args, **kwargs))
 
     calls.describe_method(method, build, "RestClient")
     return method

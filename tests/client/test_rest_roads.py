@@ -25,9 +25,9 @@ from nkfast.client.throttle import Throttle
 async def test_proxies_of_the_environment_are_ignored(client, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    async with venue(answer({"serverTime": 1})) as there:
+    async with venue(answer({"serverTime": 1790000000123})) as there:
         async with client(there) as rest:
-            assert (await rest.get_time()).time_ms == 1
+            assert (await rest.get_time()).time_ms == 1790000000123
         async with client(there, trust_environment=True, attempts=1) as rest:
             with pytest.raises(errors.UnreachableError):
                 await rest.get_time()
@@ -52,10 +52,10 @@ def authority():
 
 async def test_a_certificate_of_a_known_authority_is_taken(client, authority):
     tls = serving(authority.issue_cert("127.0.0.1"))
-    async with venue(*[answer({"serverTime": 1})] * 2, tls=tls) as there:
+    async with venue(*[answer({"serverTime": 1790000000123})] * 2, tls=tls) as there:
         async with client(there, ssl_context=trusting(authority)) as rest:
-            assert (await rest.get_time()).time_ms == 1
-            assert (await rest.get_time()).time_ms == 1
+            assert (await rest.get_time()).time_ms == 1790000000123
+            assert (await rest.get_time()).time_ms == 1790000000123
         assert there.connections == 1
 
 
