@@ -9,6 +9,7 @@ import click
 from nkfast.trading.exact import plain
 from nkfast.trading.legs import newest_plans
 from nkfast.trading.plan_outcome import PlanOutcome
+from nkfast.trading.reason_codes import meaning_of
 from nkfast.trading.reasons import newest_reasons, reason_totals
 
 __all__ = ["print_reasons"]
@@ -24,7 +25,7 @@ def print_reasons(journal: Path, code: str | None, last: int, *, as_json: bool) 
     plans = newest_plans(journal, last) if code is None else []
     if as_json:
         record = {
-            "totals": [total._asdict() for total in totals],
+            "totals": [{**total._asdict(), "meaning": meaning_of(total.code)} for total in totals],
             "newest": [reason._asdict() for reason in newest],
             "plans": [plan.as_json() for plan in plans],
         }
@@ -38,6 +39,8 @@ def print_reasons(journal: Path, code: str | None, last: int, *, as_json: bool) 
         click.echo(f"{total.times:9,}  {total.code:{width}}  newest: {total.detail}")
     if newest:
         click.echo()
+    if code is not None and meaning_of(code):
+        click.echo(f"{code}: {meaning_of(code)}\n")
     for reason in newest:
         click.echo(f"{_stamp(reason.time_ms)}  {reason.code:{width}}  {reason.detail}")
     for plan in plans:

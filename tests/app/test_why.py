@@ -46,12 +46,21 @@ def test_totals_come_first_then_the_newest(held: Path) -> None:
 def test_one_code_and_a_number(held: Path) -> None:
     record = json.loads(why(str(held), "--code", "SELF_CROSS", "--json").output)
     assert record == {
-        "totals": [{"code": "SELF_CROSS", "times": 1, "detail": "b: 1 against 2"}],
+        "totals": [
+            {
+                "code": "SELF_CROSS",
+                "times": 1,
+                "detail": "b: 1 against 2",
+                "meaning": "it would trade with an order of this account",
+            }
+        ],
         "newest": [
             {"time_ms": 1_790_000_001_000, "code": "SELF_CROSS", "detail": "b: 1 against 2"}
         ],
         "plans": [],
     }
+    explained = why(str(held), "--code", "SELF_CROSS").output
+    assert "SELF_CROSS: it would trade with an order of this account\n" in explained
     assert json.loads(why(str(held), "--last", "0", "--json").output)["newest"] == []
     assert why(str(held), "--code", "NOTHING").output == "never\n"
 
