@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 from collections.abc import Mapping
 from decimal import Decimal as D
 from html.parser import HTMLParser
@@ -25,6 +26,8 @@ from nkfast.strategies import load
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal
 from nkfast.trading.risk import RiskLimits
+from nkfast.venue import paper_market
+from nkfast.venue import tape as tape_module
 from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.paper import PaperVenue
 from nkfast.venue.tape import TapePlayer, TapeReader, TapeWriter
@@ -296,3 +299,32 @@ async def test_the_loop_of_real_time_plays_a_recording_too(tape: Path) -> None:
     )
     assert len(seen) == 3
     assert seen[2] - seen[0] >= 15 * MS
+
+
+class _ForgetfulLevel(paper_market._Level):
+    """A level whose queue is looked at after every frame."""
+
+    __slots__ = ()
+
+    @property
+    def fitting_lots(self) -> int:  # type: ignore[override]
+        return -1
+
+    @fitting_lots.setter
+    def fitting_lots(self, lots: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_shortcuts_of_a_run_change_nothing(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = record(tmp_path / "walk.tsv", seed=seed)
+    quick = replay(path, settings=GRID, seed=seed)
+    assert quick.fills > 5
+    monkeypatch.setattr(VirtualClock, "skip_to", lambda self, unix_ns: False)
+    monkeypatch.setattr(paper_market, "_Level", _ForgetfulLevel)
+    monkeypatch.setattr(tape_module, "_USUAL_HEAD", re.compile(rb"(?!)()()"))
+    slow = replay(path, settings=GRID, seed=seed)
+    assert slow.hash == quick.hash
+    assert (slow.frames, slow.fills, slow.fees) == (quick.frames, quick.fills, quick.fees)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nkfast.errors import WireError
+from nkfast.venue import tape
 from nkfast.venue.tape import TapeReader, TapeWriter, survey
 
 T0 = 1_618_677_817_077_736_000
@@ -217,3 +219,41 @@ def test_real_captures_are_whole(shared_data: Path, name: str) -> None:
     assert found.symbols[most_active].frame_count == most_frames
     assert sum(s.frame_count for s in found.symbols.values()) == frames
     assert 30 < found.duration_s < 31
+
+
+def _usual(symbol: str, method: str, rows: list[tuple[str, str]], is_spaced: bool) -> bytes:
+    levels = [{"price": price, "quantity": quantity} for price, quantity in rows]
+    names = ("data",) if method == "updateTrades" else ("bids", "asks")
+    params = {"symbol": symbol, "sequence": 1, **dict.fromkeys(names, levels)}
+    frame = {"jsonrpc": "2.0", "method": method, "params": params}
+    return json.dumps(frame, separators=None if is_spaced else (",", ":")).encode()
+
+
+_numbers = st.decimals("0.0001", "9999", places=4).map(lambda number: format(number, "f"))
+_texts = _numbers.flatmap(lambda text: st.sampled_from([text, text[:-1], text[:-3], text[:-5]]))
+
+
+@given(
+    st.lists(
+        st.builds(
+            _usual,
+            st.sampled_from(["A/B", "C/D"]),
+            st.sampled_from(["snapshotOrderbook", "updateOrderbook", "updateTrades", "ticker"]),
+            st.lists(st.tuples(_texts, _texts), max_size=3),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_frame_that_is_only_glanced_at_is_counted_as_one_that_is_read(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("t") / "t.tsv"
+    with TapeWriter(path) as writer:
+        for number, content in enumerate(frames):
+            writer.write(T0 + number, content)
+    glanced = survey(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape, "_USUAL_HEAD", re.compile(rb"(?!)()()"))
+        assert survey(path) == glanced
