@@ -144,6 +144,7 @@ class Backtest:
             "rejects": engine.rejects,
             "halted": engine.halted,
             "reasons": dict(engine.reasons),
+            "newest_reasons": self.result.reasons,
             "plans": [plan.as_json() for plan in self.result.plans],
             "journal": {
                 "ok": self.result.journal.ok,

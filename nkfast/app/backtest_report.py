@@ -45,8 +45,7 @@ def as_html(test: Backtest) -> str:
         *_charts(test),
         *_plans(test.result.plans),
         "<h2>What was not done, and why</h2>",
-        _table(Counter(test.result.engine.reasons).most_common())
-        or "<p>Nothing was left undone.</p>",
+        _table(_reasons(test)) or "<p>Nothing was left undone.</p>",
         "<h2>Settings</h2>",
         _table((name, value) for name, value in test.config.values().items()),
     ]
@@ -85,6 +84,12 @@ def _figures(test: Backtest) -> Iterable[tuple[str, object]]:
     yield "took", f"{test.wall_s:,.1f} s, {test.frame_count / test.wall_s:,.0f} frames a second"
     yield "seed", test.seed
     yield "hash of all orders and fills", test.result.hash
+
+
+def _reasons(test: Backtest) -> Iterable[tuple[str, object]]:
+    for code, count in Counter(test.result.engine.reasons).most_common():
+        newest = test.result.reasons.get(code)
+        yield code, f"{count:,}" if newest is None else f"{count:,}; the last one: {newest}"
 
 
 def _charts(test: Backtest) -> Iterable[str]:

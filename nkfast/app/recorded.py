@@ -21,6 +21,7 @@ from nkfast.trading.engine import Engine, EngineSummary
 from nkfast.trading.journal import Journal, JournalReport, verify
 from nkfast.trading.legs import newest_plans
 from nkfast.trading.plan_outcome import PlanOutcome
+from nkfast.trading.reasons import newest_reasons
 from nkfast.trading.risk import RiskLimits
 from nkfast.trading.strategy import Strategy
 from nkfast.venue.clock import VirtualClock, run_virtual
@@ -226,6 +227,8 @@ class RunResult:
     engine : EngineSummary
     plans : list of PlanOutcome
         Oldest first.
+    reasons : dict of str to str
+        The newest numbers of each reason why something was not done, by its code.
     frames : dict of str to int
         Frames by kind; those of markets that are not followed count as ``unknown_market``.
     rejected : dict of str to int
@@ -240,6 +243,7 @@ class RunResult:
 
     engine: EngineSummary
     plans: list[PlanOutcome]
+    reasons: dict[str, str]
     frames: dict[str, int]
     rejected: dict[str, int]
     journal: JournalReport
@@ -291,9 +295,16 @@ class RecordedRun:
             summary = run_virtual(trading.trade, first_ns)
             report = verify(path)
             plans = list(reversed(newest_plans(path, _PLANS_KEPT)))
+            newest = {
+                code: told.detail
+                for code in summary.reasons
+                for told in newest_reasons(path, 1, code)
+            }
         frames, rejected = _split_counters(trading.frame_counters)
         rejected.update({f"line_{kind}": count for kind, count in self.recordings.rejected.items()})
-        return RunResult(summary, plans, frames, rejected, report, trading.hash, trading.error)
+        return RunResult(
+            summary, plans, newest, frames, rejected, report, trading.hash, trading.error
+        )
 
 
 def _split_counters(counters: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:

@@ -267,6 +267,7 @@ def test_an_arbitrage_is_reported_leg_by_leg_predicted_and_realized(tmp_path: Pa
     html = as_html(test)
     assert "buy BTC/USDT, USDT -&gt; BTC: predicted" in html
     assert "realized together" in html
+    assert test.result.reasons["PLAN_DONE"] in html
     told = test.as_json()["plans"]
     assert [len(plan["legs"]) for plan in told if plan["result"] == "done"] == [3] * len(done)
 

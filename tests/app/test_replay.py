@@ -308,7 +308,7 @@ def test_an_error_in_a_callback_is_not_swallowed(
 def test_funds_that_cannot_pay_leave_reasons(tape: Path) -> None:
     poor = replay(tape, funds={"AAA": D(0), "USDT": D(0)})
     assert (poor.orders, poor.fills) == (0, 0)
-    assert poor.reasons["INSUFFICIENT_BALANCE"] > 0
+    assert poor.reasons["SHORT_OF_FUNDS"] > 0
 
 
 @pytest.mark.parametrize("name", CAPTURES)

@@ -110,7 +110,7 @@ def backtest(
         out.write_text(json.dumps(record) + "\n")
     if html is not None:
         html.write_text(as_html(test))
-    long = ("settings", "series", "executions", "plans")
+    long = ("settings", "series", "executions", "plans", "newest_reasons")
     print_record({name: value for name, value in record.items() if name not in long}, as_json)
     if not test.result.journal.ok:
         return ExitCode.UNRECONCILED
