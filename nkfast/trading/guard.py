@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nkfast.errors import ConfigError, OrderNotFoundError, VenueError
+from nkfast.errors import ConfigError, OrderNotFoundError
 from nkfast.trading.heartbeat import Beat, read_beat
+from nkfast.trading.kill import is_thrown
 from nkfast.trading.orders import instance_code, parse_client_id
 from nkfast.venue.port import CancelDesk, OpenOrder
 
@@ -127,6 +128,7 @@ class Guard:
         self._moved_ns = clock.boot_ns()
         self._killed_ns: int | None = None
         self._is_alarmed = False
+        self._is_blind = False  # the heartbeat could not be read
         self._is_cleared = False  # nothing to do until the heart has moved
         self._asked: dict[str, OpenOrder] = {}
 
@@ -152,13 +154,19 @@ class Guard:
 
     def _look(self) -> None:
         now_ns = self._clock.boot_ns()
-        beat = read_beat(self._heartbeat)
+        try:
+            beat = read_beat(self._heartbeat)
+            self._is_blind = False
+        except OSError as error:  # what cannot be seen to move stands still
+            if not self._is_blind:
+                self._tell("heartbeat_unreadable", error=_said(error))
+            self._is_blind, beat = True, self._beat
         if beat != self._beat:
             self._beat = beat
             if beat is not None:
                 self._moved_ns = now_ns
                 self._is_alarmed = self._is_cleared = False
-        if not self._kill_file.exists():
+        if not is_thrown(self._kill_file):
             self._killed_ns = None
         elif self._killed_ns is None:
             self._killed_ns = now_ns
@@ -201,8 +209,8 @@ class Guard:
         while True:
             try:
                 own = [order for order in await self._desk.open_orders() if self._owns(order)]
-            except VenueError as error:
-                self._tell("read_failed", error=str(error))
+            except Exception as error:  # whatever it is, who gives up cancels nothing
+                self._tell("read_failed", error=_said(error))
                 empty_since_ns = None
                 pause_s = _RETRIES_S[min(failures, len(_RETRIES_S) - 1)]
                 failures += 1
@@ -237,8 +245,8 @@ class Guard:
                 await self._desk.cancel(order)
             except OrderNotFoundError:
                 pass  # it ended meanwhile; the next reading shows
-            except VenueError as error:
-                self._tell("cancel_failed", order=order.client_id, error=str(error))
+            except Exception as error:  # the others are cancelled all the same
+                self._tell("cancel_failed", order=order.client_id, error=_said(error))
             else:
                 self._tell("cancel", order=order.client_id, symbol=order.symbol)
 
@@ -266,6 +274,10 @@ class Guard:
             await asyncio.wait((waiter,), timeout=seconds)
         finally:
             waiter.cancel()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _is_running(process_id: int) -> bool:

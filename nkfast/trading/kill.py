@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nkfast.errors import HaltedError
 
-__all__ = ["KILL_SWITCH", "KillSwitch"]
+__all__ = ["KILL_SWITCH", "KillSwitch", "is_thrown"]
 
 #: The code of a halt by the switch, whoever threw it.
 KILL_SWITCH = "KILL_SWITCH"
@@ -42,7 +42,7 @@ class KillSwitch:
         nkfast.errors.HaltedError
             It is.
         """
-        if self._is_thrown():
+        if is_thrown(self.path):
             raise HaltedError(KILL_SWITCH, f"{self.path} is there; remove it to trade")
 
     def watch(self) -> None:
@@ -56,17 +56,19 @@ class KillSwitch:
             self._timer = None
 
     def _look(self) -> None:
-        if self._is_thrown():
+        if is_thrown(self.path):
             self._timer = None
             self._halt(KILL_SWITCH, f"{self.path} is there")
         else:
             self.watch()
 
-    def _is_thrown(self) -> bool:
-        try:
-            self.path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True  # there is something that keeps us from knowing: the safe side
-        return True
+
+def is_thrown(path: Path) -> bool:
+    """Whether the file of a kill switch is there, or something keeps us from knowing."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # the safe side
+    return True

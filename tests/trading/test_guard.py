@@ -281,6 +281,56 @@ def test_a_thrown_kill_switch_that_nobody_obeys(on_scene) -> None:
     on_scene(scenario)
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), OSError(24, "too many files")])
+def test_no_error_of_any_kind_ends_a_guard(on_scene, monkeypatch, error: Exception) -> None:
+    async def scenario(scene: Scene) -> None:
+        heart = Heart(scene.path)
+        heart.start()
+        await asyncio.sleep(1)
+        heart.close()
+        read, cancel, reads, cancels = scene.desk.open_orders, scene.desk.cancel, [], []
+
+        async def failing_read() -> list[OpenOrder]:
+            reads.append(1)
+            if len(reads) in (1, 3):
+                raise error
+            return await read()
+
+        async def failing_cancel(order: OpenOrder) -> None:
+            cancels.append(order)
+            if len(cancels) == 1:
+                raise error
+            await cancel(order)
+
+        scene.desk.open_orders, scene.desk.cancel = failing_read, failing_cancel
+        await asyncio.sleep(80)
+        assert scene.desk.orders == OTHERS
+        assert {"read_failed", "cancel_failed"} <= set(scene.events())
+        await scene.end()
+
+    on_scene(scenario)
+
+
+def test_a_heartbeat_that_cannot_be_read_stands_still(on_scene, monkeypatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(24, "too many open files")
+
+    async def scenario(scene: Scene) -> None:
+        heart = Heart(scene.path)
+        heart.start()
+        await asyncio.sleep(10)
+        monkeypatch.setattr(guard_module, "read_beat", refuse)
+        await asyncio.sleep(55)
+        assert scene.desk.orders == [*MINE, *OTHERS]
+        assert scene.events().count("heartbeat_unreadable") == 1
+        await asyncio.sleep(10)
+        assert scene.desk.orders == OTHERS
+        heart.close()
+        await scene.end()
+
+    on_scene(scenario)
+
+
 def test_a_guard_that_is_stopped_says_what_it_leaves(on_scene) -> None:
     async def scenario(scene: Scene) -> None:
         heart = Heart(scene.path)
@@ -396,4 +446,4 @@ def test_a_guard_has_no_code_that_places_orders() -> None:
                 assert name not in {"NewOrder", "submit", "create_order", "Venue", "OrderGate"}, (
                     path
                 )
-    assert {path.stem for path in reached} == {"guard", "heartbeat", "orders", "exact"}
+    assert {path.stem for path in reached} == {"guard", "heartbeat", "kill", "orders", "exact"}
