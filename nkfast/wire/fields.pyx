@@ -25,6 +25,7 @@ __all__ = [
     "read_amount",
     "read_flag",
     "read_integer",
+    "read_moment_ms",
     "read_money",
     "read_price",
     "read_side",
@@ -49,6 +50,8 @@ cdef enum:
     MAX_DIGITS = 64
 
 cdef object ZERO = Decimal(0)
+# A larger time counts milliseconds: those of 1973, or seconds of the year 5138.
+cdef object SECONDS_MAX = 10**11
 
 
 class OrderState(StrEnum):
@@ -216,6 +219,15 @@ def read_time_ms(data, *names):
         return round(moment.timestamp() * 1000)
     # `lastPriceUpdate` has been seen with a fraction.
     return 0 if value is None else int(decimal_of(value, names[0]))
+
+
+def read_moment_ms(data, *names):
+    """Return the first present field as Unix milliseconds, also where it counts seconds."""
+    value = find(data, names)
+    time_ms = read_time_ms(data, *names)
+    if 0 < time_ms < SECONDS_MAX and not (isinstance(value, str) and not is_plain(value)):
+        return int(decimal_of(value, names[0]).scaleb(3))
+    return time_ms
 
 
 def read_flag(data, *names, default=False):

@@ -19,6 +19,7 @@ from nkfast.wire.fields import (
     read_amount,
     read_flag,
     read_integer,
+    read_moment_ms,
     read_money,
     read_price,
     read_side,
@@ -184,8 +185,6 @@ class Document(Message, frozen=True, kw_only=True):
 _CLOCK_NAMES = frozenset(
     {"serverTime", "unix_ms", "unixtime_ms", "unix_microsec", "server_time", "time", "timestamp"}
 )
-#: A larger number of a clock counts milliseconds.
-_SECONDS_MAX = 10**12
 
 
 class ServerTime(Message, frozen=True, kw_only=True):
@@ -213,9 +212,7 @@ class ServerTime(Message, frozen=True, kw_only=True):
     @classmethod
     def _read(cls, data: Object) -> Self:
         names = ("serverTime", "unix_ms", "unixtime_ms", "server_time", "time", "timestamp")
-        time_ms = read_time_ms(data, *names)
-        if 0 < time_ms <= _SECONDS_MAX:
-            time_ms = int(read_amount(data, *names).scaleb(3))
+        time_ms = read_moment_ms(data, *names)
         # The older endpoint counts microseconds.
         time_ms = time_ms or (read_integer(data, "unix_microsec") or 0) // 1000
         if time_ms <= 0:
@@ -415,10 +412,10 @@ class Candle(Message, frozen=True, kw_only=True):
 
     @classmethod
     def _read(cls, data: Object) -> Self:
-        time_ms = read_time_ms(data, "time", "timestamp", "datetime")
+        # REST gives seconds or milliseconds, no source proves which.
+        time_ms = read_moment_ms(data, "time", "timestamp", "datetime")
         return cls(
-            # REST gives seconds or milliseconds, no source proves which.
-            time_ms=time_ms * 1000 if time_ms < 100_000_000_000 else time_ms,
+            time_ms=time_ms,
             open=require_money(data, "open"),
             high=require_money(data, "high", "max"),
             low=require_money(data, "low", "min"),

@@ -309,10 +309,18 @@ def test_every_form_of_public_trade(row):
 
 
 @pytest.mark.parametrize("field", ["time", "timestamp", "datetime"])
-@pytest.mark.parametrize("value", [1790000000, 1790000000000, "2026-09-21T14:13:20.000Z"])
+@pytest.mark.parametrize(
+    "value",
+    [1790000000, "1790000000", 1790000000000, "2026-09-21T14:13:20.000Z", Decimal("1790000000.0")],
+)
 def test_candle_time_in_every_unit(field, value):
     row = {field: value, "open": 1, "high": 2, "low": 1, "close": Decimal("1.5"), "volume": 0}
     assert Candle.from_wire(row).time_ms == 1790000000000
+
+
+def test_a_time_of_long_ago_in_words_is_no_number():
+    row = {"time": "1971-01-01T00:00:00Z", "open": 1, "high": 2, "low": 1, "close": 1}
+    assert Candle.from_wire(row).time_ms == 365 * 86_400_000
 
 
 def test_market_needs_its_decimals():

@@ -10,7 +10,7 @@ from strategies.vectors.registry import Given, adapts
 from nkfast.client.calls import raw
 from nkfast.core.signing import NonceSource, Signer
 from nkfast.errors import WireError
-from nkfast.wire.fields import read_time_ms
+from nkfast.wire.fields import read_moment_ms
 from nkfast.wire.models import ServerTime
 
 
@@ -47,7 +47,7 @@ def server_time(given: Given) -> Any:
 def time_of_a_field(given: Given) -> Any:
     # The reference says None for what it cannot read; nkfast refuses it.
     try:
-        time_ms = read_time_ms({"time": given["value"]}, "time")
+        time_ms = read_moment_ms({"time": given["value"]}, "time")
     except WireError:
         return None
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat() if time_ms else None

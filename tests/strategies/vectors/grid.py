@@ -1,10 +1,11 @@
 """The grid: `nkfast.strategies.grid`, with the settings that make it do as the reference did."""
 
 import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from strategies.floor import Floor
+from strategies.pit import Pit
 from strategies.vectors.registry import Given, adapts
 
 from nkfast.core.market import Market
@@ -13,10 +14,12 @@ from nkfast.strategies.rebalance import find_pair_correction
 from nkfast.strategies.sizing import Steps
 from nkfast.strategies.spacing import Spacing
 from nkfast.trading.exact import EXACT
+from nkfast.trading.strategy import Strategy
 
 LADDER = "strategies.grid.LadderGridStrategy."
 D = Decimal
 DIGITS = 40
+RICH = "1000000000"
 #: What makes a grid a ladder: prices and sizes down, answers one step from the fill.
 AS_LADDER = {"price_rounding": "down", "size_rounding": "down", "counter_price": "fill"}
 EVENT = re.compile(r"(buy|sell) [\d.]+@([\d.]+) filled ([\d.]+)(?: then (cancelled))?")
@@ -47,15 +50,37 @@ def spacing_of(given: Given) -> Spacing:
     return Spacing(mode, given.number("step_pct" if mode == "pct" else "step_abs"))
 
 
-def a_ladder(given: Given, mid: Decimal) -> Floor:
+class Still(Pit):
+    """A market on which nothing trades but what a vector says, whatever crosses."""
+
+    def _take(self, slot: str) -> None:
+        pass
+
+
+def a_market_with(
+    make: Callable[[Mapping[str, Market]], Strategy],
+    config: dict[str, Any],
+    balances: Mapping[str, Any],
+    mid: Decimal,
+    state: Mapping[str, Any] | None = None,
+) -> Still:
+    """A strategy that has placed its first orders around a mid, rich where no balance is given."""
+    market = a_market_for(config)
+    funds = {asset: balances.get(asset, (RICH,))[0] for asset in (market.base, market.quote)}
+    pit = Still(make, [market], funds, "0")
+    if state is not None:
+        pit.strategy.restore(state)
+    pit.show(mid - market.tick_size, mid + market.tick_size)
+    pit.settle()
+    return pit
+
+
+def a_ladder(given: Given, mid: Decimal) -> Still:
     """A grid that has placed its first orders around a mid."""
     config = given["config"]
     settings = GridSettings.read(keys_of(config, GridSettings, **AS_LADDER))
-    floor = Floor(settings, a_market_for(config))
-    least = floor.market.tick_size
-    floor.show(mid - least, mid + least)
-    floor.settle()
-    return floor
+    balances = given.get("balances", {})
+    return a_market_with(lambda markets: Grid.build(settings, markets), config, balances, mid)
 
 
 @adapts(LADDER + "_apply_step")
@@ -92,16 +117,16 @@ def size_of_an_order(given: Given) -> Any:
 
 @adapts(LADDER + "seed_ladder")
 def first_orders(given: Given) -> Any:
-    floor = a_ladder(given, given.number("mid_price"))
+    pit = a_ladder(given, given.number("mid_price"))
     orders = [
         {"side": order.side, "price": order.price, "qty": order.quantity}
         for side in ("buy", "sell")
         for order in sorted(
-            (order for order in floor.orders.values() if order.side == side),
+            (order for order in pit.orders.values() if order.side == side),
             key=lambda order: abs(order.price - given.number("mid_price")),
         )
     ]
-    return {"orders": orders, "tracked": len(floor.orders)}
+    return {"orders": orders, "tracked": len(pit.orders)}
 
 
 @adapts(LADDER + "poll_once (partial fill then cancel)")
@@ -112,13 +137,13 @@ def answer_of_an_event(given: Given) -> Any:
     # The mid around which the order at that price is the nearest of its side.
     step = Spacing(given["config"]["step_mode"], D(given["config"]["step_pct"] or 0))
     mid = D(price) / (1 - step.step if side == "buy" else 1 + step.step)
-    floor = a_ladder(given, mid)
-    (slot,) = (slot for slot, order in floor.orders.items() if order.price == D(price))
-    before = set(floor.orders)
-    floor.fill(slot, D(filled))
+    pit = a_ladder(given, mid)
+    (slot,) = (slot for slot, order in pit.orders.items() if order.price == D(price))
+    before = set(pit.orders)
+    pit.fill(slot, filled)
     if cancelled:
-        floor.cancel(slot)
-    floor.settle()
+        pit.end(slot)
+    pit.settle()
     return {
         "orders": [
             {
@@ -128,10 +153,11 @@ def answer_of_an_event(given: Given) -> Any:
                 "price": order.price,
                 "qty": order.quantity,
             }
-            for name, order in floor.orders.items()
-            if name not in before
+            for name, order in pit.orders.items()
+            # The side that has filled is filled up at its far end: that is not the answer.
+            if name not in before and order.side != side
         ],
-        "tracked": len(floor.orders),
+        "tracked": len(pit.orders),
     }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from strategies.pit import Pit
-from strategies.vectors.grid import a_market_for, keys_of
+from strategies.vectors.grid import a_market_for, a_market_with, keys_of
 from strategies.vectors.registry import Given, adapts
 
 from nkfast.core.grid import grid_levels
@@ -14,17 +14,9 @@ from nkfast.strategies.infinity_grid import InfinityGrid, InfinityGridSettings
 
 LADDER = "strategies.infinity_ladder_grid.InfinityLadderGridStrategy."
 D = Decimal
-RICH = {asset: D(10**9) for asset in ("BTC", "ETH", "MMX", "USDT")}
 DIGITS = re.compile(r"\D")
 FILLED = re.compile(r"(buy|sell)(?: with cost basis [\d.]+)? filled @([\d.]+)")
 PARTLY = re.compile(r"(buy|sell) [\d.]+@([\d.]+) 'Partly Filled' ([\d.]+)")
-
-
-class Still(Pit):
-    """A market on which nothing trades but what a vector says, whatever crosses."""
-
-    def _take(self, slot: str) -> None:
-        pass
 
 
 def settings_of(config: dict[str, Any]) -> InfinityGridSettings:
@@ -33,21 +25,17 @@ def settings_of(config: dict[str, Any]) -> InfinityGridSettings:
     return InfinityGridSettings.read(keys_of(config, InfinityGridSettings, **more))
 
 
-def a_ladder(config: dict[str, Any], mid: str, state: dict[str, Any] | None = None) -> Pit:
+def a_ladder(
+    config: dict[str, Any],
+    mid: Decimal,
+    balances: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
+) -> Pit:
     """An infinity grid that has placed its orders around a mid."""
     settings = settings_of(config)
-    funds = {asset: str(amount) for asset, amount in RICH.items()}
-    for asset, (free, _) in config.get("balances", {}).items():
-        funds[asset] = free
-    pit = Still(
-        lambda markets: InfinityGrid.build(settings, markets), [a_market_for(config)], funds, "0"
+    return a_market_with(
+        lambda markets: InfinityGrid.build(settings, markets), config, balances or {}, mid, state
     )
-    if state is not None:
-        pit.strategy.restore(state)
-    least = pit.home.tick_size
-    pit.show(D(mid) - least, D(mid) + least)
-    pit.settle()
-    return pit
 
 
 def grid_of(pit: Pit) -> InfinityGrid:
@@ -78,8 +66,7 @@ def size_of_an_order(given: Given) -> Any:
 
 @adapts(LADDER + "seed_ladder")
 def first_orders(given: Given) -> Any:
-    config, mid = given["config"], given["mid_price"]
-    pit = a_ladder({**config, "balances": given.get("balances", {})}, mid)
+    pit = a_ladder(given["config"], given.number("mid_price"), given.get("balances"))
     grid, orders = grid_of(pit), orders_of(pit)
     sells = [order for order in orders if order["side"] == "sell"]
     answer = {
@@ -89,7 +76,7 @@ def first_orders(given: Given) -> Any:
             "highest_sell": grid.highest,
         },
         "orders": orders,
-        "highest_sell_after": max(order["price"] for order in sells),
+        "highest_sell_after": max((order["price"] for order in sells), default=grid.highest),
     }
     return {**answer, "second_sell_price": sells[1]["price"]} if given.is_defect else answer
 
@@ -104,13 +91,13 @@ def answers_to_fills(given: Given) -> Any:
         # The mid of which that price is the first level.
         step = D(config["step_pct"])
         mid = D(price) / (1 - step if side == "buy" else 1 + step)
-        pit = a_ladder(config, str(mid))
+        pit = a_ladder(config, mid)
         known = set(pit.orders)
         slot = the_order_at(pit, side, price)
         pit.fill(slot, quantity, knows_fee=False)
         pit.settle()
         return {"orders": told(pit, known, symbol), f"still_tracked_{price}": slot in pit.orders}
-    pit = a_ladder(config, given["mid_price"])
+    pit = a_ladder(config, given.number("mid_price"))
     answers = []
     for event in (said["event"] for said in given.outputs):
         match = FILLED.fullmatch(event)
@@ -154,7 +141,7 @@ def buys_below_the_floor(given: Given) -> Any:
             "1": ["buy", False, None, None, existing, str(size), "0", "0", "0", "0", "0"],
         },
     }
-    pit = a_ladder(config, given["mid_price"], state)
+    pit = a_ladder(config, given.number("mid_price"), state=state)
     return {"orders": orders_of(pit, "buy1"), "lowest_buy": grid_of(pit).lowest}
 
 
