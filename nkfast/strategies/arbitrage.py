@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nkfast.core.cycles import CycleScanner
 from nkfast.errors import ConfigError
+from nkfast.strategies.profit_store import Earning, ProfitStoreSettings, with_profit_store
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.trading.exact import ONE, ZERO, add, plain
 from nkfast.trading.plan import Leg, Plan, Unwind
@@ -147,6 +148,9 @@ class ArbitrageSettings(Settings):
     max_consecutive_failures: int = key(
         3, gt=0, meaning="So many cycles in a row that were broken off halt trading."
     )
+    profit_store: ProfitStoreSettings | None = key(
+        None, meaning="What becomes of realized profit; none: it stays where it is."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -177,11 +181,15 @@ class ArbitrageSettings(Settings):
         """Return the markets that lie on a cycle, the one on most cycles first."""
         chosen = self.pairs or tuple(listed)
         excluded = set(self.excluded_assets)
-        return cycle_markets(
+        found = cycle_markets(
             [symbol for symbol in chosen if excluded.isdisjoint(symbol.split("/"))],
             self.start_assets,
             self.max_length,
         )
+        store = self.profit_store
+        if store is None or not store.enabled or store.target_symbol in found:
+            return found
+        return (*found, store.target_symbol)
 
 
 def cycle_markets(
@@ -225,8 +233,10 @@ def cycle_markets(
     return tuple(sorted(found, key=lambda symbol: (-counts[symbol], symbol)))
 
 
-class Arbitrage(Strategy):
+class Arbitrage(Earning):
     """Arbitrage over the markets of one exchange.
+
+    What it has earned is told in its first start asset.
 
     Parameters
     ----------
@@ -269,12 +279,14 @@ class Arbitrage(Strategy):
         self._failures = 0  # cycles in a row that were broken off
         self._results: dict[str, int] = {}
         self._profits: dict[str, Decimal] = {}
+        self._reinvested = ZERO
+        self.earned, self.earned_in = ZERO, settings.start_assets[0]
         self._state: dict[str, Any] | None = None
 
     @classmethod
-    def build(cls, settings: ArbitrageSettings, markets: Mapping[str, "Market"]) -> Self:
-        """Make an arbitrage over all of the markets."""
-        return cls(settings, markets)
+    def build(cls, settings: ArbitrageSettings, markets: Mapping[str, "Market"]) -> Strategy:
+        """Make an arbitrage over all of the markets, with a profit store if one is asked for."""
+        return with_profit_store(cls(settings, markets), settings.profit_store, markets)
 
     @property
     def cycle_count(self) -> int:
@@ -318,6 +330,7 @@ class Arbitrage(Strategy):
         result, start = outcome.result, outcome.start
         self._results[result] = self._results.get(result, 0) + 1
         self._profits[start] = add(self._profits.get(start, ZERO), outcome.moved[start])
+        self.earned = self._profits.get(self.earned_in, ZERO)
         self._state = None
         if result == "done":
             self._failures = 0
@@ -327,6 +340,11 @@ class Arbitrage(Strategy):
             self.ctx.halt(f"{self._failures} cycles in a row were broken off")
             self._failures = 0  # who clears the halt begins anew
 
+    def reinvest(self, amount: Decimal) -> None:
+        """Let so much more of the first start asset go into a cycle."""
+        self._reinvested = add(self._reinvested, amount)
+        self._funds = self._state = None
+
     def state(self) -> dict[str, Any]:
         """Return how often cycles ended how, and what they really brought of each start asset."""
         if self._state is None:
@@ -334,6 +352,7 @@ class Arbitrage(Strategy):
                 "failures": self._failures,
                 "results": dict(self._results),
                 "profits": {asset: plain(amount) for asset, amount in self._profits.items()},
+                "reinvested": plain(self._reinvested),
             }
         return self._state
 
@@ -342,7 +361,9 @@ class Arbitrage(Strategy):
         self._failures = state["failures"]
         self._results = dict(state["results"])
         self._profits = {asset: Decimal(amount) for asset, amount in state["profits"].items()}
-        self._state = None
+        self._reinvested = Decimal(state["reinvested"])
+        self.earned = self._profits.get(self.earned_in, ZERO)
+        self._funds = self._state = None
 
     # What is known -------------------------------------------------------------------------------
 
@@ -374,6 +395,8 @@ class Arbitrage(Strategy):
         for asset in self.settings.start_assets:
             most = self.settings.most_of(asset)
             assert most is not None
+            if asset == self.earned_in:
+                most = add(most, self._reinvested)
             self._scanner.set_budget(asset, min(most, funds.get(asset, most)))
         self._funds = funds
 

@@ -64,7 +64,9 @@ def rate_of(side: Side, price: _Number) -> Fraction:
 
 
 def convert(step: Step, amount: _Number) -> Fraction:
-    """Return what one step makes of an amount."""
+    """Return what one step makes of an amount of at least 0."""
+    if amount < 0:
+        raise ConfigError(f"is {amount}; give at least 0", "amount")
     kept = (1 - Fraction(step.fee_rate)) * (1 - Fraction(step.slippage))
     return Fraction(amount) * Fraction(step.rate) * kept
 

@@ -138,3 +138,5 @@ def test_what_is_no_cycle_is_refused(start: int, steps: list[Step]) -> None:
 def test_a_price_of_nothing_has_no_rate() -> None:
     with pytest.raises(ConfigError, match="more than 0"):
         rate_of("buy", D(0))
+    with pytest.raises(ConfigError, match="at least 0"):
+        convert(Step("A", "B", 1), -1)

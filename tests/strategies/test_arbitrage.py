@@ -15,6 +15,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, ConfigErrors, RiskError
 from nkfast.strategies.arbitrage import Arbitrage, ArbitrageSettings, cycle_markets
+from nkfast.strategies.profit_store import Storing
 from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan
 from nkfast.trading.plan_outcome import PlanOutcome, PlanResult
 from nkfast.trading.strategy import Desired, MarketView
@@ -58,7 +59,7 @@ class Floor:
 
     def new(self, **words: Any) -> Arbitrage:
         words = {"trade_amount": "100", "min_profitability": "0.001", **words}
-        return Arbitrage.build(ArbitrageSettings.read(words), self.markets)
+        return Arbitrage(ArbitrageSettings.read(words), self.markets)
 
     def show(self, symbol: str, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
         book = self.books[symbol]
@@ -279,6 +280,42 @@ def test_d_67_what_is_kept_is_read_again() -> None:
     floor.arbitrage.restore(state)
     assert floor.arbitrage.state() == first.state()
     assert floor.decide() == before
+
+
+def test_what_a_profit_store_reinvests_goes_into_the_next_cycles() -> None:
+    floor = Floor(FORWARD, trade_amount=50)
+    assert 49 < _plan(floor).amount <= 50
+    arbitrage = floor.arbitrage
+    arbitrage.on_plan(_outcome("done", "30"))
+    assert (arbitrage.earned, arbitrage.earned_in) == (D(30), "USDT")
+    arbitrage.reinvest(D(10))
+    assert 59 < _plan(floor).amount <= 60
+    state = json.loads(json.dumps(arbitrage.state()))
+    floor.arbitrage = floor.new(trade_amount=50)
+    floor.arbitrage.restore(state)
+    assert floor.arbitrage.earned == 30
+    assert 59 < _plan(floor).amount <= 60
+
+
+def test_a_profit_store_is_given_to_it_and_its_market_is_watched() -> None:
+    store = {"enabled": True, "target_symbol": "PAXG/USDT", "min_profit_quote": 5}
+    words = {"trade_amount": 100, "profit_store": store}
+    listed = dict.fromkeys([*TRIANGLE, "PAXG/USDT"])
+    read = ArbitrageSettings.read(words)
+    assert read.symbols(listed) == (*TRIANGLE, "PAXG/USDT")
+    gold: dict[str, _Levels] = {"PAXG/USDT": ([(2_490, 10**6)], [(2_500, 10**6)])}
+    floor = Floor({**FORWARD, **gold}, funds={"USDT": "1000"})
+    storing = Arbitrage.build(read, floor.markets)
+    assert isinstance(storing, Storing)
+    floor.arbitrage = storing  # type: ignore[assignment]
+    assert isinstance(floor.decide(), Plan)
+    storing.on_plan(_outcome("done", "8"))
+    floor.show("ETH/BTC", [(490, 100_000)], [(530, 100_000)])  # nothing pays any more
+    decision = floor.decide(("ETH/BTC",))
+    assert isinstance(decision, Desired)
+    (quote,) = decision.quotes.values()
+    assert (quote.symbol, quote.side) == ("PAXG/USDT", "buy")
+    assert D("7.8") < quote.quantity * D("0.25") <= 8
 
 
 def test_broken_cycles_in_a_row_halt() -> None:
