@@ -1,11 +1,18 @@
 """An account at the exchange, read over REST: orders, fills, balances, markets and books."""
 
-from collections.abc import Sequence
-from typing import Literal
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.core.market import Market
-from nkfast.errors import OrderNotFoundError, SymbolNotFoundError, UnreachableError
+from nkfast.errors import (
+    FixedPointError,
+    OrderNotFoundError,
+    SymbolNotFoundError,
+    UnreachableError,
+    WireError,
+)
 from nkfast.venue.gathering import Gathering
 from nkfast.venue.port import BookLevels, Execution, Holding, OrderUpdate
 from nkfast.venue.translation import execution_of, holding_of, update_of
@@ -26,6 +33,25 @@ _LISTED_STATUSES: tuple[_ListedStatus | None, ...] = (None, "active", "filled", 
 
 
 _TradeRows = dict[tuple[str, str], AccountTrade]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _understood(
+    read: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Make of an answer that cannot be understood one that did not come: it is asked for again."""
+
+    @functools.wraps(read)
+    async def reading(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await read(*args, **kwargs)
+        except (WireError, FixedPointError) as error:
+            raise UnreachableError(
+                f"the answer cannot be understood: {error}", endpoint=read.__name__, sent="yes"
+            ) from error
+
+    return reading
 
 
 class RestAccount:
@@ -52,6 +78,7 @@ class RestAccount:
         for gathering in (self._open_orders, self._trades, self._holdings, self._rules):
             await gathering.close()
 
+    @_understood
     async def find_order(self, symbol: str, name: str) -> OrderUpdate | None:
         """Look an order up by our id or the venue's. None when the venue does not know it."""
         try:
@@ -71,6 +98,7 @@ class RestAccount:
         """Return every open order of this account on a market, ours and foreign."""
         return [update_of(row) for row in await self._open_orders.ask(None) if row.symbol == symbol]
 
+    @_understood
     async def _read_open_orders(self, _askers: Sequence[None]) -> list[OrderStatus]:
         rows, pages = await self._list_orders("active")
         if pages > 1:
@@ -88,6 +116,7 @@ class RestAccount:
                 )
         return [row for row in rows.values() if not row.status.is_final]
 
+    @_understood
     async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
         """Return every order of this account that was made on a market since a time.
 
@@ -129,6 +158,7 @@ class RestAccount:
         fills.sort(key=lambda row: row.time_ms)
         return [execution_of(row) for row in fills]
 
+    @_understood
     async def _read_trades(self, times_ms: Sequence[int]) -> _TradeRows:
         since_ms, rows = min(times_ms), _TradeRows()
         for skip in range(0, _SKIP_MAX + 1, _PAGE_ROWS):
@@ -162,6 +192,7 @@ class RestAccount:
         """Return every balance of the account, zeros too."""
         return await self._holdings.ask(None)
 
+    @_understood
     async def _read_holdings(self, _askers: Sequence[None]) -> list[Holding]:
         return [holding_of(row) for row in await self._rest.get_balances()]
 
@@ -172,6 +203,7 @@ class RestAccount:
             raise SymbolNotFoundError(f"asked for {symbol}, got {', '.join(found) or 'nothing'}")
         return found[symbol]
 
+    @_understood
     async def _read_markets(self, symbols: Sequence[str]) -> dict[str, Market]:
         if len(set(symbols)) == 1:
             rows = [await self._rest.get_market(symbol=symbols[0])]
@@ -180,6 +212,7 @@ class RestAccount:
             rows = [row for row in await self._rest.get_markets() if row.symbol in wanted]
         return {market.symbol: market for market in (Market.from_wire(row.raw) for row in rows)}
 
+    @_understood
     async def read_book(self, symbol: str, depth: int) -> BookLevels | None:
         """Read a market's book over REST."""
         book = await self._rest.get_order_book(symbol=symbol, limit=depth)

@@ -361,6 +361,33 @@ async def test_open_orders_are_those_of_the_market() -> None:
         assert sorted(update.client_id for update in found) == ["nk-1", "nk-2"]
 
 
+@pytest.mark.parametrize(
+    ("method", "read"),
+    [
+        ("get_order", lambda venue: venue.find_order(SYMBOL, "nk-1")),
+        ("get_orders", lambda venue: venue.open_orders(SYMBOL)),
+        ("get_orders", lambda venue: venue.order_history(SYMBOL, 0)),
+        ("get_account_trades", lambda venue: venue.executions(SYMBOL, 0)),
+        ("get_balances", lambda venue: venue.holdings()),
+        ("get_market", lambda venue: venue.read_market(SYMBOL)),
+        ("get_order_book", lambda venue: venue.read_book(SYMBOL, 10)),
+    ],
+)
+async def test_an_answer_that_cannot_be_understood_is_one_that_did_not_come(
+    method: str, read: Any
+) -> None:
+    async with scene() as s:
+
+        async def unreadable(*_: object, **__: object) -> None:
+            raise errors.WireError("a list expected", "<html>")
+
+        s.rest.__dict__[method] = unreadable
+        with pytest.raises(errors.UnreachableError, match="cannot be understood: a list expected"):
+            await read(s.venue)
+        del s.rest.__dict__[method]
+        await read(s.venue)
+
+
 async def test_the_history_holds_finished_orders_too() -> None:
     async with scene() as s:
         await s.submit("nk-1", "sell", "2", "170.00")
