@@ -256,7 +256,7 @@ class Deciding:
         try:
             self._do(desired, event_ns)
         except Exception as error:
-            self._halt(error, None)
+            self.halt_by(error)
         finally:
             self._is_deciding = False
         if self._executor.is_draining and self._executor.is_idle:
@@ -265,6 +265,9 @@ class Deciding:
     def _do(self, decision: Desired | Plan, event_ns: int) -> None:
         if isinstance(decision, Desired):
             self._executor.make_so(decision, event_ns)
+        elif not isinstance(decision, Plan):
+            wrong = TypeError(f"decide returned {decision!r}, neither a Desired nor a Plan")
+            self._halt(wrong, "STRATEGY_ERROR")
         elif self._executor.is_draining:
             self._reasons.count("DRAINING", "a plan is something new")
             self._executor.make_so(Desired())

@@ -236,9 +236,13 @@ class StrategyHost:
 
     def unstored_state(self) -> str | None:
         """Return the strategy's state if the journal does not have it yet."""
-        if self._told_state is not None and self.strategy.state() is self._told_state:
-            return None
-        state = self._state()
+        try:
+            if self._told_state is not None and self.strategy.state() is self._told_state:
+                return None
+            state = self._state()
+        except Exception:
+            self.can_tell = False
+            raise
         return None if state == self._stored_state else state
 
     def note_stored(self, state: str) -> None:

@@ -292,6 +292,25 @@ def test_an_end_that_it_could_not_take_halts_it_alone(on_desk) -> None:
     on_desk(test)
 
 
+@pytest.mark.parametrize("fault", ["state", "no json", "decision"])
+def test_whatever_a_strategy_does_wrong_is_called_its_own_error(on_desk, fault: str) -> None:
+    async def test(desk) -> None:
+        strategy = desk.strategy
+        strategy.want(low=("buy", "99.00", "1"))
+        if fault == "state":
+            strategy.state = lambda: {}["missing"]
+        elif fault == "no json":
+            strategy.state = lambda: {"fills": {1, 2}}
+        else:
+            strategy.wish = lambda view: None
+        async with desk.trading() as engine:
+            await asyncio.sleep(1)
+            assert engine.life_reason.startswith("STRATEGY_ERROR: ")
+            assert desk.venue.wire == []
+
+    on_desk(test)
+
+
 # Trades and makers -----------------------------------------------------------------------------
 
 
