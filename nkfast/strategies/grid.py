@@ -30,7 +30,7 @@ from nkfast.strategies.profit_store import (
     watched,
     with_profit_store,
 )
-from nkfast.strategies.round_trip import fee_in_quote, is_profitable
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, is_profitable
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps
 from nkfast.strategies.spacing import SpacedSettings
@@ -205,6 +205,8 @@ class Grid(Earning):
         self._anchor = self._step = ZERO
         self._steps = Steps(market, settings.tick_size, settings.step_size, settings.price_rounding)
         self._opening = settings.opening_trade(market)
+        self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
+        self._said: list[Skip] = []  # when told of fills
         self._cells: dict[int, _Cell] = {}
         self._state: dict[str, Any] | None = None  # None when a cell has changed
         # The lattice in integers: anchor, step and ticks as counts of one power of ten.
@@ -249,7 +251,7 @@ class Grid(Earning):
             self._set_anchor(multiply(mid, Decimal("0.5")))
             double_mid = (bid[0] + ask[0]) * self._market_tick_units
         self._adopt(view.orders)
-        skips: list[Skip] = []
+        skips, self._said = self._said, []
         for side, count in zip(
             _SIDES, (self.settings.n_buy_levels, self.settings.n_sell_levels), strict=True
         ):
@@ -279,6 +281,7 @@ class Grid(Earning):
         level = _level_of(fill.slot)
         index = level if fill.side == "buy" else level - 1
         cell = self._cells.setdefault(index, _Cell(ZERO, ZERO))
+        self._fees.look(fill, self._said)
         if self.settings.counter_price == "fill":
             self._answer_from(index, cell, fill)
         self.earned = add(self.earned, cell.take(fill, fee_in_quote(fill, self.settings.fee_rate)))

@@ -26,7 +26,7 @@ from nkfast.strategies.profit_store import (
     watched,
     with_profit_store,
 )
-from nkfast.strategies.round_trip import fee_in_quote, why_not
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, why_not
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps, needed
 from nkfast.strategies.spacing import SpacedSettings
@@ -235,6 +235,7 @@ class InfinityGrid(Earning):
         self._rungs: dict[int, _Rung] = {}
         self._next = 1
         self._must_extend = False
+        self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
         self._skips: list[Skip] = []  # of what was not done when told of fills
         self._state: dict[str, Any] | None = None  # None when something has changed
         self._desired = Desired()
@@ -293,6 +294,7 @@ class InfinityGrid(Earning):
             rung = self._rungs[number] = _Rung(fill.side, fill.price, fill.quantity)
             self._next = max(self._next, number + 1)
         self._count(rung, fill)
+        self._fees.look(fill, self._skips)
         unanswered = multiply(subtract(rung.executed, rung.answered), rung.price)
         is_enough = unanswered >= self.settings.min_notional_quote
         if self.settings.counter_on_partial and is_enough:

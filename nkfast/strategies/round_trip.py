@@ -12,6 +12,7 @@ from nkfast.trading.strategy import Fill, Skip
 from nkfast.venue.port import Side
 
 __all__ = [
+    "FeeWatch",
     "fee_in_quote",
     "grid_profit",
     "is_profitable",
@@ -21,7 +22,9 @@ __all__ = [
 ]
 
 _UP = Context(prec=28, rounding=ROUND_CEILING)
+_SHOWN = Context(prec=4)
 _TWO = Decimal(2)
+_TENTH = Decimal("0.1")
 
 
 def is_profitable(buy: Decimal, sell: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> bool:
@@ -50,6 +53,37 @@ def fee_in_quote(fill: Fill, fee_rate: Decimal) -> Decimal:
     if fill.fee is not None and fill.fee_asset == base:
         return multiply(fill.fee, fill.price)
     return multiply(multiply(fill.price, fill.quantity), fee_rate)
+
+
+class FeeWatch:
+    """Says once that fills cost another fee than is reckoned with, by more than a tenth of it.
+
+    Parameters
+    ----------
+    fee_rate : Decimal
+        What is reckoned with, of one side.
+    least : Decimal
+        Fills of a smaller value say nothing: of a crumb the venue's rounding is a large share.
+    """
+
+    def __init__(self, fee_rate: Decimal, least: Decimal) -> None:
+        self._fee_rate = fee_rate
+        self._least = least
+        self._has_said = False
+
+    def look(self, fill: Fill, skips: list[Skip]) -> None:
+        """Add what is to be said of a fill's fee."""
+        quote = fill.symbol.partition("/")[2]
+        value = multiply(fill.price, fill.quantity)
+        if self._has_said or fill.fee is None or fill.fee_asset != quote or value < self._least:
+            return
+        reckoned = multiply(value, self._fee_rate)
+        if subtract(fill.fee, reckoned).copy_abs() <= multiply(reckoned, _TENTH):
+            return
+        self._has_said = True
+        paid = _SHOWN.divide(fill.fee, value)
+        detail = f"a fill cost {paid:f} of its value, fee_rate says {plain(self._fee_rate)}"
+        skips.append(Skip("FEE_DIFFERS", detail))
 
 
 def min_sell_price(buy: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> Decimal:

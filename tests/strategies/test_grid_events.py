@@ -367,3 +367,14 @@ def test_a_fee_in_base_counts_at_the_price_of_the_fill() -> None:
             )
         )
     assert grid.earned == D("0.8") - D("0.198")
+
+
+def test_a_fee_that_differs_is_said() -> None:
+    pit = a_pit()
+    pit.fee = D("0.0025")
+    pit.settle()
+    pit.fill("level-1")
+    pit.settle()
+    pit.fill("level-2")
+    pit.settle()
+    assert pit.told.count("FEE_DIFFERS") == 1

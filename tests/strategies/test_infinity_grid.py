@@ -283,6 +283,14 @@ def test_d36_only_what_the_balances_pay_for_is_asked_for_the_nearest_first() -> 
     assert resting(pit, "sell") == []
 
 
+def test_a_fee_that_differs_is_said() -> None:
+    pit = a_pit()
+    pit.fee = D("0.0025")
+    pit.fill(the_order(pit, "99.00"))
+    pit.settle()
+    assert pit.told == ["FEE_DIFFERS"]
+
+
 # Sizes ---------------------------------------------------------------------------------------
 
 

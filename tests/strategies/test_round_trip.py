@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nkfast.errors import ConfigError
 from nkfast.strategies.round_trip import (
+    FeeWatch,
     fee_in_quote,
     grid_profit,
     is_profitable,
@@ -90,3 +91,20 @@ def test_a_fee_is_told_in_quote_whatever_it_was_taken_in() -> None:
     assert fee_in_quote(fill("0.004", "BTC"), D("0.001")) == D("0.4")
     assert fee_in_quote(fill("7", "NKC"), D("0.001")) == D("0.2")
     assert fee_in_quote(fill(None, ""), D("0.002")) == D("0.4")
+
+
+def test_a_fee_that_differs_by_more_than_a_tenth_is_said_once() -> None:
+    def fill(fee: str | None, asset: str = "USDT", price: int = 100) -> Fill:
+        known = None if fee is None else D(fee)
+        return Fill("slot", "BTC/USDT", "buy", D(price), D(1), known, asset, "t", 0)
+
+    watch, said = FeeWatch(D("0.002"), D(10)), []
+    for quiet in (fill("0.22"), fill("0.18"), fill(None), fill("9", "NKC"), fill("0.5", price=9)):
+        watch.look(quiet, said)
+    assert said == []
+    watch.look(fill("0.2201"), said)
+    watch.look(fill("9"), said)
+    detail = "a fill cost 0.002201 of its value, fee_rate says 0.002"
+    assert [(skip.code, skip.detail) for skip in said] == [("FEE_DIFFERS", detail)]
+    FeeWatch(D("0.002"), D(10)).look(fill("0.1799"), said)
+    assert len(said) == 2
