@@ -552,18 +552,19 @@ class InfinityGrid(Earning):
         self, slot: str, rung: _Rung, orders: Mapping[str, LiveOrder], skips: list[Skip]
     ) -> Quote | None:
         """Return the order that a rung wants, if it may have one."""
-        wanted = self._steps.down(rung.rest)
+        rest = rung.rest
+        if rest <= 0:
+            return None
+        wanted = self._steps.down(rest)
         live = orders.get(slot)
         is_own = live is not None and (live.side, live.price) == (rung.side, rung.price)
         if live is not None and is_own and (live.remaining == wanted or rung.is_growing):
             # More may come from what it answers: it keeps its place in the queue until then.
             return Quote(rung.side, rung.price, min(live.remaining, wanted))
-        if rung.rest <= 0:
-            return None
         minimum = self.settings.min_notional_quote if rung.is_growing else ZERO
         least = self._steps.least(rung.price, minimum)
         if wanted < least:
-            have, at = plain(rung.rest), plain(rung.price)
+            have, at = plain(rest), plain(rung.price)
             detail = f"{slot}: {have} at {at}, the least is {plain(least)}"
             skips.append(Skip("BELOW_MINIMUM", detail))
             return None

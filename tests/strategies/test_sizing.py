@@ -76,3 +76,9 @@ def test_the_largest_order_needs_no_more_than_there_is(
     assert asset == ("USDT" if side == "buy" else "BTC")
     assert amount * (1 + margin) <= available
     assert amount * (1 + margin) >= available * (1 - D("1e-26"))
+
+
+@given(st.decimals("0", "1000000000", places=30))
+def test_a_decimal_is_rounded_as_a_fraction_is(wished: Decimal) -> None:
+    steps = Steps(a_market())
+    assert steps.down(wished) == steps.down(Fraction(wished))
