@@ -1,5 +1,6 @@
 """Round trips, minimums and needs: `nkfast.strategies.round_trip` and `.sizing`."""
 
+from decimal import Decimal
 from typing import Any
 
 from strategies.vectors.registry import Given, Words, adapts
@@ -59,6 +60,8 @@ def least_quantity(given: Given) -> Any:
 
 @adapts("utils.notional.min_quantity_from_notional")
 def least_lots(given: Given) -> Any:
+    if given.get("step_size") is None and given.get("precision") is None:
+        return least_quantity(given)
     precision = given.get("precision", 8)
     steps = Steps(Market("A/B", 8, int(precision)), lot_size=_or_zero(given, "step_size"))
     return steps.up(least_quantity(given))
@@ -72,14 +75,15 @@ def is_edge_too_small(given: Given) -> Any:
 @adapts("utils.balance_checker.calculate_required_balance")
 def what_an_order_needs(given: Given) -> Any:
     pair = TradingPair.parse(given["symbol"])
-    return list(needed(pair, given["side"], *given.numbers("price", "quantity", "fee_rate")))
+    price = _or_zero(given, "price")  # a sell needs none
+    return list(needed(pair, given["side"], price, *given.numbers("quantity", "fee_rate")))
 
 
 @adapts("utils.balance_checker.get_max_order_size")
 def what_a_balance_allows(given: Given) -> Any:
-    names = ("price", "available", "fee_rate", "safety_margin")
-    return largest_quantity(given["side"], *given.numbers(*names))
+    names = ("available", "fee_rate", "safety_margin")
+    return largest_quantity(given["side"], _or_zero(given, "price"), *given.numbers(*names))
 
 
-def _or_zero(given: Given, name: str) -> Any:
-    return given.number(name) if given.get(name) is not None else 0
+def _or_zero(given: Given, name: str) -> Decimal:
+    return given.number(name) if given.get(name) is not None else Decimal(0)
