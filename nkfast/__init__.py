@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         Trade,
         TradingPair,
         unknown_fields,
+        unreadable_rows,
     )
 
 _HOMES = {
@@ -157,6 +158,7 @@ _HOMES = {
     "WebSocketClient": "nkfast.client.websocket",
     "WireError": "nkfast.errors",
     "unknown_fields": "nkfast.wire.models",
+    "unreadable_rows": "nkfast.wire.models",
 }
 
 __all__ = [
@@ -233,6 +235,7 @@ __all__ = [
     "WireError",
     "__version__",
     "unknown_fields",
+    "unreadable_rows",
 ]
 
 

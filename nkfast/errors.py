@@ -99,7 +99,15 @@ Sent = Literal["no", "yes", "maybe"]
 
 
 class NkfastError(Exception):
-    """The root: catches everything that nkfast raises on purpose."""
+    """The root: catches everything that nkfast raises on purpose.
+
+    Attributes
+    ----------
+    sent : {"no", "yes", "maybe"}
+        Whether the call of a client that raised it had reached the venue.
+    """
+
+    sent: Sent = "no"
 
 
 class ConfigError(NkfastError, ValueError):
@@ -275,6 +283,9 @@ class WireError(NkfastError):
         At most 200 printable characters of what came; never a secret.
     """
 
+    #: What cannot be read came from there.
+    sent: Sent = "yes"
+
     def __init__(self, message: str, excerpt: str = "") -> None:
         super().__init__(message, excerpt)
         self.message = message
@@ -316,7 +327,7 @@ class VenueError(NkfastError):
         self.message = message
         self.code = code
         self.endpoint = endpoint
-        self.sent: Sent = sent
+        self.sent = sent
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild_venue_error, (type(self), self.args, self.__dict__.copy()))

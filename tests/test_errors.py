@@ -65,3 +65,12 @@ def test_errors_pickle_with_all_their_fields(error: errors.NkfastError) -> None:
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert copy.__dict__ == error.__dict__
+
+
+def test_every_error_says_whether_the_call_had_reached_the_venue():
+    for kind in (errors.ConfigError, errors.ModeError, errors.BookStaleError, errors.RiskError):
+        assert kind.sent == "no"
+    assert errors.WireError("not JSON").sent == errors.FrameError("cut").sent == "yes"
+    assert errors.VenueError("words").sent == "yes"
+    unknown = errors.OutcomeUnknownError("lost", sent="maybe")
+    assert unknown.sent == pickle.loads(pickle.dumps(unknown)).sent == "maybe"

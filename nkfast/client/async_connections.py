@@ -159,6 +159,7 @@ class _Pool:
     """Connections that are left behind together."""
 
     def __init__(self, road: Road) -> None:
+        self._road = road
         self._session = aiohttp.ClientSession(
             connector=_connector(road),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -183,7 +184,8 @@ class _Pool:
             is_short = size is not None and size <= rest_session.BODY_BYTES_MAX
             body = await (response.read() if is_short else _read_parts(response))
         except (aiohttp.ClientError, OSError, WireError) as error:
-            return Lost(f"{type(error).__name__}: {error}", sending.is_sent)
+            reason = self._road.explain(error, is_sent=sending.is_sent)
+            return Lost(reason, sending.is_sent)
         finally:
             _sending.reset(token)
             self._in_use -= 1

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -47,7 +48,7 @@ def _method(
     async def method(self: "AsyncRestClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         session = self._session
         if session.time_sync is not None and self._time_task is None:
-            self._time_task = asyncio.create_task(self._keep_time(session.time_sync))
+            self._start_time(session.time_sync)
         now = asyncio.get_running_loop().time
         return await self._follow(session.steps(make(*args, **kwargs), now))
 
@@ -84,7 +85,8 @@ class AsyncRestClient:
         over restarts: ``KeyNonces(api_key)``, which has options. None are needed for Basic
         authentication, nor where there are no credentials.
     time_sync : TimeSync or None
-        Given, it is fed in the background from the first call on.
+        Given, it is fed in the background from the first call on; else from the first time that
+        `skew_ms` is asked for.
     ssl_context : ssl.SSLContext or None
         None takes the system's authorities. Verification cannot be switched off: a context that
         does not verify certificate and host name is refused.
@@ -173,8 +175,17 @@ class AsyncRestClient:
 
     @property
     def skew_ms(self) -> float | None:
-        """How far our clock is ahead of the venue's; None while a `TimeSync` does not say."""
-        return self._session.skew_ms
+        """How far our clock is ahead of the venue's; None while that is not known.
+
+        A client without a `TimeSync` makes one when this is first asked for, and measures in the
+        background from then on, until it is closed.
+        """
+        session = self._session
+        if session.time_sync is None:
+            session.time_sync = TimeSync()
+            with suppress(RuntimeError):  # outside a loop: with the next call
+                self._start_time(session.time_sync)
+        return session.time_sync.skew_ms
 
     # Public
 
@@ -262,6 +273,10 @@ class AsyncRestClient:
                 await asyncio.sleep(step.seconds)
             else:
                 await self._connections.retire()
+
+    def _start_time(self, time_sync: TimeSync) -> None:
+        loop = asyncio.get_running_loop()
+        self._time_task = loop.create_task(self._keep_time(time_sync))
 
     async def _keep_time(self, time_sync: TimeSync) -> None:
         now = asyncio.get_running_loop().time

@@ -3,6 +3,10 @@
 urllib3 opens them: names and TLS. What goes over them is written and read here, because the bytes
 that were signed must be the bytes that are sent, a request must be sent once, and the whole
 response must be there before a deadline, however it trickles in.
+
+urllib3's own pool and reading were measured in its place (urlopen without retries, json): 174 us a
+request over loopback and 248 us over TLS, where aiohttp takes 116 and 193 us, and this with the
+reply checked and typed 59 and 112 us. The goal is 1.2 times aiohttp.
 """
 
 import socket
@@ -61,7 +65,7 @@ class Connections:
         except (HTTPError, WireError, OSError) as error:
             if connection is not None:
                 connection.close()
-            return Lost(f"{type(error).__name__}: {error}", is_sent)
+            return Lost(self._road.explain(error, is_sent=is_sent), is_sent)
         except BaseException as error:
             # Interrupted half way: what comes on it later would be taken for another's answer.
             if connection is not None:

@@ -13,6 +13,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from picows import WSError, WSTransport, ws_connect
 from python_socks import ProxyError
@@ -20,7 +21,7 @@ from python_socks import ProxyError
 from nkfast.client.assembly import MESSAGE_BYTES_MAX
 from nkfast.client.busy_poll import BusyPoll
 from nkfast.client.listener import Listener
-from nkfast.client.roads import PROXY_SCHEMES, refuse_unverified
+from nkfast.client.roads import IS_NOT_TLS, PROXY_SCHEMES, refuse_unverified
 from nkfast.errors import AuthenticationError, ConfigError, VenueError
 
 __all__ = ["BREAKER_FAILURES", "KeptSocket", "SocketOptions"]
@@ -64,6 +65,10 @@ class SocketOptions:
     def __post_init__(self) -> None:
         if not self.url.startswith(("ws://", "wss://")):
             raise ConfigError(f"url must begin with ws:// or wss://, was {self.url!r}")
+        if not 0 < self.timeout_seconds < inf:
+            raise ConfigError(
+                f"request_timeout_seconds must be positive, was {self.timeout_seconds}"
+            )
         if not 0 < self.pong_timeout_seconds <= self.ping_interval_seconds:
             raise ConfigError("pong_timeout_seconds must be positive and within the ping interval")
         if self.ssl_context is not None:
@@ -232,6 +237,8 @@ class KeptSocket(ABC):
     async def _connect_once(self) -> None:
         options = self._options
         listener = self.listener = self.make_listener()
+        connections_before = self.counters["connections"]
+        is_proxy_secure = options.proxy is not None and options.proxy.startswith("https://")
         try:
             async with asyncio.timeout(options.timeout_seconds):
                 transport, _ = await ws_connect(
@@ -239,6 +246,7 @@ class KeptSocket(ABC):
                     options.url,
                     ssl_context=options.ssl_context,
                     proxy=options.proxy,
+                    proxy_ssl_context=options.ssl_context if is_proxy_secure else None,
                     extra_headers={"User-Agent": options.user_agent},
                     websocket_handshake_timeout=options.timeout_seconds,
                     # Answered by the listener: picows would keep a ping to itself, and with it
@@ -250,6 +258,10 @@ class KeptSocket(ABC):
                 )
         except (OSError, WSError, TimeoutError, ProxyError) as error:
             self.loss_reason = f"cannot connect: {type(error).__name__}: {error}"
+            if options.url.startswith("wss:") and (
+                isinstance(error, TimeoutError) or IS_NOT_TLS.search(str(error))
+            ):
+                self.loss_reason += "; if the venue does not speak TLS there, url begins with ws://"
             return
         try:
             await transport.wait_disconnected()
@@ -260,6 +272,12 @@ class KeptSocket(ABC):
             self.loss_reason = f"protocol error: {error}"
         except Exception as error:  # raised while a frame was handled: picows closed the connection
             self._report(error, "the connection was closed by an exception")
+        else:
+            if self.counters["connections"] == connections_before:
+                # picows does not raise then.
+                self.loss_reason = "cannot connect: the server closed without an answer"
+                if options.url.startswith("ws:"):
+                    self.loss_reason += "; if it speaks TLS there, url begins with wss://"
 
     def drop(self, reason: str, *, graceful: bool = False) -> None:
         """End the connection; another one follows unless it was `close` that asked."""

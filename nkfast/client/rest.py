@@ -79,7 +79,8 @@ class RestClient:
         over restarts: ``KeyNonces(api_key)``, which has options. None are needed for Basic
         authentication, nor where there are no credentials.
     time_sync : TimeSync or None
-        Given, it is fed in the background from the first call on.
+        Given, it is fed in the background from the first call on; else from the first time that
+        `skew_ms` is asked for.
     ssl_context : ssl.SSLContext or None
         None takes the system's authorities. Verification cannot be switched off: a context that
         does not verify certificate and host name is refused.
@@ -162,8 +163,16 @@ class RestClient:
 
     @property
     def skew_ms(self) -> float | None:
-        """How far our clock is ahead of the venue's; None while a `TimeSync` does not say."""
-        return self._session.skew_ms
+        """How far our clock is ahead of the venue's; None while that is not known.
+
+        A client without a `TimeSync` makes one when this is first asked for, and measures in the
+        background from then on, until it is closed.
+        """
+        session = self._session
+        if session.time_sync is None:
+            session.time_sync = TimeSync()
+            self._start_time(session.time_sync)
+        return session.time_sync.skew_ms
 
     # Public
 

@@ -131,11 +131,6 @@ class RestSession:
         if credentials is not None:
             self._sign = _basic(credentials) if basic_auth else _signing(credentials, nonces)
 
-    @property
-    def skew_ms(self) -> float | None:
-        """How far our clock is ahead of the venue's, None while that is unknown."""
-        return None if self.time_sync is None else self.time_sync.skew_ms
-
     def steps(self, call: Call[T], now: Callable[[], float]) -> Steps[T]:
         """Say step by step how to carry out a call; ends with its result.
 

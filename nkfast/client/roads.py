@@ -1,6 +1,7 @@
 """The way to a server: who we say we are, TLS that is verified, and the proxy between, if any."""
 
 import base64
+import re
 import ssl
 from collections.abc import Callable
 from functools import cached_property
@@ -11,11 +12,23 @@ from urllib.request import getproxies, proxy_bypass
 
 from nkfast.errors import ConfigError
 
-__all__ = ["PROXY_SCHEMES", "USER_AGENT", "Request", "Road", "Tunnel", "refuse_unverified"]
+__all__ = [
+    "IS_NOT_TLS",
+    "PROXY_SCHEMES",
+    "USER_AGENT",
+    "Request",
+    "Road",
+    "Tunnel",
+    "refuse_unverified",
+]
 
 #: The venue's front refuses the stock agents of HTTP libraries.
 USER_AGENT = "nkfast (trading client)"
 PROXY_SCHEMES = ("http", "https", "socks4", "socks5")
+#: What OpenSSL says of an answer that is no TLS.
+IS_NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG")
+#: What is said of no answer at all, and of one that is no HTTP.
+_IS_NOT_HTTP = re.compile("Disconnected|cut off|(?i:status line)")
 _PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks5": 1080}
 
 
@@ -149,6 +162,20 @@ class Road:
     def _head(self) -> str:
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
         return " HTTP/1.1\r\n" + "".join(lines)
+
+    def explain(self, error: BaseException, *, is_sent: bool) -> str:
+        """Say what stood in the way, and what to try where it looks like the wrong address."""
+        text = f"{type(error).__name__}: {error}"
+        is_late = isinstance(error, TimeoutError)
+        if is_late:
+            what = "no whole answer" if is_sent else "no connection"
+            text = f"{type(error).__name__}: {what} within {self.timeout_seconds} s"
+        if self.is_tls:
+            if not is_sent and (is_late or IS_NOT_TLS.search(text)):
+                text += "; if the server does not speak TLS there, its URL begins with http://"
+        elif is_sent and not is_late and _IS_NOT_HTTP.search(text):
+            text += "; if the server speaks TLS there, its URL begins with https://"
+        return text
 
     def packet(self, request: Request) -> bytes:
         """Return a request as it must be written now, head and body in one piece.

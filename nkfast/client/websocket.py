@@ -86,8 +86,9 @@ class WebSocketClient:
     tap : callable or None
         ``tap(received_ns, payload)`` with every text message, before anything else.
     ssl_context : ssl.SSLContext or None
-        None takes the system's authorities. Verification cannot be switched off: a context that
-        does not verify certificate and host name is refused.
+        For the venue, and for a proxy that speaks TLS. None takes the system's authorities.
+        Verification cannot be switched off: a context that does not verify certificate and host
+        name is refused.
     proxy : str or None
         ``http://``, ``https://``, ``socks4://`` or ``socks5://``, with user and password if it
         needs them. The environment's proxy variables are not read.
@@ -527,7 +528,10 @@ class WebSocketClient:
             async with asyncio.timeout(timeout_seconds):
                 await asyncio.shield(self._talk.ready)
         except TimeoutError:
-            reason = self._talk.loss_reason or "not everything was acknowledged"
+            reason = self._talk.loss_reason
+            if not reason and self._talk.transport is None:
+                reason = "the connection could not be opened"
+            reason = reason or "not everything was acknowledged"
             await self.close()
             raise UnreachableError(
                 f"not ready after {timeout_seconds} s: {reason}", endpoint=self._url, sent="no"

@@ -34,7 +34,17 @@ from nkfast.errors import (
 )
 from nkfast.wire.endpoints import Endpoint, Kind, RateClass
 from nkfast.wire.error_codes import ERROR_CODES
-from nkfast.wire.models import Message, OrderRequest, OrderResponse, OrderStatus
+from nkfast.wire.known_fields import note_unreadable
+from nkfast.wire.models import (
+    Asset,
+    LiquidityPool,
+    MarketInfo,
+    MarketTicker,
+    Message,
+    OrderRequest,
+    OrderResponse,
+    OrderStatus,
+)
 from nkfast.wire.symbols import canonical
 
 __all__ = [
@@ -60,6 +70,7 @@ RETRY_AFTER_SECONDS_MAX = 60.0
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _RequestId = int | str
+_DIRECTORIES = {Asset, LiquidityPool, MarketInfo, MarketTicker}
 M = TypeVar("M", bound=Message)
 
 
@@ -342,9 +353,7 @@ def read_models(endpoint: Endpoint, reply: Any) -> Any:
         if isinstance(reply, list) and len(reply) == 1:
             reply = reply[0]
         return read_model(endpoint.reply, reply)
-    if not isinstance(reply, list):
-        raise WireError(f"{endpoint.path} should answer with a list", repr(reply)[:200])
-    return [read_model(endpoint.reply, row) for row in reply]
+    return read_list(endpoint.reply, reply)
 
 
 def read_model(model: type[M], data: object) -> M:
@@ -361,10 +370,33 @@ def read_model(model: type[M], data: object) -> M:
 
 
 def read_list(model: type[M], rows: object) -> list[M]:
-    """Return a list of decoded JSON objects as models; raises as `read_model`."""
+    """Return a list of decoded JSON objects as models.
+
+    Where each row is about a thing of its own, assets, markets, pools, a row that cannot be read
+    is left out, so that one odd market does not take all others away; see `unreadable_rows`. Where
+    one that is missing would not be seen, and mean something else, it is an error: orders,
+    balances, trades, candles.
+
+    Raises
+    ------
+    WireError
+        It is no list, a row cannot be read, or none can.
+    """
     if not isinstance(rows, list):
         raise WireError(f"a list of {model.__name__} expected", repr(rows)[:200])
-    return [read_model(model, row) for row in rows]
+    if model not in _DIRECTORIES:
+        return [read_model(model, row) for row in rows]
+    models, refusals = [], []
+    for row in rows:
+        try:
+            models.append(read_model(model, row))
+        except WireError as error:
+            refusals.append(error)
+    if refusals and not models:
+        raise refusals[0]
+    for refusal in refusals:
+        note_unreadable(model.__name__, refusal)
+    return models
 
 
 def read_acceptance(request: OrderRequest, reply: object) -> OrderResponse:

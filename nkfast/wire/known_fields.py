@@ -11,7 +11,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KNOWN_FIELDS", "note_unknown", "unknown_fields"]
+from nkfast.errors import WireError
+
+__all__ = ["KNOWN_FIELDS", "note_unknown", "note_unreadable", "unknown_fields", "unreadable_rows"]
 
 #: Enough for every combination of fields that a venue means, and a bound for one that means harm.
 SHAPES_MAX = 256
@@ -77,6 +79,7 @@ _lock = threading.Lock()
 #: Combinations of names that were looked at already: most messages cost one look-up.
 _shapes: dict[str, set[tuple[str, ...]]] = {model: set() for model in KNOWN_FIELDS}
 _unknown: dict[str, set[str]] = {}
+_unreadable: dict[str, int] = {}
 
 
 def unknown_fields() -> dict[str, frozenset[str]]:
@@ -101,3 +104,17 @@ def note_unknown(model: str, data: Mapping[str, Any]) -> None:
                 _unknown[model] = names
                 names.add(shown)
                 _log.info("%s has a field that is not known: %r", model, shown)
+
+
+def unreadable_rows() -> dict[str, int]:
+    """Return how many rows of lists were left out because they could not be read, by model."""
+    with _lock:
+        return _unreadable.copy()
+
+
+def note_unreadable(model: str, error: WireError) -> None:
+    """Count a row that is left out of a list; the first one of a model is logged."""
+    with _lock:
+        count = _unreadable[model] = _unreadable.get(model, 0) + 1
+    if count == 1:
+        _log.warning("a row of a list of %s is left out: %s", model, error)

@@ -30,7 +30,7 @@ from nkfast.wire.fields import (
     require_money,
     require_text,
 )
-from nkfast.wire.known_fields import note_unknown, unknown_fields
+from nkfast.wire.known_fields import note_unknown, unknown_fields, unreadable_rows
 from nkfast.wire.symbols import TradingPair, canonical
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "TradingPair",
     "Withdrawal",
     "unknown_fields",
+    "unreadable_rows",
 ]
 
 OrderType = Literal["limit", "market"]

@@ -105,6 +105,9 @@ class RequestReader(MessageReader):
     def _take_head(self) -> bool:
         while self._buffer.startswith(b"\r\n"):  # RFC 9112, 2.2: some send it after a body
             del self._buffer[:2]
+        # TLS spoken to a plain port never comes to the end of a head: it is told so at once.
+        if self._buffer and self._buffer[0] < 0x20 and self._buffer[0] != 0x0D:
+            raise WireError("not the first line of an HTTP request", repr(self._buffer[:100]))
         head = self._head()
         if head is None:
             return False

@@ -102,9 +102,9 @@ def test_the_list_of_changes_is_complete():
 @pytest.mark.parametrize("name", CHANGES)
 async def test_nothing_is_changed_unless_allowed(client, name):
     async with venue() as there, client(there, KEY, allow_changes=False) as rest:
-        with pytest.raises(errors.ModeError):
+        with pytest.raises(errors.ModeError) as caught:
             await CHANGES[name](rest)
-        assert there.connections == 0
+        assert (caught.value.sent, there.connections) == ("no", 0)
 
 
 @pytest.mark.parametrize("name", CHANGES)

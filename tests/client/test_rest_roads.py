@@ -20,6 +20,7 @@ from nkfast.app.loop import run
 from nkfast.client import async_connections, idle
 from nkfast.client.rest import RestClient
 from nkfast.client.throttle import Throttle
+from nkfast.exchange.server import ExchangeSettings, serve
 
 
 async def test_proxies_of_the_environment_are_ignored(client, monkeypatch):
@@ -347,6 +348,27 @@ async def test_time_that_runs_out_before_anything_is_sent_leaves_nothing_unknown
         for writer in writers:
             writer.transport.abort()
     assert caught.value.sent == "no"
+
+
+@pytest.mark.parametrize("speaks_tls", [False, True])
+async def test_tls_on_one_side_alone_is_told_at_once(client, authority, speaks_tls):
+    tls = serving(authority.issue_cert("127.0.0.1")) if speaks_tls else None
+    right, wrong = ("https", "http") if speaks_tls else ("http", "https")
+    async with serve(ExchangeSettings(speed=0.0, tls=tls)) as exchange:
+        there = SimpleNamespace(url=exchange.rest_url.replace(f"{right}:", f"{wrong}:"))
+        async with client(there, ssl_context=trusting(authority), attempts=1) as rest:
+            start = asyncio.get_running_loop().time()
+            with pytest.raises(errors.UnreachableError, match=f"URL begins with {right}://"):
+                await rest.get_tickers()
+            assert asyncio.get_running_loop().time() - start < 2.0
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_that_is_none_is_refused(client, seconds):
+    with pytest.raises(
+        errors.ConfigError, match=f"timeout_seconds must be positive, was {seconds}"
+    ):
+        client(SimpleNamespace(url="https://x"), timeout_seconds=seconds)
 
 
 async def test_a_connection_that_ends_before_it_is_used_carries_nothing(monkeypatch):

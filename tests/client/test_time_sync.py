@@ -163,6 +163,28 @@ async def test_the_sync_client_measures_beside_its_calls(until, monkeypatch):
             assert rest.skew_ms == pytest.approx(-60_000, abs=2_000)
 
 
+async def test_a_client_without_a_time_sync_measures_once_it_is_asked(client, until, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
+    times_of_venue, [empty] = times(1, 60_000), [answer([])]
+    async with venue() as there, client(there, throttle=Throttle({})) as rest:
+        there.script = lambda path: times_of_venue[0] if path.endswith("/time") else empty
+        await rest.get_tickers()
+        assert len(there.requests) == 1  # nobody asked
+        assert rest.skew_ms is None
+        await until(lambda: rest.skew_ms is not None)
+        assert rest.skew_ms == pytest.approx(60_000, abs=2_000)
+        await until(lambda: len(there.requests) >= 6)
+    asked = len(there.requests)
+    assert rest.skew_ms == pytest.approx(60_000, abs=2_000)  # it stays known
+    assert len(there.requests) == asked
+
+
+def test_outside_a_loop_the_skew_is_measured_with_the_first_call():
+    rest = AsyncRestClient(base_url="http://127.0.0.1:1")
+    assert rest.skew_ms is None and rest._time_task is None
+    assert rest._session.time_sync is not None
+
+
 @pytest.mark.parametrize("kind", [AsyncRestClient, RestClient])
 async def test_a_venue_that_does_not_tell_its_time_holds_nothing_up(kind, until):
     sync = TimeSync()

@@ -3,11 +3,11 @@
 import asyncio
 import datetime
 import ssl
-import struct
 from contextlib import asynccontextmanager
 
 import pytest
 import trustme
+from client.scripted_http import tunnel
 
 from nkfast import errors
 from nkfast.client.websocket import WebSocketClient
@@ -21,10 +21,15 @@ KEY = ApiCredentials("demo-key", "demo-secret")
 async def exchange(certificate=None):
     context = None
     if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
+        context = serving(certificate)
     async with serve(ExchangeSettings(speed=0.0, tls=context)) as there:
         yield there
+
+
+def serving(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
 
 
 def trusting(authority):
@@ -88,109 +93,57 @@ def test_verification_cannot_be_switched_off(authority):
         WebSocketClient(ssl_context=careless)
 
 
-class Proxy:
-    """An HTTP or a SOCKS 5 proxy for one test.
-
-    Attributes
-    ----------
-    url : str
-    tunnels : list of str
-        Where it was asked to connect, ``host:port``.
-    """
-
-    def __init__(self, kind):
-        self._kind = kind
-        self.tunnels = []
-        self.url = ""
-        self.refuses = False
-
-    async def accept(self, reader, writer):
-        try:
-            target = await getattr(self, f"_{self._kind}")(reader, writer)
-            if target is None:
-                return
-            their_reader, their_writer = await asyncio.open_connection(*target)
-            ways = [self._pump(reader, their_writer), self._pump(their_reader, writer)]
-            await asyncio.gather(*ways)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # a client that leaves
-        finally:
-            writer.close()
-
-    async def _pump(self, reader, writer):
-        while piece := await reader.read(1 << 16):
-            writer.write(piece)
-            await writer.drain()
-        writer.close()
-
-    async def _http(self, reader, writer):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        method, target, _ = head.split(" ", 2)
-        assert method == "CONNECT"
-        self.tunnels.append(target)
-        if self.refuses:
-            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-            return None
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        host, _, port = target.rpartition(":")
-        return host, int(port)
-
-    async def _socks5(self, reader, writer):
-        _, count = await reader.readexactly(2)
-        await reader.readexactly(count)
-        writer.write(b"\x05\x00")
-        _, _, _, kind = await reader.readexactly(4)
-        if kind == 1:
-            host = ".".join(map(str, await reader.readexactly(4)))
-        else:
-            host = (await reader.readexactly((await reader.readexactly(1))[0])).decode()
-        (port,) = struct.unpack(">H", await reader.readexactly(2))
-        self.tunnels.append(f"{host}:{port}")
-        writer.write(bytes([5, 5 if self.refuses else 0, 0, 1, 0, 0, 0, 0, 0, 0]))
-        return None if self.refuses else (host, port)
-
-
-@asynccontextmanager
-async def proxy(kind):
-    made = Proxy(kind)
-    server = await asyncio.start_server(made.accept, "127.0.0.1", 0)
-    made.url = f"{kind}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield made
-    finally:
-        server.close()
-
-
-@pytest.mark.parametrize("kind", ["http", "socks5"])
+@pytest.mark.parametrize("kind", ["http", "https", "socks4", "socks5"])
+@pytest.mark.parametrize("user", ["", "me:p%40ss@"])
 @pytest.mark.parametrize("is_secure", [False, True])
-async def test_everything_goes_through_the_proxy(authority, kind, is_secure):
+async def test_everything_goes_through_the_proxy(authority, kind, user, is_secure):
     certificate = authority.issue_cert("127.0.0.1") if is_secure else None
-    context = trusting(authority) if is_secure else None
-    async with exchange(certificate) as there, proxy(kind) as between:
-        client = WebSocketClient(there.ws_url, KEY, proxy=between.url, ssl_context=context)
+    context = trusting(authority) if is_secure or kind == "https" else None
+    proxy_tls = serving(authority.issue_cert("127.0.0.1")) if kind == "https" else None
+    async with exchange(certificate) as there, tunnel(kind, proxy_tls) as between:
+        address = between.url.replace("//", f"//{user}")
+        client = WebSocketClient(there.ws_url, KEY, proxy=address, ssl_context=context)
         async with client:
             assert await client.get_trading_balance()
-        assert between.tunnels == [there.ws_url.rstrip("/").partition("://")[2]]
+        assert between.asked == [there.ws_url.rstrip("/").partition("://")[2]]
+        assert between.users == ([] if not user else ["me"] if kind == "socks4" else ["me:p@ss"])
 
 
-@pytest.mark.parametrize("kind", ["http", "socks5"])
+@pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 async def test_a_proxy_that_refuses_is_told_of(kind):
-    async with exchange() as there, proxy(kind) as between:
+    async with exchange() as there, tunnel(kind) as between:
         between.refuses = True
         client = WebSocketClient(there.ws_url, proxy=between.url)
-        with pytest.raises(errors.UnreachableError, match="cannot connect: ProxyError"):
+        with pytest.raises(errors.UnreachableError, match="cannot connect: ProxyError") as caught:
             await client.connect(0.4)
-        assert between.tunnels and not there.connections
+        assert caught.value.sent == "no" and between.asked and not there.connections
+
+
+@pytest.mark.parametrize("speaks_tls", [False, True])
+async def test_tls_on_one_side_alone_is_told_at_once(authority, speaks_tls):
+    right, wrong = ("wss", "ws") if speaks_tls else ("ws", "wss")
+    async with exchange(authority.issue_cert("127.0.0.1") if speaks_tls else None) as there:
+        url = there.ws_url.replace(f"{right}:", f"{wrong}:")
+        client = WebSocketClient(url, KEY, ssl_context=trusting(authority))
+        with pytest.raises(errors.UnreachableError, match=f"url begins with {right}://") as caught:
+            await client.connect(0.4)
+        assert caught.value.sent == "no" and not client.counters["connections"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_that_is_none_is_refused(seconds):
+    with pytest.raises(errors.ConfigError, match="request_timeout_seconds must be positive"):
+        WebSocketClient(request_timeout_seconds=seconds)
 
 
 async def test_the_environment_is_not_asked_for_a_proxy(monkeypatch):
-    async with exchange() as there, proxy("http") as between:
+    async with exchange() as there, tunnel() as between:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "WS_PROXY", "WSS_PROXY"):
             monkeypatch.setenv(name, between.url)
             monkeypatch.setenv(name.lower(), between.url)
         async with WebSocketClient(there.ws_url):
             pass
-        assert between.tunnels == []
+        assert between.asked == []
 
 
 async def test_the_client_says_who_it_is():

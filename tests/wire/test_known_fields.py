@@ -4,9 +4,11 @@ import threading
 
 import pytest
 
+from nkfast.errors import WireError
 from nkfast.wire import known_fields, models
+from nkfast.wire.codec import read_models
 from nkfast.wire.endpoints import ENDPOINTS
-from nkfast.wire.known_fields import KNOWN_FIELDS, unknown_fields
+from nkfast.wire.known_fields import KNOWN_FIELDS, unknown_fields, unreadable_rows
 from nkfast.wire.models import Balance, Document, Message
 
 ROW = {"asset": "BTC", "available": "1", "held": "0"}
@@ -16,6 +18,7 @@ ROW = {"asset": "BTC", "available": "1", "held": "0"}
 def nothing_seen(monkeypatch):
     monkeypatch.setattr(known_fields, "_shapes", {name: set() for name in KNOWN_FIELDS})
     monkeypatch.setattr(known_fields, "_unknown", {})
+    monkeypatch.setattr(known_fields, "_unreadable", {})
 
 
 def test_a_field_that_nobody_knows_is_ignored_kept_and_told_once(caplog):
@@ -82,3 +85,39 @@ def test_what_the_venue_describes_is_known(shared_data):
             seen += 1
             assert set(schema.get("properties", {})) <= KNOWN_FIELDS[row.reply.__name__], path
     assert seen > 25
+
+
+GOOD = {
+    "get_markets": {"id": "1", "symbol": "A/B", "priceDecimals": 2, "quantityDecimals": 2},
+    "get_assets": {"id": "1", "ticker": "A"},
+    "get_tickers": {"ticker_id": "A_B", "last_price": "1"},
+    "get_pools": {"id": "1", "symbol": "A/B"},
+    "get_balances": {"asset": "A", "available": "1", "held": "0"},
+    "get_deposits": {"id": "1", "ticker": "A", "quantity": "1"},
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_one_odd_row_takes_away_no_other_unless_it_would_be_missed(caplog, name):
+    row, good = ENDPOINTS[name], GOOD[name]
+    rows = [good, "odd", good, None, good]
+    if row.is_private:
+        with pytest.raises(WireError):
+            read_models(row, rows)
+        assert unreadable_rows() == {}
+        return
+    for _ in range(2):
+        assert [found.raw for found in read_models(row, rows)] == [good] * 3
+    assert unreadable_rows() == {row.reply.__name__: 4}
+    assert len(caplog.records) == 1 and "left out" in caplog.text
+    with pytest.raises(WireError):
+        read_models(row, ["odd", None])  # that is no list of them at all
+    assert read_models(row, []) == []
+
+
+@pytest.mark.parametrize("name", ["get_trades", "get_candles", "get_orders", "get_account_trades"])
+def test_nothing_is_left_out_where_that_would_not_be_seen(name):
+    row = ENDPOINTS[name]
+    with pytest.raises(WireError):
+        read_models(row, {row.reply_key: ["odd"]} if row.reply_key else ["odd"])
+    assert unreadable_rows() == {}
