@@ -9,6 +9,7 @@ from nkfast.testing import Stage
 from nkfast.testing.simulation import SETTINGS
 from nkfast.trading import gate, orders
 from nkfast.trading.bookkeeping import Bookkeeper
+from nkfast.trading.deciding import Deciding
 from nkfast.trading.engine import Engine
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.journal import Journal
@@ -82,7 +83,7 @@ def _tell_nothing(patch: Any) -> None:
 
 
 def _reserve_nothing(patch: Any) -> None:
-    patch.setattr(Ledger, "reserve", lambda self, order: None)
+    patch.setattr(Ledger, "reserve", lambda self, order, at=None: None)
 
 
 def _record_fills_nowhere(patch: Any) -> None:
@@ -96,7 +97,7 @@ def _record_fills_nowhere(patch: Any) -> None:
 
 def _decide_on_any_book(patch: Any) -> None:
     patch.setattr(
-        Engine,
+        Deciding,
         "may_decide",
         property(lambda self: self._news.is_compared and self._gate.is_open),
     )
@@ -107,11 +108,11 @@ def _cancel_strangers(patch: Any) -> None:
 
 
 def _leave_without_cancelling(patch: Any) -> None:
-    async def nothing(self: Engine, *, cancels: bool) -> None:
+    async def nothing(self: Engine, deadline_ns: int, *, keeps: bool) -> None:
         await asyncio.sleep(0)
 
     patch.setattr(Engine, "_wind_down", nothing)
-    patch.setattr(Engine, "_cancel_all", lambda self: None)
+    patch.setattr(Deciding, "_cancel_all", lambda self: None)
 
 
 def _settle_no_doubt(patch: Any) -> None:
