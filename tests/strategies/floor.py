@@ -1,13 +1,11 @@
-"""A market without other people, on which a strategy can be driven by hand."""
+"""A market without other people, on which a grid can be driven by hand."""
 
-import json
-from dataclasses import replace
 from decimal import Decimal
 
-from nkfast.core.book import OrderBook
+from strategies.pit import Pit
+
 from nkfast.core.market import Market
 from nkfast.strategies.grid import Grid, GridSettings
-from nkfast.trading.strategy import Desired, Fill, LiveOrder, MarketView
 
 D = Decimal
 
@@ -17,71 +15,40 @@ def a_market(**changes: object) -> Market:
     return Market("BTC/USDT", **{"price_decimals": 2, "quantity_decimals": 4, **changes})
 
 
-class Floor:
-    """A market without other people: what the grid desires rests, what is crossed fills."""
+class Still(Pit):
+    """A market on which nothing trades but what a test says, whatever crosses."""
+
+    def _take(self, slot: str) -> None:
+        pass
+
+
+class Floor(Still):
+    """A grid that is rich, on a market that knows where its middle is."""
 
     def __init__(self, settings: GridSettings, market: Market | None = None) -> None:
-        self.market = market or a_market(min_notional="1")
-        self.settings = settings
-        self.grid = Grid(settings, self.market)
-        self.book = OrderBook(self.market)
-        self.orders: dict[str, LiveOrder] = {}
-        self.desired = Desired()
-        self.fills: list[Fill] = []
-        self.sequence = 0
         self.mid = D(0)
+        home = market or a_market(min_notional="1")
+        funds = {home.base: "1000000000", home.quote: "1000000000000"}
+        super().__init__(lambda markets: Grid.build(settings, markets), [home], funds)
 
-    def show(self, bid: str | Decimal, ask: str | Decimal) -> None:
-        self.sequence += 1
-        levels = [
-            [(self.market.price_to_ticks(D(price)), 1000)] if price is not None else []
-            for price in (bid, ask)
-        ]
-        self.book.apply_snapshot(*levels, self.sequence)
+    @property
+    def grid(self) -> Grid:
+        assert isinstance(self.strategy, Grid)
+        return self.strategy
+
+    def show(
+        self,
+        bid: str | Decimal | None,
+        ask: str | Decimal | None,
+        symbol: str = "",
+        lots: int = 1000,
+    ) -> None:
+        super().show(bid, ask, symbol, lots)
         if bid is not None and ask is not None:
             self.mid = (D(bid) + D(ask)) / 2
 
-    def decide(self) -> Desired:
-        view = MarketView(self.market, self.book, self.orders, {}, {}, 0)
-        self.desired = self.grid.decide(view)
-        return self.desired
-
-    def settle(self) -> None:
-        """Decide and make it so until nothing changes: cancel first, then place."""
-        for _ in range(10):
-            before = self.orders
-            quotes = self.decide().quotes
-            live = {
-                slot: order
-                for slot, order in self.orders.items()
-                if slot in quotes
-                and (order.side, order.price, order.remaining)
-                == (quotes[slot].side, quotes[slot].price, quotes[slot].quantity)
-            }
-            if len(live) == len(self.orders):
-                for slot, quote in quotes.items():
-                    live.setdefault(
-                        slot,
-                        LiveOrder(slot, slot, quote.side, quote.price, quote.quantity, D(0), False),
-                    )
-            if live == before:
-                return
-            self.orders = live
-        raise AssertionError("the grid does not come to rest")
-
-    def fill(self, slot: str, quantity: Decimal | None = None) -> Fill:
-        order = self.orders[slot]
-        amount = order.remaining if quantity is None else quantity
-        fill = Fill(
-            slot, "BTC/USDT", order.side, order.price, amount, None, "", f"t{len(self.fills)}", 0
-        )
-        self.fills.append(fill)
-        self.grid.on_fill(fill)
-        left = replace(order, executed=order.executed + amount)
-        self.orders = {**self.orders, slot: left}
-        if not left.remaining:
-            self.cancel(slot)
-        return fill
+    def show_own(self) -> None:
+        """Our own orders are not shown: they would move the middle."""
 
     def crossing(self) -> list[str]:
         """The orders that the market has reached."""
@@ -90,14 +57,6 @@ class Floor:
             for slot, order in self.orders.items()
             if (order.price >= self.mid if order.side == "buy" else order.price <= self.mid)
         ]
-
-    def cancel(self, slot: str) -> None:
-        self.orders = {key: order for key, order in self.orders.items() if key != slot}
-
-    def restart(self) -> None:
-        state = json.loads(json.dumps(self.grid.state()))
-        self.grid = Grid(self.settings, self.market)
-        self.grid.restore(state)
 
     def prices(self, side: str) -> list[str]:
         found = [order.price for order in self.orders.values() if order.side == side]

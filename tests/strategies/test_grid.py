@@ -114,7 +114,7 @@ def test_parts_wait_for_the_end_when_asked_to() -> None:
 def test_a_cancelled_rest_is_armed_again_and_its_fills_are_offered() -> None:
     floor = a_floor()
     floor.fill("level-1", D("0.3"))
-    floor.cancel("level-1")
+    floor.end("level-1")
     floor.settle()
     assert floor.orders["level-1"].quantity == D("0.2")
     assert floor.orders["level+0"].quantity == D("0.3")
@@ -325,7 +325,7 @@ def test_the_lattice_holds_whatever_happens(
         elif name == "restart":
             floor.restart()
         elif slots and name == "cancel":
-            floor.cancel(slots[numbers[0] % len(slots)])
+            floor.end(slots[numbers[0] % len(slots)])
         elif slots:
             best = best_slots(floor)
             slot = best[numbers[0] % len(best)]

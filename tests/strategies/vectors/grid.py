@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from strategies.pit import Pit
+from strategies.floor import Still
 from strategies.vectors.registry import Given, adapts
 
 from nkfast.core.market import Market
@@ -48,13 +48,6 @@ def a_market_for(config: dict[str, Any]) -> Market:
 def spacing_of(given: Given) -> Spacing:
     mode = given["step_mode"]
     return Spacing(mode, given.number("step_pct" if mode == "pct" else "step_abs"))
-
-
-class Still(Pit):
-    """A market on which nothing trades but what a vector says, whatever crosses."""
-
-    def _take(self, slot: str) -> None:
-        pass
 
 
 def a_market_with(
