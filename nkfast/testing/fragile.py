@@ -386,7 +386,8 @@ class FragileStrategy(Strategy):
     def __init__(self, strategy: Strategy, schedule: Schedule, checker: "Checker") -> None:
         self.name = strategy.name
         self.cancels_when_blind = strategy.cancels_when_blind
-        self.fails = False
+        self.fails = self.rests = False
+        self._resting = Desired()
         self._strategy = strategy
         self._schedule = schedule
         self._checker = checker
@@ -404,7 +405,7 @@ class FragileStrategy(Strategy):
         self._checker.on_decide(view)
         if self._schedule.next("decisions") or self.fails:
             raise ScriptedError("the script says so")
-        return self._strategy.decide(view)
+        return self._resting if self.rests else self._strategy.decide(view)
 
     def on_fill(self, fill: Fill) -> None:
         """See `Strategy.on_fill`."""

@@ -105,6 +105,9 @@ class Stage:
         about as far at each of its moves.
     size_lots : int
         Typical size of what others trade on the first market; on the others as much is as valuable.
+    rests_when_quiet : bool
+        Whether the strategy wants nothing any more once the market stands still: for one that would
+        go on taking what stands there, so that it is never quiet.
     """
 
     strategy: Callable[..., Strategy] = Quoter
@@ -117,6 +120,7 @@ class Stage:
     market_steps_per_s: float = 2.0
     spread: float = 0.00016
     size_lots: int = 20_000
+    rests_when_quiet: bool = False
 
     @property
     def rows(self) -> tuple[Mapping[str, Any], ...]:
@@ -413,6 +417,7 @@ class _World:
             life = self._lives[-1]
             differences = [("I10", "the engine does not run")]
             if life.is_trading:
+                life.strategy.rests = self.stage.rests_when_quiet
                 differences = list(self.checker.differences(life.engine, life.journal))
             if not differences:
                 self.checker.check_told(life.strategy.told)

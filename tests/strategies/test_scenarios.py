@@ -284,7 +284,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         judge_arbitrage,
         funds={"USDT": "2000"},
         more=("ETH/USDT", "ETH/BTC"),
-        stage={"spread": 0.003, "size_lots": 40_000},
+        stage={"spread": 0.003, "size_lots": 40_000, "rests_when_quiet": True},
     ),
 }
 
