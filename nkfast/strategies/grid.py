@@ -127,7 +127,7 @@ class GridSettings(SpacedSettings):
                 self.step_key,
             )
         # With an absolute step the tightest gap, measured as a fraction, is the highest one.
-        highest = max(self.n_sell_levels - 1, 0) if self.step_mode == "abs" else 0
+        highest = self.n_sell_levels if self.step_mode == "abs" else 0
         self.check_earns(self.spacing.away(anchor, highest))
 
 

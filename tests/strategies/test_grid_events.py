@@ -250,6 +250,19 @@ def test_d34_an_absolute_step_that_loses_is_refused(step: str) -> None:
         a_pit(step_mode="abs", step_pct=None, step_abs=step).settle()
 
 
+def test_d34_an_absolute_step_is_judged_at_the_highest_sell() -> None:
+    # 0.6024 % of it are needed at a fee of 0.2 % a side and a buffer of 0.2 %.
+    least = D("0.006024096385542168674698795181")
+    highest = 100 * least / (1 - 3 * least)
+    for step, is_enough in ((highest, True), (highest - D("1e-20"), False)):
+        settings = GridSettings.read({"step_abs": str(step)})
+        if is_enough:
+            settings.check_spacing(D(100))
+            continue
+        with pytest.raises(ConfigError, match="does not earn its fees"):
+            settings.check_spacing(D(100))
+
+
 def test_d35_levels_neither_cluster_nor_go_below_zero() -> None:
     pit = a_pit(base_order_size="0.1")
     pit.settle()
