@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.exchange.markets import DEFAULT_MARKETS
 from nkfast.strategies import load, names
 from nkfast.testing import Incident, Outcome, Script, Stage, simulate
 from nkfast.testing.simulation import SETTINGS
+from nkfast.trading.plan import Plan
 from nkfast.trading.risk import RiskLimits
-from nkfast.trading.strategy import Strategy
+from nkfast.trading.strategy import Desired, MarketView, Strategy
+from nkfast.venue.port import NewOrder, Venue
 
 D = Decimal
 SEEDS = range(int(os.environ.get("NKFAST_SCENARIO_SEEDS", "2")))
@@ -72,19 +75,25 @@ class Scenario:
     more: Sequence[str] = ()
     stage: Mapping[str, Any] = field(default_factory=dict)
 
-    def run(self, name: str, script: Script) -> Outcome:
+    def run(
+        self,
+        name: str,
+        script: Script,
+        limits: RiskLimits = LIMITS,
+        wrap: Callable[[Strategy], Strategy] = lambda strategy: strategy,
+    ) -> Outcome:
         kind = load(name)
         settings = kind.settings_type.read(self.settings)
 
         def build(*markets: Market) -> Strategy:
-            return kind.build(settings, {market.symbol: market for market in markets})
+            return wrap(kind.build(settings, {market.symbol: market for market in markets}))
 
         stage = Stage(
             strategy=build,
             market=ROWS[HOME],
             more_markets=[ROWS[symbol] for symbol in self.more],
             funds=self.funds,
-            limits=LIMITS,
+            limits=limits,
             settings=replace(SETTINGS, plan_failures_max=10**6),
             **self.stage,
         )
@@ -301,6 +310,45 @@ def test_in_clear_weather_it_sends_the_orders_that_it_is_for(name: str) -> None:
     outcome = scenario.run(name, Script(2, storm_s=120.0))
     assert outcome.ok, f"{outcome.violation}\n{outcome.reasons}"
     scenario.judge(sent(outcome), outcome)
+
+
+@pytest.mark.parametrize("name", ["grid", "infinity_grid", "accumulation"])
+def test_no_order_leaves_the_collar(name: str) -> None:
+    collar = D("0.006")
+    books: list[OrderBook] = []
+    sent_at: list[tuple[Decimal, Decimal]] = []
+
+    def watch(strategy: Strategy) -> Strategy:
+        decide = strategy.decide
+
+        def decide_and_note(view: MarketView) -> Desired | Plan:
+            books[:] = [view.book]
+            return decide(view)
+
+        strategy.decide = decide_and_note  # type: ignore[method-assign]
+        return strategy
+
+    def tap(venue: Venue) -> Venue:
+        submit = venue.submit
+
+        def submit_and_note(order: NewOrder) -> Any:
+            mid = books[0].mid
+            assert order.price is not None
+            if mid is not None:  # where a side is empty the last trade bounds it
+                sent_at.append((order.price, mid))
+            return submit(order)
+
+        venue.submit = submit_and_note  # type: ignore[method-assign]
+        return venue
+
+    limits, scenario = replace(LIMITS, price_collar=collar), SCENARIOS[name]
+    scenario = replace(scenario, stage={**scenario.stage, "venue": tap})
+    outcome = scenario.run(name, Script(2, storm_s=60.0), limits, watch)
+    assert outcome.ok, f"{outcome.violation}\n{outcome.reasons}"
+    assert outcome.reasons["PRICE_COLLAR"] > 0
+    assert len(sent_at) > outcome.intents / 2 > 0
+    for price, mid in sent_at:
+        assert abs(price - mid) <= collar * mid
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
