@@ -265,8 +265,11 @@ class AsyncRestClient:
             result = None
             if isinstance(step, Request):
                 if step.method == "GET":
-                    async with self._read_slots:
+                    await self._read_slots.acquire()
+                    try:
                         result = await self._connections.send(step)
+                    finally:
+                        self._read_slots.release()
                 else:
                     result = await self._connections.send(step)
             elif isinstance(step, Wait):

@@ -13,6 +13,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from picows import WSError, WSTransport, ws_connect
@@ -178,7 +179,7 @@ class KeptSocket(ABC):
             # Whoever only calls `run_forever` never looks at it.
             self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
             self._runner = loop.create_task(self._run())
-            self._runner.add_done_callback(_log_end)
+            self._runner.add_done_callback(partial(_end, self.ready))
         return self._runner
 
     async def close(self) -> None:
@@ -361,8 +362,10 @@ def _refusal(transport: WSTransport | None) -> str:
     return f"protocol error: {sent.reason} (closed with code {sent.code:d})" if sent else ""
 
 
-def _log_end(runner: "asyncio.Task[None]") -> None:
+def _end(ready: "asyncio.Future[None]", runner: "asyncio.Task[None]") -> None:
     # Whoever only calls `connect` never looks at it.
     error = None if runner.cancelled() else runner.exception()
     if error is not None:
         _log.error("the connection has ended for good: %s", error)
+        if not ready.done():
+            ready.set_exception(error)
