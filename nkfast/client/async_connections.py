@@ -87,9 +87,11 @@ class SigningConnector(aiohttp.TCPConnector):
         else:
             raise aiohttp.ClientConnectionError("the server says things that nobody asked for")
         try:
+            headers = sending.make_headers()
             # Over those that aiohttp puts there by itself.
             req.headers.update(self._headers)
-            req.headers.update(sending.make_headers())
+            if headers:
+                req.headers.update(headers)
         except BaseException:
             connection.close()
             raise

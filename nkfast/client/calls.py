@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from nkfast.errors import ConfigError, WireError
 from nkfast.wire import codec
@@ -67,9 +67,20 @@ class Call(Generic[T]):
         The path without arguments, for errors.
     read : callable
         Takes the decoded JSON and returns what the caller wants, or raises `WireError`.
+    withdraws : bool
+        Whether the call moves assets out of the account, in whatever spelling.
     """
 
-    __slots__ = ("body", "endpoint", "is_private", "method", "rate_class", "read", "target")
+    __slots__ = (
+        "body",
+        "endpoint",
+        "is_private",
+        "method",
+        "rate_class",
+        "read",
+        "target",
+        "withdraws",
+    )
 
     def __init__(
         self,
@@ -88,6 +99,7 @@ class Call(Generic[T]):
         self.rate_class: RateClass = rate_class
         self.endpoint = endpoint
         self.read = read
+        self.withdraws = "createwithdrawal" in unquote(target).lower()
 
     @property
     def changes(self) -> bool:

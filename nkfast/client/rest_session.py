@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Literal, NamedTuple, Self, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from nkfast.client import calls
 from nkfast.client.calls import Call
@@ -163,14 +163,15 @@ class RestSession:
         self._refuse(call)
         attempts = 1 if call.changes else self._attempts
         for attempt in range(attempts):
-            ready_at = self._throttle.reserve(call.rate_class, now())
+            at = now()
+            ready_at = self._throttle.reserve(call.rate_class, at)
             # A pause may begin, or grow, while it is waited for.
             while True:
-                until = max(ready_at, self._throttle.paused_until(call.rate_class))
-                seconds = until - now()
+                seconds = max(ready_at, self._throttle.paused_until(call.rate_class)) - at
                 if seconds <= 0:
                     break
                 yield Wait(seconds)
+                at = now()
             answer = yield self._request(call)
             assert answer is not None
             try:
@@ -208,7 +209,7 @@ class RestSession:
         if call.changes and self._allow_changes is not True:
             if self._allow_changes != "cancels" or call.rate_class != "cancels":
                 raise ModeError(call.endpoint, str(self._allow_changes or "monitor"))
-        if not self._allow_withdrawals and "createwithdrawal" in unquote(call.target).lower():
+        if not self._allow_withdrawals and call.withdraws:
             raise ConfigError(
                 f"{call.endpoint} moves assets out of the account, which this client was not made "
                 "for: see allow_withdrawals"
