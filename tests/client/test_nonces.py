@@ -244,8 +244,9 @@ def test_a_process_that_is_stopped_stops_nobody(tmp_path):
             before = source.next()
             while source.next() == before + 1:  # until it is seen to take some
                 before += 1
+                assert busy.poll() is None
             busy.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, busy.pid, os.WSTOPPED)
+            assert os.WIFSTOPPED(os.waitpid(busy.pid, os.WUNTRACED)[1])
             found += [source.next(), source.next()]
             busy.send_signal(signal.SIGCONT)
         busy.kill()
