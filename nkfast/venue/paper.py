@@ -41,6 +41,7 @@ from nkfast.venue.port import (
     VenueListener,
     VenueStatus,
 )
+from nkfast.venue.tape import TapePlayer
 from nkfast.wire.codec import decode_frame
 from nkfast.wire.models import Trade
 
@@ -168,6 +169,9 @@ class PaperVenue:
         self._requests: deque[tuple[asyncio.Future[OrderUpdate], Callable[[], OrderUpdate]]]
         self._requests = deque()
         self._dirty: dict[str, int] = {}
+        self._settles_by_itself = not (isinstance(feed, TapePlayer) and feed.is_virtual)
+        if isinstance(feed, TapePlayer):
+            feed.settle = self._tell_books
         self._rejected_trade_frames = 0
         self._feed_task: asyncio.Task[None] | None = None
 
@@ -264,7 +268,7 @@ class PaperVenue:
         if event.kind in (FrameKind.SNAPSHOT, FrameKind.UPDATE, FrameKind.GAP):
             symbol = self._decoder.markets[event.market_index].symbol
             self._fill(symbol, self._papers[symbol].on_book(received_ns))
-            if not self._dirty:
+            if self._settles_by_itself and not self._dirty:
                 self._loop.call_soon(self._tell_books)
             self._dirty.setdefault(symbol, received_ns)
             if not self._live.done() and all(

@@ -79,6 +79,7 @@ class PaperMarket:
         self._match_number = 0
         self._own: dict[int, _Key] = {}  # resting orders of ours, and the one being matched
         self._levels: dict[_Key, _Level] = {}
+        self._queued_at: dict[_Key, None] = {}  # levels with recorded liquidity in their queue
         self._taken: dict[_Key, int] = {}
 
     def next_number(self) -> int:
@@ -131,10 +132,10 @@ class PaperMarket:
                 del self._taken[key]
         if not self._levels:
             return []
-        lots_at = self.book.lots_at
-        for key, level in self._levels.items():
-            if level.nobody:
-                lots = lots_at(*key)
+        if self._queued_at:
+            lots_at = self.book.lots_at
+            for key in tuple(self._queued_at):
+                level, lots = self._levels[key], lots_at(*key)
                 if not 0 <= level.fitting_lots <= lots:
                     self._shrink_queue(key, level, now_ns)
                     level.fitting_lots = lots
@@ -243,6 +244,7 @@ class PaperMarket:
             level = self._level(key)
             level.nobody[self._rest_nobody(key, ahead)] = level.place()
             level.fitting_lots = -1
+            self._queued_at[key] = None
 
     def _shrink_queue(self, key: _Key, level: _Level, now_ns: int) -> None:
         excess = self._queued(key) - max(self._free(key), 0)
@@ -259,6 +261,8 @@ class PaperMarket:
             for number, place in level.nobody.items()
             if self._engine.remaining(number)
         }
+        if not level.nobody:
+            del self._queued_at[key]
 
     def _has_own_within(self, side: Side, ticks: int) -> bool:
         best = self._engine.best_bid if side == "buy" else self._engine.best_ask
@@ -312,3 +316,4 @@ class PaperMarket:
                     if self._engine.remaining(nobody):
                         self._engine.cancel(nobody)
                 del self._levels[key]
+                self._queued_at.pop(key, None)

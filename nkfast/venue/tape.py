@@ -137,26 +137,54 @@ class TapePlayer:
     clock : Clock
         A frame is delivered when this clock shows the time of its receipt, or at once when that
         time is past. A `VirtualClock` that starts at the first frame wastes no time.
+
+    Attributes
+    ----------
+    settle : callable or None
+        On a `VirtualClock`: is called when the frames of one moment have been delivered, before
+        anything else happens.
     """
 
     def __init__(self, reader: Iterable[tuple[int, bytes]], clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
+        self.settle: Callable[[], None] | None = None
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it plays in pretended time."""
+        return isinstance(self._clock, VirtualClock)
 
     async def run(self, symbols: Sequence[str], deliver: Callable[[bytes, int], None]) -> None:
         """Deliver every frame of the recording, whatever its symbol; return at its end."""
         clock = self._clock
-        skip_to = clock.skip_to if isinstance(clock, VirtualClock) else None
+        if isinstance(clock, VirtualClock):
+            await self._run_virtually(clock, deliver)
+            return
         for unix_ns, frame in self._reader:
             delay_ns = unix_ns - clock.time_ns()
             if delay_ns > 0:
-                if skip_to is None:
-                    await asyncio.sleep(delay_ns / 1e9)
-                else:
-                    await asyncio.sleep(0)  # what the last frame caused comes first
-                    if not skip_to(unix_ns):
-                        await asyncio.sleep((unix_ns - clock.time_ns()) / 1e9)
+                await asyncio.sleep(delay_ns / 1e9)
             deliver(frame, clock.monotonic_ns())
+
+    async def _run_virtually(
+        self, clock: VirtualClock, deliver: Callable[[bytes, int], None]
+    ) -> None:
+        settle = self.settle if self.settle is not None else _nothing
+        now_ns = clock.time_ns()
+        for unix_ns, frame in self._reader:
+            if unix_ns > now_ns:
+                settle()
+                # A turn of the loop is taken only where something waits for it.
+                if not clock.skip_to(unix_ns):
+                    await asyncio.sleep((unix_ns - clock.time_ns()) / 1e9)
+                now_ns = unix_ns
+            deliver(frame, clock.monotonic_ns())
+        settle()
+
+
+def _nothing() -> None:
+    pass
 
 
 class TapeWriter:
