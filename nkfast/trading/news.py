@@ -12,6 +12,7 @@ from nkfast.errors import HaltedError, JournalError, OrderError
 from nkfast.trading.exact import plain
 from nkfast.trading.gate import DUPLICATE_ID
 from nkfast.trading.orders import IdSource, Order, Outcome
+from nkfast.trading.self_trades import SelfTrades
 from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, VenueStatus
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class NewsDesk:
         self._reasons = reasons
         self._decider = decider
         self._compares = compares
+        self._self_trades = SelfTrades()
         # News that comes before there is a ledger to put it in; None from then on.
         self._early: list[Callable[[], None]] | None = []
 
@@ -194,6 +196,8 @@ class NewsDesk:
         if update.status is VenueStatus.UNKNOWN:
             self.count("UNKNOWN_STATUS", f"{order.client_id} is taken to be still open")
         self._bookkeeper.learn(news, received_ns)
+        if update.execution is not None:
+            self._note_side(update, is_ours=True)
 
     def _take_holdings(self, holdings: Sequence[Holding], *, is_quiet: bool) -> None:
         for odd in self._bookkeeper.set_holdings(holdings, is_quiet=is_quiet):
@@ -207,6 +211,8 @@ class NewsDesk:
         made_by = self._ids.owns(update.client_id)
         if made_by is None:
             self._account.note(update, self._clock.time_ns() // 1_000_000)
+            if update.execution is not None:
+                self._note_side(update, is_ours=False)
             if not update.status.is_final:
                 self.count("FOREIGN_ORDER", f"{update.side} order {update.order_id}")
             return
@@ -223,6 +229,17 @@ class NewsDesk:
         raise OrderError(
             update.client_id, update.status, "a place here: the journal has no intent of it"
         )
+
+    def _note_side(self, update: OrderUpdate, *, is_ours: bool) -> None:
+        """Notice a trade with an order of the account that this instance did not make."""
+        execution = update.execution
+        assert execution is not None
+        if not self._self_trades.note(execution.trade_id, is_ours=is_ours):
+            return
+        detail = f"trade {execution.trade_id} at {plain(execution.price)} on {update.symbol}"
+        self.count("SELF_TRADE", detail)
+        if self._self_trades.are_too_many(self._clock.monotonic_ns()):
+            self._halt("SELF_TRADES", f"again and again within a minute, the last one {detail}")
 
     # What the reconciler tells (ReconcileSink) -------------------------------------------------
 

@@ -64,6 +64,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "UNKNOWN_STATUS": "the venue said a word that is not known; the order is taken for open",
         # Looked up
         "FOREIGN_ORDER": "an order of the account that is not ours; it is left alone",
+        "SELF_TRADE": "an order met one of the account that this instance did not make",
         "TRADE_OF_UNKNOWN_ORDER": "a trade of the account whose order cannot be found",
         "ABANDONED": "an order is proven to be absent",
         "VANISHED": "an accepted order rests no more, and nobody said why",
@@ -87,6 +88,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "ENGINE_ERROR": "an error in nkfast itself",
         "ERROR_BUDGET": "too many refused orders and misplaced answers within a minute",
         "MAX_DAILY_LOSS": "the day's loss is above the limit",
+        "SELF_TRADES": "the account traded with itself three times within a minute",
         "UNKNOWN_ORDERS": "the fate of an order was not found out in the time it may take",
         "UNRECONCILED": "the venue and the journal disagree; a person has to look",
         "KEY_REFUSED": "the venue refused the key twice in a row",
