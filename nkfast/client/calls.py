@@ -152,12 +152,9 @@ def _row(name: str, arguments: Mapping[str, object], read: Callable[[Any], T]) -
 
 
 def _one(model: type[M], name: str, **arguments: object) -> Call[M]:
-    def read(reply: Any) -> M:
-        answer = codec.read_models(ENDPOINTS[name], reply)
-        assert isinstance(answer, model)
-        return answer
-
-    return _row(name, arguments, read)
+    row = ENDPOINTS[name]
+    assert row.reply is model and not row.is_list
+    return _row(name, arguments, functools.partial(codec.read_models, row))
 
 
 def _many(model: type[M], name: str, **arguments: object) -> Call[list[M]]:

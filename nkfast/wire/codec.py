@@ -350,8 +350,10 @@ def read_models(endpoint: Endpoint, reply: Any) -> Any:
         reply = reply.get(endpoint.reply_key)
     if not endpoint.is_list:
         # The venue documents a list for some endpoints and sends the object, or the reverse.
-        if isinstance(reply, list) and len(reply) == 1:
+        if type(reply) is list and len(reply) == 1:
             reply = reply[0]
+        if type(reply) is dict:
+            return endpoint.reply.from_wire(reply)
         return read_model(endpoint.reply, reply)
     return read_list(endpoint.reply, reply)
 
