@@ -276,7 +276,6 @@ class Arbitrage(Earning):
         self._offered: tuple[_Way, int] | None = None
         self._refused: dict[_Way, int] = {}  # until when a cycle waits
         self._idle = Desired()
-        self._failures = 0  # cycles in a row that were broken off
         self._results: dict[str, int] = {}
         self._profits: dict[str, Decimal] = {}
         self._reinvested = ZERO
@@ -322,23 +321,13 @@ class Arbitrage(Earning):
         """Take no note: the engine sizes each leg by the fills of the one before."""
 
     def on_plan(self, outcome: PlanOutcome) -> None:
-        """Count how a cycle ended and what it really brought; halt when too many were broken off.
-
-        An outcome in which nothing was traded is no failure.
-        """
+        """Count how a cycle ended and what it really brought."""
         self._offered = None
         result, start = outcome.result, outcome.start
         self._results[result] = self._results.get(result, 0) + 1
         self._profits[start] = add(self._profits.get(start, ZERO), outcome.moved[start])
         self.earned = self._profits.get(self.earned_in, ZERO)
         self._state = None
-        if result == "done":
-            self._failures = 0
-        elif result != "missed":
-            self._failures += 1
-        if self._failures >= self.settings.max_consecutive_failures:
-            self.ctx.halt(f"{self._failures} cycles in a row were broken off")
-            self._failures = 0  # who clears the halt begins anew
 
     def reinvest(self, amount: Decimal) -> None:
         """Let so much more of the first start asset go into a cycle."""
@@ -349,7 +338,6 @@ class Arbitrage(Earning):
         """Return how often cycles ended how, and what they really brought of each start asset."""
         if self._state is None:
             self._state = {
-                "failures": self._failures,
                 "results": dict(self._results),
                 "profits": {asset: plain(amount) for asset, amount in self._profits.items()},
                 "reinvested": plain(self._reinvested),
@@ -358,7 +346,6 @@ class Arbitrage(Earning):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
-        self._failures = state["failures"]
         self._results = dict(state["results"])
         self._profits = {asset: Decimal(amount) for asset, amount in state["profits"].items()}
         self._reinvested = Decimal(state["reinvested"])
@@ -494,4 +481,5 @@ class Arbitrage(Earning):
             min_fill_ratio=settings.min_fill_ratio,
             unwind=unwind,
             max_book_age_ms=settings.max_book_age_ms,
+            failures_max=settings.max_consecutive_failures,
         )

@@ -113,7 +113,7 @@ class PlanRunner:
     halt : callable
         Halts trading.
     failures_max : int
-        So many plans in a row that had to be broken off halt trading.
+        So many plans in a row that had to be broken off halt trading, where a plan does not say it.
 
     Attributes
     ----------
@@ -382,6 +382,9 @@ class PlanRunner:
         self._failures += outcome.result in ("unwound", "held")
         if outcome.result == "done":
             self._failures = 0
+        in_a_row, most = self._failures, running.plan.failures_max or self._failures_max
+        if in_a_row >= most:
+            self._failures = 0  # who clears the halt begins anew
         self._journal.hold()  # that it has ended, how, and what the strategy made of it: one fact
         self._keep(None)
         self._journal.note_plan(outcome.as_json())
@@ -390,10 +393,8 @@ class PlanRunner:
         self._running = None
         self.recent.append(outcome)
         self._tell(outcome)
-        if self._failures >= self._failures_max:
-            self._halt(
-                HaltedError("PLAN_FAILURES", f"{self._failures} plans in a row were broken off")
-            )
+        if in_a_row >= most:
+            self._halt(HaltedError("PLAN_FAILURES", f"{in_a_row} plans in a row were broken off"))
         self._wake()
 
     def _tell(self, outcome: PlanOutcome) -> None:

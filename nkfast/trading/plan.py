@@ -89,6 +89,8 @@ class Plan:
         What becomes of assets that a broken plan is left with.
     max_book_age_ms : int or None
         A book whose newest frame is older counts for nothing when the plan begins.
+    failures_max : int or None
+        So many plans in a row that were broken off halt trading; None: as the engine was told.
     """
 
     legs: tuple[Leg, ...]
@@ -101,6 +103,7 @@ class Plan:
     min_fill_ratio: Decimal = Decimal("0.95")
     unwind: Unwind = "reverse"
     max_book_age_ms: int | None = 500
+    failures_max: int | None = None
 
     def __post_init__(self) -> None:
         legs = self.legs
@@ -122,6 +125,10 @@ class Plan:
                 raise ConfigError(f"{name} is {value}; give a number above 0", name)
             if most is not None and value > most:
                 raise ConfigError(f"{name} is {value}; give at most {most}", name)
+        if self.failures_max is not None and self.failures_max < 1:
+            raise ConfigError(
+                f"failures_max is {self.failures_max}; give 1 or more", "failures_max"
+            )
         if self.unwind not in ("reverse", "complete", "hold"):
             raise ConfigError(f"unwind {self.unwind!r}: 'reverse', 'complete' or 'hold'", "unwind")
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +96,7 @@ def test_a_cycle_that_pays_becomes_a_plan_with_the_settings_policies() -> None:
         max_unwind_cost_pct="0.3",
         unwind_slippage_pct="0.02",
         max_book_age_ms=450,
+        max_consecutive_failures=7,
     )
     plan = floor.decide()
     assert isinstance(plan, Plan)
@@ -106,6 +106,7 @@ def test_a_cycle_that_pays_becomes_a_plan_with_the_settings_policies() -> None:
     assert (plan.unwind, plan.leg_timeout_ms, plan.min_fill_ratio) == ("complete", 700, D("0.9"))
     assert (plan.slippage, plan.unwind_slippage) == (D("0.0005"), D("0.02"))
     assert (plan.max_unwind_cost, plan.max_book_age_ms) == (D("0.3"), 450)
+    assert plan.failures_max == 7
 
 
 def test_the_other_direction_is_watched_as_well() -> None:
@@ -316,22 +317,6 @@ def test_a_profit_store_is_given_to_it_and_its_market_is_watched() -> None:
     (quote,) = decision.quotes.values()
     assert (quote.symbol, quote.side) == ("PAXG/USDT", "buy")
     assert D("7.8") < quote.quantity * D("0.25") <= 8
-
-
-def test_broken_cycles_in_a_row_halt() -> None:
-    floor, halts = Floor(FORWARD, max_consecutive_failures=2), []
-    arbitrage = floor.arbitrage
-    arbitrage.ctx = SimpleNamespace(halt=halts.append)  # type: ignore[assignment]
-    for result in ("unwound", "missed", "done", "held", "missed"):
-        arbitrage.on_plan(_outcome(result, "-1"))
-    assert not halts
-    floor.arbitrage = floor.new(max_consecutive_failures=2)
-    floor.arbitrage.ctx = arbitrage.ctx
-    floor.arbitrage.restore(arbitrage.state())  # over a restart, too
-    floor.arbitrage.on_plan(_outcome("unwound", "-1"))
-    assert halts == ["2 cycles in a row were broken off"]
-    floor.arbitrage.on_plan(_outcome("unwound", "-1"))
-    assert len(halts) == 1
 
 
 # A slow twin -------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from nkfast.core.market import Market
 from nkfast.strategies.arbitrage import Arbitrage, ArbitrageSettings
 from nkfast.trading.engine import Engine
 from nkfast.trading.exact import plain
+from nkfast.trading.journal import Journal
+from nkfast.trading.life import clear_halt
 from nkfast.trading.plan import Leg
 from nkfast.venue.port import NewOrder
 
@@ -94,15 +96,26 @@ def test_d_11_a_leg_that_fails_leaves_nothing_behind_and_is_not_tried_for_ever(
             floor.quote("ETH/USDT", "buy", "3400", "50")
         await asyncio.sleep(5)
         assert [plan.result for plan in engine.recent_plans] == ["unwound", "unwound"]
-        assert "2 cycles in a row were broken off" in str(engine.halted)
+        assert "2 plans in a row were broken off" in str(engine.halted)
         # All but the dust of a lot went back, at what going back may cost.
         assert abs(floor.moved()["BTC"]) < D("0.00001")
         assert abs(floor.moved()["ETH"]) < D("0.0001")
         assert -2 * 50 < floor.moved()["USDT"] < 0
         assert strategy.state()["profits"] == {"USDT": plain(floor.moved()["USDT"])}
 
-    floor.run(test, strategy, plan_failures_max=100)
+    floor.run(test, strategy, plan_failures_max=1)  # the strategy's own number counts
     floor.check()
+    with Journal.open(floor.path, instance="nk01") as journal:
+        clear_halt(journal, "PLAN_FAILURES", floor.now_ns // 10**6)
+    floor.hooks.append(vanish)
+    floor.quote("ETH/USDT", "buy", "3400", "50")
+
+    async def once_more(engine: Engine) -> None:
+        await resolved(engine)
+        assert engine.recent_plans[0].result == "unwound"
+        assert engine.halted is None  # it begins anew
+
+    floor.run(once_more, arbitrage(max_consecutive_failures=2))
 
 
 @pytest.mark.parametrize("unwind", ["reverse", "complete", "hold"])
