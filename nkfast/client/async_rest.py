@@ -153,6 +153,7 @@ class AsyncRestClient:
         self._connections = AsyncConnections(road)
         self._read_slots = asyncio.Semaphore(connections)
         self._time_task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,6 +168,7 @@ class AsyncRestClient:
 
     async def close(self) -> None:
         """Close every connection. The client opens new ones if it is used again."""
+        self._is_closed = True
         task, self._time_task = self._time_task, None
         if task is not None:
             task.cancel()
@@ -178,14 +180,14 @@ class AsyncRestClient:
         """How far our clock is ahead of the venue's; None while that is not known.
 
         A client without a `TimeSync` makes one when this is first asked for, and measures in the
-        background from then on, until it is closed.
+        background from then on, until it is closed; a closed client begins no more.
         """
         session = self._session
-        if session.time_sync is None:
+        if session.time_sync is None and not self._is_closed:
             session.time_sync = TimeSync()
             with suppress(RuntimeError):  # outside a loop: with the next call
                 self._start_time(session.time_sync)
-        return session.time_sync.skew_ms
+        return None if session.time_sync is None else session.time_sync.skew_ms
 
     # Public
 

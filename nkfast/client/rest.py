@@ -141,6 +141,7 @@ class RestClient:
         self._connections = Connections(road)
         self._time_lock = threading.Lock()
         self._time_stop: threading.Event | None = None
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +156,7 @@ class RestClient:
 
     def close(self) -> None:
         """Close every idle connection. The client opens new ones if it is used again."""
+        self._is_closed = True
         with self._time_lock:
             stop, self._time_stop = self._time_stop, None
         if stop is not None:
@@ -166,13 +168,13 @@ class RestClient:
         """How far our clock is ahead of the venue's; None while that is not known.
 
         A client without a `TimeSync` makes one when this is first asked for, and measures in the
-        background from then on, until it is closed.
+        background from then on, until it is closed; a closed client begins no more.
         """
         session = self._session
-        if session.time_sync is None:
+        if session.time_sync is None and not self._is_closed:
             session.time_sync = TimeSync()
             self._start_time(session.time_sync)
-        return session.time_sync.skew_ms
+        return None if session.time_sync is None else session.time_sync.skew_ms
 
     # Public
 

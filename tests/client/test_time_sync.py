@@ -3,6 +3,7 @@ import threading
 import time
 
 import pytest
+from client.rest_clients import InThread
 from client.scripted_http import CLOSE, STALL, answer, venue
 
 from nkfast.client import rest_session
@@ -177,6 +178,14 @@ async def test_a_client_without_a_time_sync_measures_once_it_is_asked(client, un
     asked = len(there.requests)
     assert rest.skew_ms == pytest.approx(60_000, abs=2_000)  # it stays known
     assert len(there.requests) == asked
+
+
+async def test_a_closed_client_does_not_begin_to_measure(client):
+    async with venue() as there:
+        async with client(there) as rest:
+            pass
+        assert rest.skew_ms is None and not there.connections
+        assert (rest.rest if isinstance(rest, InThread) else rest)._session.time_sync is None
 
 
 def test_outside_a_loop_the_skew_is_measured_with_the_first_call():
