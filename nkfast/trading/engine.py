@@ -706,6 +706,7 @@ class Engine:
 
     def _spend(self, code: str, detail: str) -> None:
         """Take note of one error that is put up with, unless there are too many."""
+        self._rules_watch.look_soon()
         if not self._budget.spend(self._clock.monotonic_ns()):
             budget = f"{self._settings.error_budget} in {self._settings.error_window_s:g} s"
             self.halt("ERROR_BUDGET", f"more than {budget}, the last one {code}: {detail}")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nkfast.errors import SymbolNotFoundError, VenueError
@@ -28,6 +29,9 @@ _RULES = (
 )
 #: Every price and quantity that we have rests on these.
 _GRID = ("price_decimals", "quantity_decimals")
+#: Rules are read at most so often, and so often while nothing can be traded.
+_GAP_S = 1.0
+_PAUSED_S = 10.0
 
 
 class RulesWatch:
@@ -62,11 +66,22 @@ class RulesWatch:
         self._interval_s = interval_s
         self._on_rules = on_rules
         self._on_grid = on_grid
+        self._soon = asyncio.Event()
+
+    def look_soon(self) -> None:
+        """Read before the interval is over: something was refused, perhaps by new rules."""
+        self._soon.set()
 
     async def run(self) -> None:
-        """Read at the interval, until cancelled."""
+        """Read at the interval, until cancelled; more often while a market is paused."""
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(_GAP_S)
+            is_paused = any(map(_is_paused, self._known.values()))
+            interval_s = min(self._interval_s, _PAUSED_S) if is_paused else self._interval_s
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(interval_s - _GAP_S, 0)):
+                    await self._soon.wait()
+            self._soon.clear()
             await ask_each(self._read, tuple(self._known))
 
     async def _read(self, symbol: str) -> None:
@@ -87,6 +102,12 @@ class RulesWatch:
             self._known[symbol] = market
             self._reasons.count("RULES_CHANGED", f"{symbol}: {changed}")
             self._on_rules(symbol, market)
+
+
+def _is_paused(market: "Market | None") -> bool:
+    if market is None or not market.is_active:
+        return True
+    return market.is_paused or market.pause_buys or market.pause_sells
 
 
 def _values(market: "Market", names: tuple[str, ...]) -> list[object]:

@@ -292,6 +292,38 @@ def test_a_change_of_the_rules_is_obeyed_and_taken_back(on_virtual_desk, now, co
     on_virtual_desk(scenario)
 
 
+def test_a_refusal_makes_it_look_at_the_rules(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(reconcile_interval_s=100_000, rules_interval_s=1_000) as engine:
+            await asyncio.sleep(5)
+            desk.venue.rules = rules(is_paused=True)
+            desk.venue.submits.append("reject")
+            desk.strategy.want(low=BUY)
+            desk.venue.tell_book()
+            await asyncio.sleep(2)
+            assert engine.reasons["RULES_CHANGED"] == 1
+            await asyncio.sleep(30)
+            assert len(desk.venue.wire) == 1  # nothing is sent only to be refused
+
+    on_virtual_desk(scenario)
+
+
+def test_while_a_market_is_paused_it_looks_more_often(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading(reconcile_interval_s=100_000, rules_interval_s=100) as engine:
+            desk.venue.rules = rules(pause_sells=True)
+            await asyncio.sleep(105)
+            assert engine.reasons["RULES_CHANGED"] == 1
+            desk.venue.rules = rules()
+            await asyncio.sleep(12)
+            assert engine.reasons["RULES_CHANGED"] == 2
+            desk.venue.rules = rules(is_paused=True)
+            await asyncio.sleep(80)
+            assert engine.reasons["RULES_CHANGED"] == 2
+
+    on_virtual_desk(scenario)
+
+
 def test_another_size_of_ticks_halts(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading() as engine:
