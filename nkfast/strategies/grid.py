@@ -7,11 +7,12 @@ nothing, and a round trip ends on the level where it began. Each level holds at 
 
 The anchor is the mid at the first decision. Cells are added so that ``n_buy_levels`` buys and
 ``n_sell_levels`` sells stand nearest to the mid; orders that the market left behind stay, unless
-``recenter_pct`` says how far is too far.
+``recenter_pct`` says how far is too far, or ``max_order_age_sec`` how old is too old. What the free
+balances do not pay for is not asked for, the nearest orders come first.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -23,6 +24,7 @@ from pydantic import model_validator
 from nkfast.core.grid import lattice_ticks
 from nkfast.errors import ConfigError
 from nkfast.strategies.funds import within_funds
+from nkfast.strategies.grid_cell import Cell
 from nkfast.strategies.opening import OpeningTrade
 from nkfast.strategies.profit_store import (
     Earning,
@@ -34,7 +36,7 @@ from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, is_profitable
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps
 from nkfast.strategies.spacing import SpacedSettings
-from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, share, subtract
+from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain
 from nkfast.trading.strategy import (
     Desired,
     EndedOrder,
@@ -131,49 +133,6 @@ class GridSettings(SpacedSettings):
         self.check_earns(self.spacing.away(anchor, highest))
 
 
-@dataclass(slots=True)
-class _Cell:
-    """What lies between two levels.
-
-    ``to_buy`` waits at the lower level, ``to_sell`` at the upper; a fill moves its quantity from
-    one to the other, so that their sum stays. ``is_seed`` until the first fill.
-
-    ``held`` was bought and not yet sold, or, below zero, sold and not yet bought back; ``cash`` is
-    what that brought, net of fees. ``bid`` and ``ask`` are its prices where those are not its
-    levels'.
-    """
-
-    to_buy: Decimal
-    to_sell: Decimal
-    is_seed: bool = True
-    held: Decimal = ZERO
-    cash: Decimal = ZERO
-    bid: Decimal | None = None
-    ask: Decimal | None = None
-
-    def take(self, fill: Fill, fee: Decimal) -> Decimal:
-        """Move what was filled to the other side; return what that has earned, net of fees."""
-        quantity = fill.quantity
-        if fill.side == "buy":
-            self.to_buy = max(subtract(self.to_buy, quantity), ZERO)
-            self.to_sell = add(self.to_sell, quantity)
-            signed = quantity
-        else:
-            self.to_sell = max(subtract(self.to_sell, quantity), ZERO)
-            self.to_buy = add(self.to_buy, quantity)
-            signed = quantity.copy_negate()
-        self.is_seed = False
-        brought = subtract(multiply(fill.price, signed).copy_negate(), fee)
-        # What closes a round trip earns; what opens one, or makes it larger, waits.
-        is_opposite = bool(self.held) and (self.held > 0) is not (signed > 0)
-        closing = min(quantity, self.held.copy_abs()) if is_opposite else ZERO
-        opened = share(self.cash, closing, self.held.copy_abs()) if closing else ZERO
-        closed = share(brought, closing, quantity)
-        self.cash = add(subtract(self.cash, opened), subtract(brought, closed))
-        self.held = add(self.held, signed)
-        return add(opened, closed)
-
-
 class Grid(Earning):
     """A grid on one market.
 
@@ -207,7 +166,7 @@ class Grid(Earning):
         self._opening = settings.opening_trade(market)
         self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
         self._said: list[Skip] = []  # when told of fills
-        self._cells: dict[int, _Cell] = {}
+        self._cells: dict[int, Cell] = {}
         self._state: dict[str, Any] | None = None  # None when a cell has changed
         # The lattice in integers: anchor, step and ticks as counts of one power of ten.
         self._anchor_units = self._step_units = self._tick_units = self._market_tick_units = 0
@@ -280,7 +239,7 @@ class Grid(Earning):
             return
         level = _level_of(fill.slot)
         index = level if fill.side == "buy" else level - 1
-        cell = self._cells.setdefault(index, _Cell(ZERO, ZERO))
+        cell = self._cells.setdefault(index, Cell(ZERO, ZERO))
         self._fees.look(fill, self._said)
         if self.settings.counter_price == "fill":
             self._answer_from(index, cell, fill)
@@ -290,7 +249,7 @@ class Grid(Earning):
         self._state = None
         self._is_stale = True
 
-    def _answer_from(self, index: int, cell: _Cell, fill: Fill) -> None:
+    def _answer_from(self, index: int, cell: Cell, fill: Fill) -> None:
         """Price what answers a fill one step from it, but no nearer than what waits there."""
         spacing = self.settings.spacing
         if fill.side == "buy":
@@ -317,16 +276,7 @@ class Grid(Earning):
                 "reinvested": plain(self._reinvested),
                 "opening": None if self._opening is None else self._opening.state(),
                 "cells": {
-                    str(index): [
-                        plain(cell.to_buy),
-                        plain(cell.to_sell),
-                        cell.is_seed,
-                        plain(cell.held),
-                        plain(cell.cash),
-                        None if cell.bid is None else plain(cell.bid),
-                        None if cell.ask is None else plain(cell.ask),
-                    ]
-                    for index, cell in sorted(self._cells.items())
+                    str(index): cell.as_json() for index, cell in sorted(self._cells.items())
                 },
             }
         return self._state
@@ -341,18 +291,7 @@ class Grid(Earning):
             self._opening.restore(state["opening"])
         if self.anchor is not None:
             self._lay_out()
-        self._cells = {
-            int(index): _Cell(
-                Decimal(to_buy),
-                Decimal(to_sell),
-                is_seed,
-                Decimal(held),
-                Decimal(cash),
-                None if bid is None else Decimal(bid),
-                None if ask is None else Decimal(ask),
-            )
-            for index, (to_buy, to_sell, is_seed, held, cash, bid, ask) in state["cells"].items()
-        }
+        self._cells = {int(index): Cell.from_json(row) for index, row in state["cells"].items()}
         self._state = None
         self._is_stale = True
 
@@ -437,11 +376,11 @@ class Grid(Earning):
                 is_buy = order.side == "buy"
                 rest = order.remaining
                 self._state = None
-                self._cells[index] = _Cell(rest if is_buy else ZERO, ZERO if is_buy else rest)
+                self._cells[index] = Cell(rest if is_buy else ZERO, ZERO if is_buy else rest)
 
     def _seed(self, side: Side, count: int, double_mid: int, skips: list[Skip]) -> None:
         """Add cells at the nearest free levels until a side has its number of orders."""
-        have = sum(self._waits(cell, side) for cell in self._cells.values())
+        have = sum(cell.waits(side) for cell in self._cells.values())
         below, rest = divmod(double_mid - 2 * self._anchor_units, 2 * self._step_units)
         self._low_units = 2 * (self._anchor_units + (below - (not rest)) * self._step_units)
         self._high_units = 2 * (self._anchor_units + (below + 1) * self._step_units)
@@ -458,7 +397,7 @@ class Grid(Earning):
                 # Sized at the lower price: the way back must satisfy the minimums as well.
                 size = self.quantity_at(low)
                 is_buy = side == "buy"
-                self._cells[index] = _Cell(size if is_buy else ZERO, ZERO if is_buy else size)
+                self._cells[index] = Cell(size if is_buy else ZERO, ZERO if is_buy else size)
                 have += 1
                 self._state = None
             if not is_earning and side == "sell":  # and the higher, the less
@@ -466,23 +405,20 @@ class Grid(Earning):
                 return
             level += direction
 
-    def _waits(self, cell: _Cell, side: Side) -> bool:
-        return bool(cell.to_buy if side == "buy" else cell.to_sell)
-
     def _is_free(self, level: int, side: Side) -> bool:
         """Whether a fresh order may take a level: no cell of it and no order on it."""
         own, other = (level, level - 1) if side == "buy" else (level - 1, level)
         if own in self._cells and (self._cells[own].to_buy or self._cells[own].to_sell):
             return False
         neighbour = self._cells.get(other)
-        return neighbour is None or not self._waits(neighbour, "sell" if side == "buy" else "buy")
+        return neighbour is None or not neighbour.waits("sell" if side == "buy" else "buy")
 
     def _drop_left_behind(self, side: Side, double_mid: int, view: MarketView) -> None:
         """Drop seeds that are too old, or never came to rest and that the market is past or far."""
         waiting = {
             index: self._place_of(index if side == "buy" else index + 1, side)[1]
             for index, cell in self._cells.items()
-            if self._waits(cell, side)
+            if cell.waits(side)
         }
         is_far = False
         if waiting and self.settings.recenter_pct is not None:
@@ -522,7 +458,7 @@ class Grid(Earning):
         quotes: dict[str, Quote] = {}
         for index, cell in sorted(self._cells.items(), key=lambda item: abs(item[0])):
             for side in _SIDES:
-                if not self._waits(cell, side):
+                if not cell.waits(side):
                     continue
                 level = index if side == "buy" else index + 1
                 quote = self._quote(level, side, cell, orders, skips)
@@ -550,7 +486,7 @@ class Grid(Earning):
         self,
         level: int,
         side: Side,
-        cell: _Cell,
+        cell: Cell,
         orders: Mapping[str, LiveOrder],
         skips: list[Skip],
     ) -> Quote | None:
