@@ -131,6 +131,7 @@ def test_no_more_is_taken_than_stands_at_the_best_prices() -> None:
     ("rules", "words"),
     [
         ({"min_notional": "11"}, {}),
+        ({"min_notional": "10.1"}, {}),  # what is sold is worth it, what is bought is not
         ({"min_quantity": "6"}, {}),
         ({}, {"min_notional": "11"}),
         ({}, {"min_profit_pct": "5"}),
