@@ -4,7 +4,9 @@ A stream can lose an update without a gap in its numbers, and then its book is w
 looks well. The two cannot be compared by sequence (each counts for itself), nor at one moment; so a
 level counts as differing when the venue shows it as it was neither just before nor just after the
 question, and a book is believed to have drifted when half of its levels differ three times in a
-row. A book whose best bid is not below its best ask for more than a second is wrong without asking.
+row. A book whose best bid is not below its best ask for more than a second is wrong without asking,
+unless the venue is found to show it so: a market that stands still may stay crossed, and is no
+reason to stop the others.
 """
 
 import asyncio
@@ -73,6 +75,7 @@ class BookAudit:
         self._interval_s = interval_s
         self._on_change = on_change
         self._crossed: set[str] = set()
+        self._crossed_there: set[str] = set()  # as the venue shows them, too
 
     async def run(self) -> None:
         """Look at every book at the interval, until cancelled."""
@@ -94,7 +97,8 @@ class BookAudit:
 
     def _look_for_crossed(self) -> None:
         crossed = {symbol for symbol, book in self._books.items() if _is_crossed(book)}
-        for symbol in crossed & self._crossed - self.drifted:
+        self._crossed_there &= crossed
+        for symbol in crossed & self._crossed - self.drifted - self._crossed_there:
             self._reasons.count("BOOK_DRIFT", f"{symbol}: the best bid is not below the best ask")
             self.drifted.add(symbol)
             self._on_change(symbol)
@@ -115,7 +119,9 @@ class BookAudit:
             if share is None:
                 return  # the book is not live, or there is nothing to compare with
             self.mismatch[symbol] = share
-            if share < _DRIFTED_SHARE and not _is_crossed(self._books[symbol]):
+            if share < _DRIFTED_SHARE:
+                if _is_crossed(self._books[symbol]):
+                    self._crossed_there.add(symbol)  # no order passes our limits there
                 if symbol in self.drifted:
                     self.drifted.remove(symbol)
                     self._on_change(symbol)

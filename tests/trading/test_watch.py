@@ -236,6 +236,34 @@ def test_a_crossed_book_is_not_traded_on_and_asked_for_anew(on_virtual_desk) -> 
     on_virtual_desk(scenario)
 
 
+def test_a_book_that_the_venue_shows_crossed_stops_nothing_but_orders_there(
+    on_virtual_desk,
+) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.show = ("100.20", "100.10")
+        desk.venue.shown_beside = levels("100.20", "100.10")
+        async with desk.trading() as engine:
+            await asyncio.sleep(4)
+            assert not engine.may_decide  # until the venue was asked
+            await desk.until(lambda: engine.may_decide, 40)
+            refused = engine.reasons["BOOK_CROSSED"]
+            await asyncio.sleep(120)
+            assert engine.may_decide
+            assert engine.reasons["BOOK_CROSSED"] > refused
+            assert desk.venue.wire == []
+            assert len(desk.venue.resyncs) == 1
+            # Another time is another question.
+            desk.venue.set_book("100.00", "100.10")
+            await asyncio.sleep(3)
+            desk.venue.set_book("100.20", "100.10")
+            desk.venue.shown_beside = levels("90.20", "90.30")
+            await asyncio.sleep(4)
+            assert not engine.may_decide
+
+    on_virtual_desk(scenario)
+
+
 def test_a_book_crossed_for_a_moment_is_waited_for(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading():
