@@ -174,6 +174,7 @@ class PaperVenue:
             feed.settle = self._tell_books
         self._rejected_trade_frames = 0
         self._feed_task: asyncio.Task[None] | None = None
+        self._is_interrupted = False
 
     @property
     def markets(self) -> Mapping[str, Market]:
@@ -216,6 +217,7 @@ class PaperVenue:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._feed_task = self._loop.create_task(self._run_feed())
         await self._live
+        listener.on_holdings(self._account.holdings())
         listener.on_connection(True, "every watched book is live")
 
     async def _run_feed(self) -> None:
@@ -253,6 +255,13 @@ class PaperVenue:
 
     # -- market data --------------------------------------------------------------------------
 
+    def interrupt(self, reason: str) -> None:
+        """Take note that frames were lost: nothing fills until every book has a new snapshot."""
+        if self._live.done() and not self._is_interrupted:
+            self._is_interrupted = True
+            self._decoder.mark_stale()
+            self._listener.on_connection(False, reason)
+
     def deliver(self, frame: bytes, received_ns: int) -> None:
         """Take one public frame; our orders are matched before it returns.
 
@@ -271,10 +280,9 @@ class PaperVenue:
             if self._settles_by_itself and not self._dirty:
                 self._loop.call_soon(self._tell_books)
             self._dirty.setdefault(symbol, received_ns)
-            if not self._live.done() and all(
-                paper.book.state == "live" for paper in self._papers.values()
-            ):
-                self._live.set_result(None)
+            is_waiting = self._is_interrupted or not self._live.done()
+            if is_waiting and all(paper.book.state == "live" for paper in self._papers.values()):
+                self._on_all_live()
         elif event.kind is FrameKind.TRADES:
             symbol = self._decoder.markets[event.market_index].symbol
             try:
@@ -286,6 +294,13 @@ class PaperVenue:
                 paper = self._papers[symbol]
                 self._fill(symbol, paper.on_print(trade.side, ticks, lots, received_ns))
                 self._listener.on_trade(trade)
+
+    def _on_all_live(self) -> None:
+        if not self._live.done():
+            self._live.set_result(None)
+        elif self._is_interrupted:
+            self._is_interrupted = False
+            self._listener.on_connection(True, "every watched book is live again")
 
     def _tell_books(self) -> None:
         dirty, self._dirty = self._dirty, {}
