@@ -8,7 +8,6 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,17 +21,9 @@ from rich.console import Console
 
 from nkfast.app.exits import ExitCode
 from nkfast.app.loop import run, stop_on_signals
-from nkfast.app.screens import (
-    BookRow,
-    FillRow,
-    HoldingRow,
-    LiveScreen,
-    OrderRow,
-    ProgressLines,
-    Screen,
-    TradingView,
-)
+from nkfast.app.screens import LiveScreen, ProgressLines, Screen
 from nkfast.app.simulator import Simulator, started
+from nkfast.app.views import Viewer
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.websocket import WebSocketClient
@@ -70,8 +61,6 @@ LIMITS = RiskLimits(
 )
 #: Given to the exchange beyond the trading time, for the start, the end and the last look.
 GRACE_S = 60.0
-MIDS_MAX = 500
-DEPTH = 40
 NS = 1_000_000_000
 Tap = Callable[[int, bytes], None]
 
@@ -188,7 +177,6 @@ class _Demo:
         self._screen = screen
         self._clock = RealClock()
         self._stop = asyncio.Event()
-        self._mids: deque[Decimal] = deque(maxlen=MIDS_MAX)
 
     async def run(self) -> DemoSummary:
         settings = self._settings
@@ -262,6 +250,18 @@ class _Demo:
         """Show the engine at work until it is over; return what ended it."""
         total_s, screen = self._settings.seconds, self._screen
         interval_s = total_s if screen is None else screen.interval_s(total_s)
+        viewer = Viewer(
+            engine,
+            venue,
+            mode="demo",
+            title="grid",
+            place=f"simulated exchange {simulator.rest_url.split('/')[2]}",
+            details=(
+                f"seed {self._settings.seed}, {self._settings.speed:g}x, "
+                f"process {simulator.process_id}"
+            ),
+            total_s=total_s,
+        )
         trading = asyncio.create_task(engine.run(self._stop))
         # The first orders come before the first picture.
         await asyncio.sleep(0)
@@ -269,7 +269,7 @@ class _Demo:
             while True:
                 elapsed_s = self._seconds_since(began_ns)
                 if screen is not None:
-                    screen.show(self._view(engine, venue, simulator, elapsed_s))
+                    screen.show(viewer.view(elapsed_s))
                 left_s = total_s - self._seconds_since(began_ns)
                 if left_s <= 0:
                     return "time"
@@ -285,56 +285,6 @@ class _Demo:
         finally:
             self._stop.set()
             await trading
-
-    def _view(
-        self, engine: Engine, venue: LiveVenue, simulator: Simulator, elapsed_s: float
-    ) -> TradingView:
-        market, book, orders = venue.markets[SYMBOL], venue.book(SYMBOL), engine.orders.open_orders
-        if book.mid is not None:
-            self._mids.append(book.mid)
-        own: dict[Decimal | None, Decimal] = {}
-        for order in orders:
-            own[order.price] = add(own.get(order.price, ZERO), order.remaining)
-        bids, asks = (
-            [
-                BookRow(price, market.lots_to_quantity(lots), own.get(price, ZERO))
-                for ticks, lots in levels.tolist()
-                for price in (market.ticks_to_price(ticks),)
-            ]
-            for levels in book.depth(DEPTH)
-        )
-        summary = engine.summary()
-        return TradingView(
-            title="demo",
-            place=f"simulated exchange {simulator.rest_url.split('/')[2]}",
-            details=(
-                f"seed {self._settings.seed}, {self._settings.speed:g}x, "
-                f"process {simulator.process_id}"
-            ),
-            symbol=SYMBOL,
-            book_state=book.state,
-            bids=bids,
-            asks=asks,
-            orders=[OrderRow.of(order) for order in orders],
-            fills=[FillRow.of(fill) for fill in reversed(engine.recent_fills)],
-            holdings=[
-                HoldingRow(asset, engine.ledger.available(asset), engine.ledger.reserved(asset))
-                for asset in (market.base, market.quote)
-            ],
-            mids=tuple(self._mids),
-            quote=market.quote,
-            order_count=summary.orders,
-            fill_count=summary.fills,
-            reject_count=summary.rejects,
-            unknown_count=summary.unknown_orders,
-            realized=summary.realized,
-            fees=summary.fees,
-            equity_change=summary.equity_change,
-            tick_to_order_us=summary.tick_to_order_us,
-            frame_count=venue.counters["connection_frames"],
-            elapsed_s=elapsed_s,
-            total_s=self._settings.seconds,
-        )
 
     def _seconds_since(self, began_ns: int) -> float:
         return (self._clock.monotonic_ns() - began_ns) / NS

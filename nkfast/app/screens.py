@@ -36,11 +36,21 @@ __all__ = [
 
 BUY, SELL, MUTED, STRONG = "green", "red", "bright_black", "bold"
 SIDE_STYLES = {"buy": BUY, "sell": SELL}
+#: Of the badge that stands on every screen; nobody shall take pretended money for real.
+MODE_STYLES = {
+    "demo": "bold black on bright_black",
+    "monitor": "bold black on cyan",
+    "paper": "bold white on blue",
+    "live": "bold white on red",
+}
 FRAMES_PER_SECOND = 4
 PROGRESS_LINES = 10
+#: Between two lines of what runs for long.
+LINE_INTERVAL_S = 60.0
 SHOWN_QUANTUM = Decimal("1e-8")
 #: Columns from which on the less important figures have room.
 WIDE, VERY_WIDE = 100, 120
+WHY_WIDTH = 30
 BAR = "▏▎▍▌▋▊▉█"
 SPARK = "▁▂▃▄▅▆▇█"
 
@@ -104,9 +114,11 @@ class HoldingRow:
 class TradingView:
     """All that a screen prints, at one moment. Bids and asks come best first."""
 
+    mode: str  # demo, monitor, paper or live
     title: str
     place: str
     details: str
+    state: str  # of the engine's life
     symbol: str
     book_state: str
     bids: Sequence[BookRow]
@@ -114,6 +126,7 @@ class TradingView:
     orders: Sequence[OrderRow]
     fills: Sequence[FillRow]  # newest first
     holdings: Sequence[HoldingRow]
+    reasons: Mapping[str, int]  # what was not done, the most frequent first
     mids: Sequence[Decimal]  # oldest first
     quote: str
     order_count: int
@@ -126,7 +139,7 @@ class TradingView:
     tick_to_order_us: Mapping[str, float | None]
     frame_count: int
     elapsed_s: float
-    total_s: float
+    total_s: float | None  # None: without an end
 
 
 class LiveScreen:
@@ -149,7 +162,7 @@ class LiveScreen:
         self._live.stop()
         self._log.removeHandler(self._newest)
 
-    def interval_s(self, total_s: float) -> float:
+    def interval_s(self, total_s: float | None) -> float:
         """Return the seconds from one picture to the next."""
         return 1 / FRAMES_PER_SECOND
 
@@ -181,18 +194,23 @@ class ProgressLines:
     def __exit__(self, *exception: object) -> None:
         self._stream.flush()
 
-    def interval_s(self, total_s: float) -> float:
+    def interval_s(self, total_s: float | None) -> float:
         """Return the seconds from one line to the next."""
-        return total_s / PROGRESS_LINES
+        return (
+            LINE_INTERVAL_S if total_s is None else min(total_s / PROGRESS_LINES, LINE_INTERVAL_S)
+        )
 
     def show(self, view: TradingView) -> None:
         """Print one line."""
         if not self._has_header:
             self._has_header = True
-            self._stream.write(f"{view.title}: {view.symbol} on {view.place} ({view.details})\n")
+            self._stream.write(
+                f"{view.mode.upper()} {view.title}: {view.symbol} on {view.place}"
+                f" ({view.details})\n"
+            )
         mid = plain(view.mids[-1]) if view.mids else "none"
         self._stream.write(
-            f"{view.elapsed_s:5.1f} s  mid {mid}  {view.order_count} orders  "
+            f"{view.mode.upper()} {view.elapsed_s:5.1f} s  mid {mid}  {view.order_count} orders  "
             f"{len(view.orders)} open  {view.fill_count} fills  "
             f"realized {plain(view.realized)} {view.quote}  "
             f"tick to order p50 {_microseconds(view.tick_to_order_us['p50'], 'us')}\n"
@@ -219,10 +237,13 @@ def render(view: TradingView, width: int, height: int, notice: str = "") -> Rend
         Layout(_book_panel(view, left - 4, upper - 2), size=left),
         Layout(_orders_panel(view, upper - 2)),
     )
-    screen["lower"].split_row(
+    lower_row = [
         Layout(_money_panel(view, lower - 2), size=left),
         Layout(_fills_panel(view, lower - 2, width)),
-    )
+    ]
+    if width >= WIDE and view.reasons:
+        lower_row.append(Layout(_why_panel(view, lower - 2), size=WHY_WIDTH))
+    screen["lower"].split_row(*lower_row)
     return screen
 
 
@@ -243,22 +264,30 @@ def _header(view: TradingView, width: int) -> RenderableType:
     first = Table.grid(expand=True, padding=(0, 1))
     first.add_column(no_wrap=True)
     first.add_column(justify="right", no_wrap=True)
-    done = min(1.0, view.elapsed_s / view.total_s)
-    cells = 12
-    full = int(done * cells)
     first.add_row(
         Text.assemble(
-            (" nkfast ", "bold black on cyan"),
+            (f" {view.mode.upper()} ", MODE_STYLES[view.mode]),
             f" {view.title}  {view.place}",
             (f"  {view.details}" if width >= VERY_WIDE else "", MUTED),
         ),
         Text.assemble(
-            ("━" * full, "cyan"),
-            ("━" * (cells - full), MUTED),
-            f" {view.elapsed_s:.0f} of {view.total_s:.0f} s",
+            (f"{view.state}  ", "" if view.state == "running" else "yellow"), _elapsed(view)
         ),
     )
     return Group(first, _price_line(view, width))
+
+
+def _elapsed(view: TradingView) -> Text:
+    if view.total_s is None:
+        minutes, seconds = divmod(int(view.elapsed_s), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}")
+    cells = 12
+    full = int(min(1.0, view.elapsed_s / view.total_s) * cells)
+    return Text.assemble(
+        ("━" * full, "cyan"),
+        ("━" * (cells - full), MUTED),
+        f" {view.elapsed_s:.0f} of {view.total_s:.0f} s",
+    )
 
 
 def _price_line(view: TradingView, width: int) -> Text:
@@ -358,7 +387,8 @@ def _orders_panel(view: TradingView, rows: int) -> Panel:
         )
     more = len(view.orders) - rows
     aside = f"{more} more, farther away" if more > 0 else ""
-    return _panel(table, f"Own orders ({len(view.orders)})", aside)
+    title = "Orders it would place" if view.mode == "monitor" else "Own orders"
+    return _panel(table, f"{title} ({len(view.orders)})", aside)
 
 
 def _nearest(view: TradingView, count: int) -> list[OrderRow]:
@@ -404,7 +434,9 @@ def _signed(amount: Decimal, asset: str) -> Text:
 
 def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
     if not view.fills:
-        waiting = Text("none yet: the grid waits for the price to come to it", style=MUTED)
+        waiting = Text(
+            "monitor trades nothing" if view.mode == "monitor" else "none yet", style=MUTED
+        )
         return _panel(Align(waiting, vertical="middle", align="center"), "Fills")
     table = _five_columns()
     for fill in view.fills[:rows]:
@@ -418,6 +450,15 @@ def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
             Text(fee if width >= WIDE else "", style=MUTED),
         )
     return _panel(table, f"Fills ({view.fill_count})")
+
+
+def _why_panel(view: TradingView, rows: int) -> Panel:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    for code, times in list(view.reasons.items())[:rows]:
+        table.add_row(Text(code, style=MUTED), _grouped(Decimal(times)))
+    return _panel(table, "Why not")
 
 
 def _clock_time(time_ms: int) -> str:

@@ -187,6 +187,11 @@ class Engine:
         return self._reasons.counts
 
     @property
+    def reason_details(self) -> Mapping[str, str]:
+        """The numbers of the newest time of each reason, by code."""
+        return self._reasons.details
+
+    @property
     def error(self) -> BaseException | None:
         """What halted trading."""
         return self._error

@@ -45,10 +45,13 @@ class Reasons:
     ----------
     counts : Counter
         How often each code was counted in this run.
+    details : dict of str to str
+        The numbers of the newest time of each.
     """
 
     def __init__(self, clock: "Clock") -> None:
         self.counts: Counter[str] = Counter()
+        self.details: dict[str, str] = {}
         self._clock = clock
         self._unwritten: dict[str, tuple[int, str]] = {}
         self._newest: deque[Reason] = deque(maxlen=_WAITING_MAX)
@@ -67,6 +70,7 @@ class Reasons:
         if not self._unwritten:
             self._due_ns = self._clock.monotonic_ns() + _WAIT_NS
         self.counts[code] += 1
+        self.details[code] = detail
         count, _ = self._unwritten.get(code, (0, ""))
         self._unwritten[code] = (count + 1, detail)
         self._newest.append(Reason(self._clock.time_ns() // 1_000_000, code, detail))

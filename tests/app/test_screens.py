@@ -18,7 +18,10 @@ from nkfast.app.screens import (
 )
 
 VIEW = TradingView(
+    mode="demo",
     title="demo",
+    state="running",
+    reasons={"MAX_OPEN_ORDERS": 12},
     place="simulated exchange 127.0.0.1:41873",
     details="seed 7, 60x, process 4194304",
     symbol="BTC/USDT",
@@ -118,9 +121,9 @@ def test_pipe_gets_plain_ascii_lines() -> None:
             screen.show(replace(VIEW, elapsed_s=elapsed_s))
     assert stream.getvalue().isascii()
     assert stream.getvalue().splitlines() == [
-        "demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7, 60x, process 4194304)",
-        "  0.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
+        "DEMO demo: BTC/USDT on simulated exchange 127.0.0.1:41873 (seed 7, 60x, process 4194304)",
+        "DEMO   0.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
         "tick to order p50 45 us",
-        "  3.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
+        "DEMO   3.0 s  mid 64123.1  2 orders  2 open  1 fills  realized -1.5 USDT  "
         "tick to order p50 45 us",
     ]
