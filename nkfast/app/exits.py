@@ -7,7 +7,7 @@ import click
 
 from nkfast import errors
 
-__all__ = ["ExitCode", "Failure", "describe", "failures"]
+__all__ = ["ExitCode", "Failure", "NotFoundError", "describe", "failures"]
 
 
 class ExitCode(IntEnum):
@@ -28,6 +28,10 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
+class NotFoundError(errors.ConfigError):
+    """What was named is not there: an instance, a market."""
+
+
 class Failure(NamedTuple):
     """An error as the user reads it: ``error[CONFIG] grid.toml:14: unknown key "setp"``."""
 
@@ -44,6 +48,7 @@ class Failure(NamedTuple):
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (click.UsageError, ExitCode.USAGE),
     (click.FileError, ExitCode.CONFIG),
+    (NotFoundError, ExitCode.NOT_FOUND),
     (errors.ConfigError, ExitCode.CONFIG),
     (errors.ModeError, ExitCode.CONFIG),
     (errors.FixedPointError, ExitCode.CONFIG),

@@ -1,16 +1,35 @@
 """What an instance keeps, and where: one folder for each name."""
 
+import contextlib
+import json
+import os
 import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from nkfast.directories import nonce_directory, state_directory
 from nkfast.errors import ConfigError, JournalLockedError
 from nkfast.trading.journal_file import FileLock
 
-__all__ = ["Instance"]
+__all__ = ["Instance", "RunRecord", "all_instances"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the newest run of an instance was: kept for ``status`` and for who names no mode."""
+
+    mode: str
+    strategy: str
+    symbol: str
+    config: str
+    config_hash: str
+    rest_url: str
+    process_id: int
+    started_ms: int
 
 
 class Instance(NamedTuple):
@@ -38,8 +57,18 @@ class Instance(NamedTuple):
 
     @property
     def journal(self) -> Path:
-        """The journal of orders and fills."""
-        return self.folder / "journal.db"
+        """The journal of real orders and fills."""
+        return self.journal_of("live")
+
+    def journal_of(self, mode: str) -> Path:
+        """Return the journal of a mode: pretended orders are never mixed with real ones."""
+        return self.folder / ("journal.db" if mode == "live" else f"journal-{mode}.db")
+
+    @property
+    def newest_journal(self) -> Path:
+        """The journal of the newest run."""
+        record = self.last_run()
+        return self.journal if record is None else self.journal_of(record.mode)
 
     @property
     def kill_file(self) -> Path:
@@ -57,14 +86,19 @@ class Instance(NamedTuple):
         return self.folder / "control"
 
     def is_running(self) -> bool:
-        """Whether a process holds its journal."""
+        """Whether a process holds the journal of its newest run."""
         if not self.folder.is_dir():
             return False
         try:
-            FileLock.of(self.journal).release()
+            FileLock.of(self.newest_journal).release()
         except JournalLockedError:
             return True
         return False
+
+    @property
+    def log(self) -> Path:
+        """What happened, as JSON lines."""
+        return self.folder / "log.jsonl"
 
     def kill(self, reason: str) -> None:
         """Throw the kill switch; throwing it twice does nothing.
@@ -76,3 +110,66 @@ class Instance(NamedTuple):
         """
         self.kill_file.touch(mode=0o600)
         self.kill_file.write_text(f"{reason}\n")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the one process that runs this instance, inside the block.
+
+        Raises
+        ------
+        nkfast.errors.JournalLockedError
+            Another process is; the message names it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            lock = FileLock(self._lock_file)
+        except JournalLockedError:
+            raise JournalLockedError(
+                self.name, f"runs already, as process {self.holder()}; stop it, or use --name"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def holder(self) -> str:
+        """Return the id of the process that runs this instance; empty when none does."""
+        try:
+            FileLock(self._lock_file).release()
+        except FileNotFoundError:
+            return ""
+        except JournalLockedError:
+            return self._lock_file.read_text("ascii", "replace").strip()
+        return ""
+
+    def note_run(self, record: RunRecord) -> None:
+        """Remember what this run is."""
+        fresh = self.folder / f".run.{os.getpid()}"
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(asdict(record)) + "\n")
+        fresh.replace(self._record_file)
+
+    def last_run(self) -> RunRecord | None:
+        """Return what the newest run is or was; None when there was none."""
+        try:
+            content: dict[str, Any] = json.loads(self._record_file.read_text())
+            return RunRecord(**content)
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise ConfigError("is no record of a run; remove it", str(self._record_file)) from error
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def _record_file(self) -> Path:
+        return self.folder / "run.json"
+
+
+def all_instances(state_dir: Path | None = None) -> list[Instance]:
+    """Return every instance that ever ran here, by name."""
+    root = state_dir if state_dir is not None else state_directory()
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [Instance(path.name, path) for path in folders if (path / "run.json").is_file()]

@@ -30,24 +30,27 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+def stop_on_signals(stop: asyncio.Event) -> Iterator[list[int]]:
     """Let SIGINT and SIGTERM set `stop` instead of ending the process, inside the block.
 
-    A second signal does what it always does, so that a shutdown which hangs can be ended.
+    A second signal does what it always does, so that a shutdown which hangs can be ended. The
+    list holds the numbers of the signals that came.
     """
     loop = asyncio.get_running_loop()
+    caught: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         signal.signal(
             number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         )
+        caught.append(number)
         loop.call_soon_threadsafe(stop.set)
 
     for number in SIGNALS:
         signal.signal(number, on_signal)
     try:
-        yield
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,11 +1,12 @@
 """Real processes, each ended by the test that started it."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from system.scene import Scene
@@ -24,7 +25,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             [sys.executable, "-P", "-m", "nkfast", *words],
             cwd=tmp_path,
             # A killed process cannot remove its temporary directory; pytest will.
-            env=os.environ | {"PYTHONWARNINGS": "error", "TMPDIR": str(tmp_path)},
+            env=extra.pop("env", os.environ) | {"PYTHONWARNINGS": "error", "TMPDIR": str(tmp_path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -47,3 +48,54 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield scene
     finally:
         scene.close()
+
+
+KEY, SECRET = "demo-key", "canary-secret-5f1c"
+
+
+class Exchange(NamedTuple):
+    """A simulated exchange that serves while the test runs."""
+
+    rest_url: str
+    ws_url: str
+    process: "subprocess.Popen[str]"
+    home: Path
+
+    def pairs(self, **settings: object) -> list[str]:
+        """Return --set options that lead a bot here, and more."""
+        pairs = {"exchange.rest_url": self.rest_url, "exchange.ws_url": self.ws_url, **settings}
+        return [word for key, value in pairs.items() for word in ("--set", f"{key}={value}")]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the variables of a process that has the account's key."""
+        own = {"NKFAST_HOME": str(self.home), "PYTHONWARNINGS": "error"}
+        return os.environ | own | {"NKFAST_API_KEY": KEY, "NKFAST_API_SECRET": SECRET} | more
+
+
+@pytest.fixture
+def exchange(served: tuple[str, str, "subprocess.Popen[str]"], tmp_path: Path) -> Exchange:
+    """Return a simulated exchange, sixty times as fast as life, of all tests of a module."""
+    return Exchange(*served, tmp_path / "home")
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, str, "subprocess.Popen[str]"]]:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "nkfast", "exchange", "serve", "--json", "--until-eof"),
+            *("--seed", "7", "--speed", "60x", "--for", "300s", "--key", KEY, "--secret-stdin"),
+        ],
+        cwd=tmp_path_factory.mktemp("exchange"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(f"{SECRET}\n")
+    process.stdin.flush()
+    told = json.loads(process.stdout.readline())
+    yield told["rest_url"], told["ws_url"], process
+    process.kill()
+    process.communicate()

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from nkfast.app.cli.program import FOR, JSON, STATE_DIR, Duration, verb
-from nkfast.app.exits import ExitCode, Failure
+from nkfast.app.cli.program import FOR, JSON, STATE_DIR, Duration, known_instance, verb
+from nkfast.app.exits import ExitCode
 
 __all__ = ["COMMANDS"]
 
@@ -94,18 +94,11 @@ def kill(name: str, reason: str, state_dir: Path | None) -> ExitCode:
 
     Makes the file that the instance, and its guard, look for; it needs neither to be well.
     """
-    from nkfast.app.instance import Instance
-
-    instance = Instance.named(name, state_dir)
-    try:
-        instance.kill(reason)
-    except FileNotFoundError:
-        message = f"nothing is known of an instance {name}; is it another --state-dir?"
-        click.echo(str(Failure(ExitCode.NOT_FOUND, str(instance.folder), message)), err=True)
-        return ExitCode.NOT_FOUND
+    instance = known_instance(name, state_dir)
+    instance.kill(reason)
     click.echo(
         f"thrown: {instance.kill_file}\nto trade again: remove it, then"
-        f" nkfast journal clear {instance.journal} KILL_SWITCH --name {name}"
+        f" nkfast journal clear {name} KILL_SWITCH"
     )
     return ExitCode.OK
 

@@ -4,10 +4,21 @@ from pathlib import Path
 
 import click
 
-from nkfast.app.cli.program import FILE, JSON, check_exists, group, print_record, verb
+from nkfast.app.cli.program import (
+    JSON,
+    STATE_DIR,
+    check_exists,
+    group,
+    known_instance,
+    print_record,
+    verb,
+)
 from nkfast.app.exits import ExitCode
 
 __all__ = ["COMMANDS"]
+
+TARGET = click.argument("target", metavar="JOURNAL|INSTANCE", required=False)
+NAME = click.option("--name", help="Of the instance; its newest run's journal is read.")
 
 
 @group()
@@ -16,11 +27,15 @@ def journal() -> None:
 
 
 @journal.command("verify")
-@click.argument("file", type=FILE)
+@TARGET
+@NAME
+@STATE_DIR
 @JSON
-def journal_verify(file: Path, as_json: bool) -> ExitCode:
+def journal_verify(
+    target: str | None, name: str | None, state_dir: Path | None, as_json: bool
+) -> ExitCode:
     """Compute every order and balance again from the events and compare. Exit 9: they differ."""
-    check_exists(file)
+    file = _journal(target, name, state_dir)
     from nkfast.trading.journal import verify
 
     report = verify(file)
@@ -35,32 +50,58 @@ def journal_verify(file: Path, as_json: bool) -> ExitCode:
 
 
 @journal.command("clear")
-@click.argument("file", type=FILE)
+@click.argument("target", metavar="JOURNAL|INSTANCE")
 @click.argument("cause")
-@click.option("--name", required=True, help="Name of the instance that the journal belongs to.")
-def journal_clear(file: Path, cause: str, name: str) -> None:
-    """Let an instance trade again that was halted; CAUSE is the code that the halt named."""
-    check_exists(file)
+@NAME
+@STATE_DIR
+def journal_clear(target: str, cause: str, name: str | None, state_dir: Path | None) -> None:
+    """Let an instance trade again that was halted; CAUSE is the code that the halt named.
+
+    The name of an instance is enough; a journal's file needs --name, too.
+    """
+    file = _journal(target, None, state_dir)
+    if name is None and Path(target).is_file():
+        raise click.UsageError("--name of the instance is missing")
     from nkfast.trading.journal import Journal
     from nkfast.trading.life import clear_halt
     from nkfast.venue.clock import RealClock
 
-    with Journal.open(file, instance=name) as journal:
+    owner = target if name is None else name
+    with Journal.open(file, instance=owner) as journal:
         clear_halt(journal, cause, RealClock().time_ns() // 1_000_000)
-    click.echo(f"cleared {cause}: {name} may be started")
+    click.echo(f"cleared {cause}: {owner} may be started")
 
 
 @verb()
-@click.argument("file", type=FILE)
+@TARGET
+@NAME
+@STATE_DIR
 @click.option("--code", help="One reason only, such as MAX_OPEN_ORDERS.")
 @click.option("--last", type=click.IntRange(0), default=10, show_default=True, help="So many.")
 @JSON
-def why(file: Path, code: str | None, last: int, as_json: bool) -> None:
+def why(
+    target: str | None,
+    name: str | None,
+    state_dir: Path | None,
+    code: str | None,
+    last: int,
+    as_json: bool,
+) -> None:
     """Say why not: the actions that an instance considered and did not take, from its journal."""
-    check_exists(file)
+    file = _journal(target, name, state_dir)
     from nkfast.app.why import print_reasons
 
     print_reasons(file, code, last, as_json=as_json)
+
+
+def _journal(target: str | None, name: str | None, state_dir: Path | None) -> Path:
+    """Return a journal that was named by its file, or by its instance: that of the newest run."""
+    if (target is None) == (name is None):
+        raise click.UsageError("give a journal's file, or the name of an instance")
+    if target is not None and (Path(target).is_file() or Path(target).suffix):
+        check_exists(Path(target))
+        return Path(target)
+    return known_instance(name or target or "", state_dir).newest_journal
 
 
 COMMANDS = (journal, why)

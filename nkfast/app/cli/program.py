@@ -10,13 +10,16 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nkfast import __version__
-from nkfast.app.exits import ExitCode, failures
+from nkfast.app.exits import ExitCode, NotFoundError, failures
 from nkfast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nkfast.app.instance import Instance
 
 __all__ = [
     "FILE",
@@ -29,6 +32,7 @@ __all__ = [
     "check_exists",
     "group",
     "help_when_bare",
+    "known_instance",
     "main",
     "print_record",
     "settings_of",
@@ -187,6 +191,19 @@ def check_exists(path: Path) -> None:
     near = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f"; did you mean {path.parent / near[0]}?" if near else ""
     raise ConfigError(f"no such file{hint}", str(path))
+
+
+def known_instance(name: str, state_dir: Path | None) -> "Instance":
+    """Return an instance that ran here; refuse one that nobody knows, with the nearest name."""
+    from nkfast.app.instance import Instance, all_instances
+
+    instance = Instance.named(name, state_dir)
+    if instance.folder.is_dir():
+        return instance
+    known = [each.name for each in all_instances(state_dir)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "is it another --state-dir?"
+    raise NotFoundError(f"nothing is known of an instance {name}; {hint}", str(instance.folder))
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

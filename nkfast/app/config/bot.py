@@ -226,10 +226,22 @@ class BotConfig:
         entry = self.entries.get(tuple(full_key.split(".")))
         return "default" if entry is None else entry.place
 
+    def place(self, full_key: str) -> str:
+        """Return where a value stands, or would have to."""
+        entry = self.entries.get(tuple(full_key.split(".")))
+        if entry is not None:
+            return entry.place
+        return full_key if self.path is None else str(self.path)
+
     @property
     def hash(self) -> str:
         """SHA-256 of everything that decides what the bot does, 64 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.values(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def token(self) -> str:
+        """What ``nkfast check`` shows and ``nkfast run --token`` asks for; of these values only."""
+        return f"nk-{self.hash[:12]}"
 
 
 def load_config(
@@ -433,8 +445,9 @@ class _Reader:
     def _placed(self, prefix: Path_, problem: ConfigError) -> ConfigError:
         word = problem.place.removesuffix("_") if not prefix else problem.place
         message = problem.message
-        if word and not message.startswith("unknown key") and word not in message.split()[:1]:
-            message = f"{word} {message}"
+        if word and not message.startswith(("unknown key", word)):
+            is_said_of_it = message.startswith(("is ", "of ", "holds "))
+            message = f"{word} {message}" if is_said_of_it else f"{word}: {message}"
         return ConfigError(message, self._place_of(prefix, word))
 
     def _place_of(self, prefix: Path_, word: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from nkfast.app.config.documents import KeyPath, read_document
 from nkfast.errors import ConfigError, ConfigErrors
 
-__all__ = ["PREFIX", "Entry", "Layers", "expand", "read_layers"]
+__all__ = ["PREFIX", "Entry", "Layers", "expand", "nearest", "read_layers"]
 
 PREFIX = "NKFAST_"
 #: Variables that are no settings of a bot.
@@ -28,12 +28,14 @@ OTHER_VARIABLES = frozenset(
         "API_KEY_FILE",
         "API_SECRET",
         "API_SECRET_FILE",
-        "BUILD",  # these two are setup.py's
-        "ANNOTATE",
+        # Of those who build and test nkfast.
+        *("ANNOTATE", "BUILD", "KILLS", "PLAN_SEEDS", "VECTORS"),
     )
 )
 #: Digits before or after the point that no amount, price or time comes near to.
 _DIGITS_MAX = 60
+#: Words that a hint lists at most.
+_SHOWN_MAX = 30
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -138,7 +140,9 @@ def expand(value: Any, environment: Mapping[str, str]) -> Any:
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return what else could have been meant, as the end of a sentence."""
     near = difflib.get_close_matches(word, known, 1, 0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(known[:_SHOWN_MAX])}{', ...' if len(known) > _SHOWN_MAX else ''}"
 
 
 def _add(

@@ -1,0 +1,133 @@
+"""What runs a bot: ``check``, ``plan``, ``run``, ``paper``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nkfast.app.cli.program import (
+    FILE,
+    FOR,
+    JSON,
+    SETTINGS,
+    STATE_DIR,
+    check_exists,
+    settings_of,
+    verb,
+)
+from nkfast.app.exits import ExitCode
+from nkfast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nkfast.app.config.bot import BotConfig
+    from nkfast.app.instance import Instance
+
+__all__ = ["COMMANDS"]
+
+NAME = click.option("--name", help="Of the instance; the file's name without.")
+TARGET = click.argument("file", type=FILE)
+
+
+@verb()
+@TARGET
+@SETTINGS
+@NAME
+@STATE_DIR
+@FOR
+@click.option("--live", "is_live", is_flag=True, help="Trade real money; mode must be live, too.")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask for the market's name.")
+@click.option("--token", help="What nkfast check showed, in place of the market's name.")
+@JSON
+def run(
+    file: Path,
+    pairs: Sequence[str],
+    name: str | None,
+    state_dir: Path | None,
+    seconds: float | None,
+    is_live: bool,
+    is_sure: bool,
+    token: str | None,
+    as_json: bool,
+) -> ExitCode:
+    """Run a bot in the mode of its configuration, until Ctrl-C or SIGTERM.
+
+    FILE is a configuration, or the name of a strategy that --set tells the rest. Live trading
+    needs mode = "live" in it, --live here, limits, and the market's name typed.
+    """
+    from nkfast.app.run import run_bot
+
+    config = _load(file, pairs)
+    if config.common.mode == "live" or is_live:
+        _arm(config, is_live=is_live, is_sure=is_sure, token=token)
+    return run_bot(config, _instance(file, name, state_dir), seconds=seconds, as_json=as_json)
+
+
+@verb()
+@TARGET
+@SETTINGS
+@NAME
+@STATE_DIR
+@FOR
+@JSON
+def paper(
+    file: Path,
+    pairs: Sequence[str],
+    name: str | None,
+    state_dir: Path | None,
+    seconds: float | None,
+    as_json: bool,
+) -> ExitCode:
+    """Run a bot with pretended money on the real market, whatever mode its configuration has."""
+    from nkfast.app.run import run_bot
+
+    config = _load(file, (*pairs, "mode=paper"))
+    return run_bot(config, _instance(file, name, state_dir), seconds=seconds, as_json=as_json)
+
+
+def _load(file: Path, pairs: Sequence[str]) -> "BotConfig":
+    from nkfast.app.config.bot import load_config
+    from nkfast.strategies import names
+
+    settings = settings_of(pairs)
+    if not file.exists() and file.name in names():
+        return load_config(None, {"strategy": file.name, **settings}.items())
+    check_exists(file)
+    return load_config(file, settings.items())
+
+
+def _instance(file: Path, name: str | None, state_dir: Path | None) -> "Instance":
+    from nkfast.app.instance import Instance
+
+    return Instance.named(name if name is not None else file.stem, state_dir)
+
+
+def _arm(config: "BotConfig", *, is_live: bool, is_sure: bool, token: str | None) -> None:
+    """Let live trading begin only when everything that makes it a decision is there."""
+    if config.common.mode != "live":
+        raise ConfigError(
+            f'mode is "{config.common.mode}"; live trading needs mode = "live" there as well',
+            config.place("mode"),
+        )
+    if not is_live:
+        raise ConfigError('mode is "live"; live trading needs the option --live as well', "--live")
+    config.risk.limits().require_live()
+    if is_sure:
+        return
+    if token is not None:
+        if token != config.token:
+            raise ConfigError(
+                "belongs to another configuration; nkfast check shows this one's", "--token"
+            )
+        return
+    wanted = config.common.symbol or config.strategy_name
+    if not sys.stdin.isatty():
+        raise ConfigError(f"nobody is here to type {wanted}; give --yes or --token", "--live")
+    click.echo(f"LIVE {config.strategy_name} on {wanted} at {config.exchange.rest_url}: real money")
+    typed = click.prompt(f"type {wanted} to arm", default="", show_default=False)
+    if typed.strip().upper() != wanted.upper():
+        raise ConfigError(f"{typed!r} is not {wanted}; nothing was started", "--live")
+
+
+COMMANDS = (run, paper)
