@@ -64,6 +64,8 @@ class Backtest:
     result : RunResult
     samples : list of Sample
     fills : list of Execution
+    unpriced : list of str
+        Assets of the funds that no market of the run prices: no wealth counts them.
     duration_s, wall_s : float
         Seconds of the recording, and of reality, with the reading of the files.
     """
@@ -76,6 +78,7 @@ class Backtest:
     result: RunResult
     samples: list[Sample]
     fills: list[Execution]
+    unpriced: list[str]
     duration_s: float
     wall_s: float
 
@@ -131,6 +134,7 @@ class Backtest:
             "wall_s": self.wall_s,
             "frames_per_s": self.frame_count / self.wall_s,
             "funds": _plain_of(self.funds),
+            "unpriced": self.unpriced,
             "owned": _plain_of(self.samples[-1].owned if self.samples else self.funds),
             "equity_change": _maybe(self.equity_change),
             "against_holding": _maybe(self.against_holding),
@@ -215,6 +219,7 @@ def backtest(
         result=result,
         samples=watch.samples,
         fills=watch.fills,
+        unpriced=[asset for asset in funds if not watch.can_price(asset)],
         duration_s=span_ns / 1e9,
         wall_s=(RealClock().monotonic_ns() - started_ns) / 1e9,
     )
@@ -254,6 +259,7 @@ class _Watch:
     _venue: "PaperVenue | None" = None
     _clock: "VirtualClock | None" = None
     _owned: dict[str, Decimal] = field(default_factory=dict)
+    _priceable: dict[str, bool] = field(default_factory=dict)
     _fees: Decimal = ZERO
     _next_ns: int = 0
 
@@ -293,9 +299,24 @@ class _Watch:
             )
         )
 
+    def can_price(self, asset: str) -> bool:
+        """Whether a market, or two in a row, lead from an asset to the home's quote asset."""
+        if asset not in self._priceable:
+            quote = next(iter(self.markets.values())).quote
+            pairs = [{market.base, market.quote} for market in self.markets.values()]
+            others = {quote}.union(*(pair for pair in pairs if asset in pair))
+            self._priceable[asset] = asset == quote or any(
+                other != asset and (other == quote or {other, quote} in pairs)
+                for other in others
+                if {asset, other} in pairs
+            )
+        return self._priceable[asset]
+
     def _worth(self, owned: Mapping[str, Decimal]) -> Decimal | None:
         total = ZERO
         for asset, amount in owned.items():
+            if not self.can_price(asset):
+                continue
             value = self._valued(asset, amount)
             if value is None:
                 return None

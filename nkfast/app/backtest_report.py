@@ -60,6 +60,8 @@ def _warnings(test: Backtest) -> list[str]:
     engine, said = test.result.engine, []
     if engine.halted:
         said.append(f"Trading was halted: {engine.halted}")
+    if test.unpriced:
+        said.append(f"No market of the run prices {', '.join(test.unpriced)}: left out of wealth.")
     if not test.result.journal.ok:
         said.append("The journal does not add up.")
     if test.result.rejected:

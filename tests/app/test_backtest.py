@@ -221,6 +221,16 @@ def test_a_limit_that_is_broken_ends_the_run_and_is_reported(tape: Path, tmp_pat
     assert test.as_json()["halted"]
 
 
+def test_what_no_market_prices_is_left_out_and_named(tape: Path, tmp_path: Path) -> None:
+    more = {**FUNDS, "XYZ": "5"}
+    test = backtest(bot(tmp_path, symbol=SYMBOL, funds=more, **GRID), [tape])
+    assert test.unpriced == ["XYZ"]
+    assert test.samples[-1].owned["XYZ"] == 5
+    assert test.equity_change is not None
+    assert "prices XYZ" in as_html(test)
+    assert test.as_json()["unpriced"] == ["XYZ"]
+
+
 def test_what_the_recording_does_not_hold_is_named(tape: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not hold BBB/USDT; there are AAA/USDT"):
         backtest(bot(tmp_path, symbol="BBB/USDT", **GRID), [tape])
@@ -269,6 +279,7 @@ def test_an_arbitrage_is_reported_leg_by_leg_predicted_and_realized(tmp_path: Pa
     for asset in ("USDT", "BTC", "ETH"):
         moved = sum(plan.moved[asset] for plan in test.result.plans)
         assert test.samples[-1].owned[asset] == test.funds.get(asset, 0) + moved
+    assert test.unpriced == []
     html = as_html(test)
     assert "buy BTC/USDT, USDT -&gt; BTC: predicted" in html
     assert "realized together" in html
