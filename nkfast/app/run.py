@@ -122,7 +122,7 @@ class _Run:
         self._seconds = seconds
         self._as_json = as_json
         self._mode = config.common.mode
-        self._on_exit: OnExit = config.common.on_exit
+        self._on_exit: OnExit = config.on_exit
         self._clock = RealClock()
         self._stop = asyncio.Event()
         console = Console()
