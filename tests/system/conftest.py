@@ -73,29 +73,16 @@ class Exchange(NamedTuple):
 
 
 @pytest.fixture
-def exchange(served: tuple[str, str, "subprocess.Popen[str]"], tmp_path: Path) -> Exchange:
-    """Return a simulated exchange, sixty times as fast as life, of all tests of a module."""
-    return Exchange(*served, tmp_path / "home")
-
-
-@pytest.fixture(scope="module")
-def served(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[str, str, "subprocess.Popen[str]"]]:
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-m", "nkfast", "exchange", "serve", "--json", "--until-eof"),
-            *("--seed", "7", "--speed", "60x", "--for", "300s", "--key", KEY, "--secret-stdin"),
-        ],
-        cwd=tmp_path_factory.mktemp("exchange"),
+def exchange(start: Start, tmp_path: Path) -> Exchange:
+    """Serve a simulated exchange, sixty times as fast as life."""
+    # One for each test: an instance whose state is new gives the ids of its orders anew.
+    process = start(
+        *("exchange", "serve", "--json", "--until-eof", "--seed", "7", "--speed", "60x"),
+        *("--for", "120s", "--key", KEY, "--secret-stdin"),
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
     )
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{SECRET}\n")
     process.stdin.flush()
     told = json.loads(process.stdout.readline())
-    yield told["rest_url"], told["ws_url"], process
-    process.kill()
-    process.communicate()
+    return Exchange(told["rest_url"], told["ws_url"], process, tmp_path / "home")

@@ -15,6 +15,7 @@ from nkfast.app.exits import ExitCode
 LIMIT_S = 30
 GRID = """\
 symbol = "BTC/USDT"
+on_exit = "cancel"
 [strategy]
 name = "grid"
 step_pct = 0.005
@@ -181,7 +182,6 @@ def test_live_needs_the_right_key(start: Any, exchange: Any, bot: str) -> None:
 def test_exchange_that_goes_away_is_said_and_nothing_is_forgotten(
     start: Any, exchange: Any, bot: str
 ) -> None:
-    # The last test of the module: the exchange is gone after it.
     process = start("run", bot, *LIVE, *exchange.pairs(), env=exchange.environment())
     read_until(process, "[order] sell")
     exchange.process.kill()
