@@ -23,7 +23,7 @@ from nkfast.venue.live_feed import LiveFeed
 from nkfast.venue.paper import PaperVenue
 from nkfast.wire.models import ApiCredentials, MarketInfo
 
-__all__ = ["Connection", "connected", "open_rest", "read_markets"]
+__all__ = ["Connection", "chosen_symbols", "connected", "open_rest", "read_markets"]
 
 #: Of a pretended account whose funds nobody gave, in units of the home market's quote asset.
 _PAPER_WORTH = Decimal(1000)
@@ -88,7 +88,7 @@ async def connected(config: BotConfig, clock: Clock) -> AsyncIterator[Connection
     exchange = config.exchange
     async with open_rest(exchange.rest_url, credentials, allow_changes=mode == "live") as rest:
         listed = await read_markets(rest)
-        symbols = _symbols(config, {symbol: market for symbol, (market, _) in listed.items()})
+        symbols = chosen_symbols(config, {symbol: market for symbol, (market, _) in listed.items()})
         markets = {symbol: listed[symbol][0] for symbol in symbols}
         strategy = config.kind.build(config.strategy, markets)
         home, info = listed[symbols[0]]
@@ -127,7 +127,8 @@ def _paper_venue(
     return venue
 
 
-def _symbols(config: BotConfig, listed: Mapping[str, Market]) -> tuple[str, ...]:
+def chosen_symbols(config: BotConfig, listed: Mapping[str, Market]) -> tuple[str, ...]:
+    """Return the markets that a bot trades, its home first; refuse one that is not listed."""
     symbols = config.strategy.symbols(listed)
     if not symbols and config.common.symbol:
         symbols = (config.common.symbol,)

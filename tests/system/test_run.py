@@ -70,6 +70,22 @@ def test_monitor_decides_and_sends_nothing(start: Any, exchange: Any, bot: str) 
     assert summary["reasons"]["MONITOR"] >= 6
 
 
+def test_check_and_plan_ask_and_send_nothing(start: Any, exchange: Any, bot: str) -> None:
+    env = exchange.environment()
+    check = json.loads(
+        ended(start("check", bot, "--json", *exchange.pairs(), env=env), ExitCode.OK)
+    )
+    assert {row["subject"]: row["verdict"] for row in check["findings"]} == {
+        **{"configuration": "ok", "limits": "ok", "clock": "ok", "API key": "ok", "market": "ok"},
+        **{"balances": "ok", "plan": "ok", "worst case": "ok"},
+    }
+    plan = json.loads(ended(start("plan", *words, env=env), ExitCode.OK))
+    assert [order["side"] for order in plan["orders"]].count("buy") == 3
+    assert plan["needs"]["BTC"] == "0.009"
+    assert plan["missing"] == {}
+    assert not exchange.home.joinpath("bot").exists()
+
+
 def test_paper_trades_pretended_money(start: Any, exchange: Any, bot: str) -> None:
     keyless = exchange.environment(NKFAST_API_KEY="", NKFAST_API_SECRET="")
     words = ("paper", bot, "--for", "2s", "--set", "mode=live", *exchange.pairs())

@@ -86,6 +86,33 @@ def paper(
     return run_bot(config, _instance(file, name, state_dir), seconds=seconds, as_json=as_json)
 
 
+@verb()
+@TARGET
+@SETTINGS
+@click.option("--offline", "is_offline", is_flag=True, help="Ask no exchange.")
+@JSON
+def check(file: Path, pairs: Sequence[str], is_offline: bool, as_json: bool) -> ExitCode:
+    """Say what is wrong with a bot before it costs something; nothing is sent.
+
+    Configuration, limits, clock, API key, market rules, balances, worst case. The exit code is that
+    of the first thing that failed: 3 configuration, 4 key or clock, 5 exchange, 6 market.
+    """
+    from nkfast.app.check import check as check_bot
+
+    return check_bot(_load(file, pairs), is_offline=is_offline, as_json=as_json)
+
+
+@verb()
+@TARGET
+@SETTINGS
+@JSON
+def plan(file: Path, pairs: Sequence[str], as_json: bool) -> ExitCode:
+    """Print every order that a start would place now, and what they need; nothing is sent."""
+    from nkfast.app.check import print_plan
+
+    return print_plan(_load(file, pairs), as_json=as_json)
+
+
 def _load(file: Path, pairs: Sequence[str]) -> "BotConfig":
     from nkfast.app.config.bot import load_config
     from nkfast.strategies import names
@@ -130,4 +157,4 @@ def _arm(config: "BotConfig", *, is_live: bool, is_sure: bool, token: str | None
         raise ConfigError(f"{typed!r} is not {wanted}; nothing was started", "--live")
 
 
-COMMANDS = (run, paper)
+COMMANDS = (check, plan, run, paper)

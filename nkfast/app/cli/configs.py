@@ -1,14 +1,51 @@
 """Configuration files: ``init``, ``config show``, ``config schema``, ``config import``, ..."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from nkfast.app.cli.program import FILE, JSON, SETTINGS, check_exists, group, settings_of
+from nkfast.app.cli.program import FILE, JSON, SETTINGS, check_exists, group, settings_of, verb
 
 __all__ = ["COMMANDS"]
+
+
+@verb()
+@click.argument("strategy", required=False)
+@SETTINGS
+@click.option("--symbol", help="The market, as --set symbol=...")
+@click.option("--defaults", "is_silent", is_flag=True, help="Ask nothing.")
+@click.option("--offline", "is_offline", is_flag=True, help="Fit the limits to no market.")
+@click.option("--out", type=FILE, help="The file; STRATEGY.toml without.")
+def init(
+    strategy: str | None,
+    pairs: Sequence[str],
+    symbol: str | None,
+    is_silent: bool,
+    is_offline: bool,
+    out: Path | None,
+) -> None:
+    """Write a commented configuration for a new bot: TOML, YAML or JSON, as --out ends.
+
+    On a terminal it asks; --defaults does not. Mode is monitor unless --set says another.
+    """
+    from nkfast.app.init import init as write_file
+    from nkfast.strategies import names
+
+    asks = not is_silent and sys.stdin.isatty()
+    if strategy is None:
+        if not asks:
+            raise click.UsageError(f"name a strategy: {', '.join(names())}")
+        strategy = click.prompt("strategy", type=click.Choice(names()), default="grid")
+    told = list(settings_of(pairs).items())
+    if symbol is not None:
+        told.append(("symbol", symbol))
+    path = out if out is not None else Path(f"{strategy}.toml")
+    written = write_file(strategy, told, out=path, asks=asks, is_offline=is_offline)
+    click.echo(f"wrote {path}: {written.common.mode.upper()} {strategy} {written.common.symbol}")
+    click.echo(f"next:  nkfast check {path}")
 
 
 @group()
@@ -54,4 +91,4 @@ def config_schema(strategy: str | None) -> None:
     click.echo(json.dumps(json_schema(strategy), indent=2))
 
 
-COMMANDS = (config,)
+COMMANDS = (init, config)

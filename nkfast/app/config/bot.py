@@ -246,7 +246,7 @@ class BotConfig:
 
 def load_config(
     path: Path | None,
-    pairs: Iterable[tuple[str, str]] = (),
+    pairs: Iterable[tuple[str, Any]] = (),
     environment: Mapping[str, str] | None = None,
 ) -> BotConfig:
     """Read and check the configuration of a bot.

@@ -63,7 +63,7 @@ class Layers:
 
 
 def read_layers(
-    file: Path | None, environment: Mapping[str, str], pairs: Iterable[tuple[str, str]]
+    file: Path | None, environment: Mapping[str, str], pairs: Iterable[tuple[str, Any]]
 ) -> Layers:
     """Read all layers; nothing is checked yet but the syntax.
 
@@ -73,7 +73,7 @@ def read_layers(
     environment : mapping
         All variables; those that do not begin with `PREFIX` serve ``${VARIABLE}`` only.
     pairs : iterable of (key, value)
-        Of ``--set``.
+        Of ``--set``: texts, or values of a file.
 
     Raises
     ------
@@ -91,9 +91,9 @@ def read_layers(
     for name, value in sorted(environment.items()):
         if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
             path = tuple(name.removeprefix(PREFIX).lower().split("__"))
-            _add(layers, path, _parsed(value), name, environment)
+            _add_all(layers, path, _parsed(value), name, environment)
     for key, value in pairs:
-        _add(layers, tuple(key.split(".")), _parsed(value), f"--set {key}", environment)
+        _add_all(layers, tuple(key.split(".")), _parsed(value), f"--set {key}", environment)
     return layers
 
 
@@ -145,6 +145,17 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"known: {', '.join(known[:_SHOWN_MAX])}{', ...' if len(known) > _SHOWN_MAX else ''}"
 
 
+def _add_all(
+    layers: Layers, path: KeyPath, value: Any, place: str, environment: Mapping[str, str]
+) -> None:
+    """Add a value; of a table each key, so that a later layer may set one of them."""
+    if isinstance(value, dict) and value:
+        for inner, item in _leaves(value):
+            _add(layers, (*path, *inner), item, place, environment)
+    else:
+        _add(layers, path, value, place, environment)
+
+
 def _add(
     layers: Layers, path: KeyPath, value: Any, place: str, environment: Mapping[str, str]
 ) -> None:
@@ -172,9 +183,9 @@ def _is_words(path: KeyPath) -> bool:
     return all(isinstance(word, str) for word in path)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: Any) -> Any:
     """Read a list or a table, which only JSON can write in one line; all else stays text."""
-    if text[:1] in ("[", "{"):
+    if isinstance(text, str) and text[:1] in ("[", "{"):
         try:
             return json.loads(text, parse_float=Decimal)
         except ValueError:
