@@ -41,18 +41,20 @@ def _money(exchange: Exchange) -> Iterator[str]:
 def _account(account: Account) -> Iterator[str]:
     bound: dict[str, int] = {}
     for order in account.open_orders.values():
-        if not order.is_open:
+        if order.remaining_lots <= 0:
             yield f"{account.name}: order {order.id} is among the open ones and is not open"
         if order.held != order.hold_for(order.remaining_lots):
             yield f"{account.name}: order {order.id} holds {text(order.held)}"
         bound[order.asset] = bound.get(order.asset, 0) + order.held
-        yield from _order(order)
+        if not _adds_up(order):
+            yield from _order(order)
     for order in account.finished.values():
-        if order.is_open or order.held:
+        if order.remaining_lots or order.held:
             yield f"{account.name}: order {order.id} is finished, and open or holding"
-        yield from _order(order)
+        if not _adds_up(order):
+            yield from _order(order)
     for asset, holding in account.holdings.items():
-        if min(holding.available, holding.held, holding.pending) < 0:
+        if holding.available < 0 or holding.held < 0 or holding.pending < 0:
             yield f"{account.name}: {asset} is negative: {holding}"
         if holding.held != bound.get(asset, 0):
             yield (
@@ -61,16 +63,34 @@ def _account(account: Account) -> Iterator[str]:
             )
 
 
+def _adds_up(order: Order) -> bool:
+    executed, remaining, cancelled = (
+        order.executed_lots,
+        order.remaining_lots,
+        order.cancelled_lots,
+    )
+    return (
+        executed + remaining + cancelled == order.lots
+        and executed >= 0
+        and remaining >= 0
+        and cancelled >= 0
+        and order.status is _expected_status(order)
+    )
+
+
+def _expected_status(order: Order) -> OrderStatus:
+    if order.cancelled_lots:
+        return OrderStatus.CANCELLED
+    if not order.executed_lots:
+        return OrderStatus.NEW
+    return OrderStatus.PARTLY_FILLED if order.remaining_lots > 0 else OrderStatus.FILLED
+
+
 def _order(order: Order) -> Iterator[str]:
     parts = (order.executed_lots, order.remaining_lots, order.cancelled_lots)
     if sum(parts) != order.lots or min(parts) < 0:
         yield f"order {order.id}: {parts} do not add up to {order.lots}"
-    expected = OrderStatus.NEW
-    if order.cancelled_lots:
-        expected = OrderStatus.CANCELLED
-    elif order.executed_lots:
-        is_part = order.remaining_lots > 0
-        expected = OrderStatus.PARTLY_FILLED if is_part else OrderStatus.FILLED
+    expected = _expected_status(order)
     if order.status is not expected:
         yield f"order {order.id} is {order.status} and should be {expected}"
 

@@ -7,6 +7,7 @@ demands.
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from nkfast.exchange.accounts import Account, Holding
@@ -59,8 +60,12 @@ _PERCENT = 100
 
 def iso_time(time_ms: int) -> str:
     """Return ISO 8601 in UTC with milliseconds and ``Z``."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    return f"{_iso_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _price(listing: Listing, ticks: int) -> str:

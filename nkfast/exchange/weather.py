@@ -384,6 +384,9 @@ class Weather:
         for rule in self.rules:
             seen[rule] += 1
             self._strikes.append(_Strike(rule, f"{seed}/{rule}/{seen[rule]}"))
+        self._state_strikes = [
+            strike for strike in self._strikes if strike.rule.fault in _STATE_FAULTS
+        ]
         self._by_name: dict[tuple[str, bool], list[_Strike]] = {}
         self._started_s: float | None = None
 
@@ -490,15 +493,11 @@ class Weather:
         for end in due:
             end()
         lag_s = 0.0
-        for strike in self._strikes if self.rules else ():
+        for strike in self._state_strikes:
             rule = strike.rule
             if rule.fault == "balance_lag":
                 lag_s = max(lag_s, rule.seconds)
-            elif (
-                rule.fault in _STATE_FAULTS
-                and now_s - self._started_s >= rule.after
-                and strike.strikes_within(passed_s)
-            ):
+            elif now_s - self._started_s >= rule.after and strike.strikes_within(passed_s):
                 self._count(strike)
                 self._strike_exchange(self._exchange, strike, now_s)
         self._balances.show(now_s, lag_s, self._exchange.accounts)

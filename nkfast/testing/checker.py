@@ -164,9 +164,7 @@ class Checker:
         self._accepted: dict[str, ExchangeOrder] = {}
         self._fills: dict[tuple[str, str], AccountTrade] = {}
         self._foreign: set[str] = set()
-        self._books = {
-            (listing.symbol, listing.sequences.book): listing.depth() for listing in listings
-        }
+        self._books: dict[tuple[str, int], tuple[dict[int, int], dict[int, int]]] = {}
         self._exchange_version = 0
         self._sent_ns: dict[str, int] = {}
         self._slots: dict[str, str] = {}
@@ -177,6 +175,8 @@ class Checker:
         self._engine: Engine | None = None
         self._seen = (-1, -1, -1)
         self._seen_books: dict[str, int] = {}
+        for listing in listings:
+            self.on_book(listing, (), 0)
         exchange.listeners.append(self)
 
     @property
@@ -228,7 +228,11 @@ class Checker:
         self, listing: "Listing", changes: "Sequence[tuple[Side, int, int]]", now_ms: int
     ) -> None:
         """Keep the book of every sequence."""
-        self._books[listing.symbol, listing.sequences.book] = listing.depth()
+        levels = listing.levels
+        self._books[listing.symbol, listing.sequences.book] = (
+            levels["buy"].copy(),
+            levels["sell"].copy(),
+        )
 
     def on_trades(self, listing: "Listing", trades: Sequence[Trade], now_ms: int) -> None:
         """Public trades prove nothing."""
@@ -450,10 +454,11 @@ class Checker:
         # A market that was read while its tick was coarse counts in coarse ticks.
         listing = self._listings[symbol]
         coarse = 10 ** (listing.price_decimals - book.market.price_decimals)
-        shown = [[[ticks * coarse, lots] for ticks, lots in side.tolist()] for side in (bids, asks)]
+        shown = [[(ticks * coarse, lots) for ticks, lots in side.tolist()] for side in (bids, asks)]
         true = self._books.get((symbol, book.sequence))
-        if true is None or shown != list(true):
-            self.fail("I15", f"{symbol} {book.sequence} is shown as {shown}, it was {true}")
+        best_first = true and [sorted(true[0].items(), reverse=True), sorted(true[1].items())]
+        if shown != best_first:
+            self.fail("I15", f"{symbol} {book.sequence} is shown as {shown}, it was {best_first}")
 
     def on_told(self, fill: "Fill", *, is_known: bool) -> None:
         """Judge a fill that a strategy is told."""

@@ -29,6 +29,7 @@ class Killed(BaseException):
 class _Step(asyncio.Handle):
     """A callback that belongs to a process."""
 
+    __slots__ = ("process",)
     process: "Process"
 
     def _run(self) -> None:
@@ -40,6 +41,7 @@ class _Step(asyncio.Handle):
 class _TimerStep(asyncio.TimerHandle):
     """A timer that belongs to a process."""
 
+    __slots__ = ("process",)
     process: "Process"
 
     def _run(self) -> None:

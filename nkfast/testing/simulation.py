@@ -71,6 +71,10 @@ _BEAT_S: Final = 0.5
 _LATE_S: Final = 25.0
 #: Nor is any process ended by what came of the storm after this.
 _RESTARTS_END_S: Final = 120.0
+#: How long a process that is told to end may take.
+_END_S: Final = 30.0
+#: What its last requests still do arrives within this: no request is late any more.
+_AFTERMATH_S: Final = 5.0
 #: A process that has not started after this gives up.
 _START_S: Final = 60.0
 #: What new rules of a market come to: noticed at the next look, or by refusals before it.
@@ -415,18 +419,18 @@ class _World:
         while True:
             await self._pass(1.0, is_market_open=False)
             life = self._lives[-1]
-            differences = [("I10", "the engine does not run")]
+            difference: tuple[str, str] | None = ("I10", "the engine does not run")
             if life.is_trading:
                 life.strategy.rests = self.stage.rests_when_quiet
-                differences = list(self.checker.differences(life.engine, life.journal))
-            if not differences:
+                difference = next(self.checker.differences(life.engine, life.journal), None)
+            if difference is None:
                 self.checker.check_told(life.strategy.told)
                 self.checker.note("quiet")
                 return
             # A market whose rules changed back is noticed late, and ends the process once more.
             began_s = min(max(calm_s, life.started_s), calm_s + _RESTARTS_END_S)
             if self.loop.time() >= began_s + patience_s:
-                self.checker.fail(*differences[0])
+                self.checker.fail(*difference)
                 return
 
     async def _end(self) -> None:
@@ -435,7 +439,10 @@ class _World:
             life.strategy.fails = True
         else:
             self.stop.set()
-        await self._pass(30.0, is_market_open=ending == "halt")
+        ends_s = self.loop.time() + _END_S
+        while not life.has_ended and self.loop.time() < ends_s:
+            await self._pass(1.0, is_market_open=ending == "halt")
+        await self._pass(_AFTERMATH_S, is_market_open=False)
         if not life.has_ended:
             self.checker.fail("I20", "the engine does not end")
         resting = [order.client_id for order in self.checker.own_orders()]

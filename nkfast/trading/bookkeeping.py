@@ -7,7 +7,6 @@ the journal took it. What one turn of the loop brings becomes durable as one tra
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nkfast.errors import JournalError
@@ -174,7 +173,7 @@ class Bookkeeper:
         order, host = news.order, self._host
         if news.fill is not None and not host.can_tell:
             # The strategy is broken: the fill stays untold, and the next start reads it again.
-            news = replace(news, fill=None)
+            news = news._replace(fill=None)
         profit = state = None
         if news.fill is not None:
             profit = self._ledger.profits[order.symbol].after_fill(news.fill)

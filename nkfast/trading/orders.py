@@ -215,8 +215,7 @@ _FINAL_RANK = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of an order besides its fills. Every field only grows.
 
     Attributes
@@ -250,8 +249,7 @@ _NEWEST_FILLS = 2000
 FillKey = tuple[str, str]  # (trade id, order id): a self-trade shows one trade id on two orders
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """What one message adds to an order; nothing has changed until it is applied.
 
     ``fill`` is an execution that was not known, ``fee`` one whose fee was not known, or was less.
@@ -359,15 +357,16 @@ class Order:
             if update.status is VenueStatus.FILLED:
                 executed = self.quantity
         fill, fee = self._sort_execution(update.execution)
-        facts = replace(
-            self.facts,
-            order_id=update.order_id or self.facts.order_id,
-            is_accepted=True,
-            reported=max(self.facts.reported, executed),
-            final=final,
-        )
-        if facts == self.facts and fill is None and fee is None:
+        known = self.facts
+        order_id, reported = update.order_id or known.order_id, max(known.reported, executed)
+        if (
+            (order_id, reported, final) == (known.order_id, known.reported, known.final)
+            and known.is_accepted
+            and fill is None
+            and fee is None
+        ):
             return None
+        facts = known._replace(order_id=order_id, is_accepted=True, reported=reported, final=final)
         return self._checked(News(self, facts, fill, fee))
 
     def hear_execution(self, execution: Execution) -> News | None:
@@ -376,7 +375,7 @@ class Order:
         if fill is None and fee is None:
             return None
         order_id = execution.order_id or self.facts.order_id
-        facts = replace(self.facts, order_id=order_id, is_accepted=True)
+        facts = self.facts._replace(order_id=order_id, is_accepted=True)
         return self._checked(News(self, facts, fill, fee))
 
     def hear_outcome(self, outcome: Outcome, reason: str = "") -> News | None:
@@ -391,19 +390,19 @@ class Order:
             raise OrderError(self.client_id, self.state, f"outcome {outcome}")
         if _OUTCOME_RANK[outcome] <= _OUTCOME_RANK[self.facts.outcome]:
             return None
-        return self._checked(News(self, replace(self.facts, outcome=outcome, reason=reason)))
+        return self._checked(News(self, self.facts._replace(outcome=outcome, reason=reason)))
 
     def hear_cancel_wish(self) -> News | None:
         """Return what our wish to cancel adds; None when it was noted before."""
         if self.facts.cancel_wanted:
             return None
-        return News(self, replace(self.facts, cancel_wanted=True))
+        return News(self, self.facts._replace(cancel_wanted=True))
 
     def hear_vanished(self) -> News:
         """Return what the proof adds that an accepted order rests no more, its end unseen."""
         if not self.facts.is_accepted or self.facts.final is not None:
             raise OrderError(self.client_id, self.state, "proof that it is gone")
-        return self._checked(News(self, replace(self.facts, final=VenueStatus.EXPIRED)))
+        return self._checked(News(self, self.facts._replace(final=VenueStatus.EXPIRED)))
 
     def apply(self, news: News) -> None:
         """Make the news part of the order. The journal has it already."""

@@ -6,10 +6,12 @@ same input takes the same steps, always.
 """
 
 import asyncio
+import heapq
 import math
 import selectors
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +22,8 @@ _NS_PER_S = 1_000_000_000
 #: Timers this near to now are due. A timer lies at most half a nanosecond beside the integer time
 #: that stands for it, and one nanosecond ahead of now must still be ahead.
 _RESOLUTION_S = 0.6e-9
+#: Cancelled timers are let lie until they are due, or are half of more than so many.
+_TIMERS_MANY = 100
 
 
 class Clock(Protocol):
@@ -110,13 +114,7 @@ class _VirtualSelector(selectors.BaseSelector):
         return self._keys.pop(_descriptor(fileobj))
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError(
-                f"deadlock at virtual time {self.now_ns} ns: nothing is ready and no timer is "
-                "set, so nothing can ever happen again"
-            )
-        self.now_ns += round(timeout * _NS_PER_S)
-        return []
+        raise AssertionError("a virtual loop waits for no file")
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._keys
@@ -164,15 +162,48 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual.now_ns = max(self._virtual.now_ns, when_ns)
         return True
 
-    # asyncio calls a timer due when it lies less than this ahead. Beyond 30 days a float of
-    # seconds is coarser than a nanosecond; a constant would then leave timers never due.
-    @property
-    def _clock_resolution(self) -> float:
-        return max(_RESOLUTION_S, 2 * math.ulp(self.time()))
+    # As asyncio's own, but that it jumps where that sleeps, and asks no selector and no clock.
+    def _run_once(self) -> None:
+        ready: deque[Any] = self._ready  # type: ignore[attr-defined]
+        timers: list[Any] = self._scheduled  # type: ignore[attr-defined]
+        cancelled: int = self._timer_cancelled_count
+        if cancelled:
+            self._drop_cancelled(timers, cancelled)
+        now_s = self._virtual.now_ns / _NS_PER_S
+        if timers:
+            if not ready and not self._stopping:  # type: ignore[attr-defined]
+                wait_s = timers[0]._when - now_s
+                if wait_s > 0:
+                    self._virtual.now_ns += round(wait_s * _NS_PER_S)
+                    now_s = self._virtual.now_ns / _NS_PER_S
+            # Beyond 30 days a float of seconds is coarser than a nanosecond; a constant would then
+            # leave timers never due.
+            end_s = now_s + max(_RESOLUTION_S, 2 * math.ulp(now_s))
+            while timers and timers[0]._when < end_s:
+                timer = heapq.heappop(timers)
+                timer._scheduled = False
+                ready.append(timer)
+        elif not ready and not self._stopping:  # type: ignore[attr-defined]
+            raise RuntimeError(
+                f"deadlock at virtual time {self.now_ns} ns: nothing is ready and no timer is "
+                "set, so nothing can ever happen again"
+            )
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
-    @_clock_resolution.setter
-    def _clock_resolution(self, seconds: float) -> None:
-        """Ignore the machine's resolution, which asyncio sets."""
+    def _drop_cancelled(self, timers: list[Any], cancelled: int) -> None:
+        if len(timers) > _TIMERS_MANY and cancelled > len(timers) / 2:
+            for timer in timers:
+                timer._scheduled = not timer._cancelled
+            timers[:] = [timer for timer in timers if timer._scheduled]
+            heapq.heapify(timers)
+            cancelled = 0
+        while timers and timers[0]._cancelled:
+            heapq.heappop(timers)._scheduled = False
+            cancelled -= 1
+        self._timer_cancelled_count = cancelled
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., _Result], *args: Any

@@ -33,6 +33,7 @@ from nkfast.exchange.authentication import Authenticator
 from nkfast.exchange.conversation import Broadcast, Conversation
 from nkfast.exchange.desk import ExchangeDesk
 from nkfast.exchange.exchange import Exchange
+from nkfast.exchange.orders import AccountTrade as Fill
 from nkfast.exchange.orders import Order
 from nkfast.exchange.recording import Recording
 from nkfast.exchange.rules import OrderForm
@@ -151,6 +152,8 @@ class SimulatedVenue:
         self._link: _Link | None = None
         self._conversation: Conversation | None = None
         self._is_up = False
+        self._orders_told: dict[str, tuple[object, OrderUpdate]] = {}
+        self._fills_told: dict[tuple[str, str], Execution] = {}
         self._life: asyncio.Task[None] | None = None
 
     @property
@@ -368,7 +371,7 @@ class SimulatedVenue:
 
         def execute() -> OrderUpdate:
             name = order_id or client_id
-            return _told(self._exchange.cancel(self._account, name, self._now_ms()))
+            return self._told(self._exchange.cancel(self._account, name, self._now_ms()))
 
         return self._change("cancelorder", execute)
 
@@ -412,7 +415,7 @@ class SimulatedVenue:
         """Look an order up by our id or the exchange's. None when it does not know it."""
         try:
             return await self._read(
-                "getorder", lambda: _told(self._exchange.find_order(self._account, name))
+                "getorder", lambda: self._told(self._exchange.find_order(self._account, name))
             )
         except OrderNotFoundError:
             return None
@@ -422,7 +425,7 @@ class SimulatedVenue:
         return await self._read(
             "account/orders",
             lambda: [
-                _told(order)
+                self._told(order)
                 for order in self._account.open_orders.values()
                 if order.listing.symbol == symbol
             ],
@@ -433,7 +436,7 @@ class SimulatedVenue:
         return await self._read(
             "account/orders",
             lambda: [
-                _told(order)
+                self._told(order)
                 for order in self._account.orders()
                 if order.listing.symbol == symbol and order.created_ms >= since_ms
             ],
@@ -444,7 +447,7 @@ class SimulatedVenue:
         return await self._read(
             "account/trades",
             lambda: [
-                execution_of(AccountTrade.from_wire(shapes.account_trade(fill)))
+                self._told_fill(fill)
                 for fill in self._account.trades
                 if fill.trade.listing.symbol == symbol and fill.trade.time_ms >= since_ms
             ],
@@ -488,12 +491,25 @@ class SimulatedVenue:
             self._counters["resyncs"] += 1
             self._conversation_of(self._link).reset()
 
+    def _told(self, order: Order) -> OrderUpdate:
+        """Return what is read of an order; most have not changed since they were read last."""
+        version = (order.status, order.lots, order.remaining_lots, order.updated_ms)
+        known = self._orders_told.get(order.id)
+        if known is None or known[0] != version:
+            update = update_of(OrderResponse.from_wire(shapes.order(order)))
+            known = self._orders_told[order.id] = (version, update)
+        return known[1]
+
+    def _told_fill(self, fill: Fill) -> Execution:
+        key = (fill.trade.id, fill.order.id)
+        known = self._fills_told.get(key)
+        if known is None:
+            known = execution_of(AccountTrade.from_wire(shapes.account_trade(fill)))
+            self._fills_told[key] = known
+        return known
+
     def _now_ms(self) -> int:
         return self._clock.time_ns() // 1_000_000 + self._weather.skew_ms
-
-
-def _told(order: Order) -> OrderUpdate:
-    return update_of(OrderResponse.from_wire(shapes.order(order)))
 
 
 def _outcome(execute: Callable[[], _Reply]) -> _Reply | VenueError:

@@ -90,7 +90,7 @@ def _record_fills_nowhere(patch: Any) -> None:
     record = Journal.record
 
     def forgetful(self: Journal, news: Any, **more: Any) -> None:
-        record(self, [replace(one, fill=None) for one in news], **more)
+        record(self, [one._replace(fill=None) for one in news], **more)
 
     patch.setattr(Journal, "record", forgetful)
 
@@ -156,7 +156,7 @@ def _go_back(patch: Any) -> None:
         news = hear_update(self, update)
         if news is None or not self.facts.reported:
             return news
-        return replace(news, facts=replace(news.facts, reported=self.facts.reported / 2))
+        return news._replace(facts=news.facts._replace(reported=self.facts.reported / 2))
 
     patch.setattr(orders.Order, "hear_update", forgetful)
 
