@@ -24,6 +24,7 @@ from nkfast.wire.models import ApiCredentials
 
 __all__ = [
     "Found",
+    "checked_pair",
     "credentials_file",
     "find_credentials",
     "forget_credentials",
@@ -153,6 +154,22 @@ def forget_credentials() -> list[str]:
     return removed
 
 
+def checked_pair(key: str, secret: str, place: str) -> ApiCredentials:
+    """Return the pair, if it can be one.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        A half is empty, or has letters that no key has.
+    """
+    for name, half in (("key", key), ("secret", secret)):
+        if not half:
+            raise ConfigError(f"the {name} is empty", place)
+        if any(not "!" <= letter <= "~" for letter in half):
+            raise ConfigError(f"the {name} has letters that no key has; copy it again", place)
+    return ApiCredentials(key, secret)
+
+
 def _halves(credentials: ApiCredentials) -> tuple[str, str]:
     return credentials.api_key, credentials.api_secret
 
@@ -166,7 +183,7 @@ def _of_variables(variables: Mapping[str, str]) -> ApiCredentials | None:
             if not half:
                 wanted = " or ".join(name for name in names if name)
                 raise ConfigError(f"is not set, its other half is: set {wanted}", names[0])
-        return _pair(halves, pair[0][0])
+        return checked_pair(halves[0], halves[1], pair[0][0])
     return None
 
 
@@ -203,25 +220,20 @@ def _of_file(path: Path, names: tuple[str, str]) -> ApiCredentials | None:
         return None
     if not all(isinstance(half, str) and half for half in halves):
         raise ConfigError(f"needs both {names[0]} and {names[1]}, as texts", str(path))
-    return _pair(halves, str(path))
+    return checked_pair(str(halves[0]), str(halves[1]), str(path))
 
 
 def _of_keyring() -> ApiCredentials | None:
     text = _ask_keyring(lambda keyring: keyring.get_password(_SERVICE, "credentials"))
     if not text:
         return None
-    content = json.loads(text)
-    return _pair([content[name] for name in _OWN_KEYS], "keyring")
-
-
-def _pair(halves: list[Any], place: str) -> ApiCredentials:
-    key, secret = halves
-    for name, half in (("key", key), ("secret", secret)):
-        if not half.isascii() or any(
-            letter.isspace() or not letter.isprintable() for letter in half
-        ):
-            raise ConfigError(f"the {name} has letters that no key has; copy it again", place)
-    return ApiCredentials(key, secret)
+    try:
+        content = json.loads(text)
+        key, secret = (str(content[name]) for name in _OWN_KEYS)
+    except (ValueError, KeyError, TypeError):
+        # The text of the error could quote the secret.
+        raise ConfigError("holds something else under nkfast; nkfast keys rm", "keyring") from None
+    return checked_pair(key, secret, "keyring")
 
 
 def _ask_keyring(ask: Callable[[Any], Any]) -> Any:

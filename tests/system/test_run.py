@@ -71,10 +71,8 @@ def test_monitor_decides_and_sends_nothing(start: Any, exchange: Any, bot: str) 
 
 
 def test_check_and_plan_ask_and_send_nothing(start: Any, exchange: Any, bot: str) -> None:
-    env = exchange.environment()
-    check = json.loads(
-        ended(start("check", bot, "--json", *exchange.pairs(), env=env), ExitCode.OK)
-    )
+    env, words = exchange.environment(), (bot, "--json", *exchange.pairs())
+    check = json.loads(ended(start("check", *words, env=env), ExitCode.OK))
     assert {row["subject"]: row["verdict"] for row in check["findings"]} == {
         **{"configuration": "ok", "limits": "ok", "clock": "ok", "API key": "ok", "market": "ok"},
         **{"balances": "ok", "plan": "ok", "worst case": "ok"},

@@ -1,0 +1,86 @@
+"""The API key: ``keys set``, ``test``, ``where``, ``rm``. Never on a command line."""
+
+import sys
+
+import click
+
+from nkfast.app.cli.program import JSON, group, print_record
+from nkfast.app.exits import ExitCode
+
+__all__ = ["COMMANDS"]
+
+
+@group()
+def keys() -> None:
+    """The API key of the exchange, and where it is kept."""
+
+
+@keys.command("set")
+@click.option("--file", "in_file", is_flag=True, help="In a file only you can read, no keyring.")
+@click.option("--stdin", "from_stdin", is_flag=True, help="Read key and secret, a line each.")
+def keys_set(in_file: bool, from_stdin: bool) -> None:
+    """Store a key and its secret: in the system's keyring, or where there is none in a file."""
+    from nkfast.app.credentials import checked_pair, store_in_file, store_in_keyring
+
+    if from_stdin or not sys.stdin.isatty():
+        key, secret = (sys.stdin.readline().strip() for _ in range(2))
+    else:
+        key = click.prompt("API key").strip()
+        secret = click.prompt("API secret", hide_input=True).strip()
+    credentials = checked_pair(key, secret, "--stdin" if from_stdin else "")
+    if not in_file:
+        try:
+            store_in_keyring(credentials)
+        except LookupError as error:
+            click.echo(f"no keyring here ({error}); a file takes its place", err=True)
+        else:
+            click.echo("stored in the keyring; nkfast keys test tries it")
+            return
+    click.echo(f"stored in {store_in_file(credentials)}; nkfast keys test tries it")
+
+
+@keys.command("test")
+@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@JSON
+def keys_test(rest_url: str | None, as_json: bool) -> ExitCode:
+    """Ask the exchange for the balances with the key; nothing is changed. Exit 4: refused."""
+    from nkfast.app.connection import open_rest
+    from nkfast.app.credentials import require_credentials
+    from nkfast.app.loop import run
+    from nkfast.client.rest_session import BASE_URL
+
+    credentials = require_credentials()
+
+    async def ask() -> int:
+        async with open_rest(rest_url or BASE_URL, credentials) as rest:
+            return len(await rest.get_balances())
+
+    print_record({"signature": "ok", "nonce": "ok", "read": "yes", "assets": run(ask())}, as_json)
+    return ExitCode.OK
+
+
+@keys.command("where")
+@JSON
+def keys_where(as_json: bool) -> ExitCode:
+    """Say which source the key comes from, and what each one answered. Exit 4: there is none."""
+    from nkfast.app.credentials import find_credentials
+
+    found = find_credentials()
+    key = "" if found.credentials is None else found.credentials.api_key
+    print_record({"source": found.source or "none", "key": key, **dict(found.asked)}, as_json)
+    return ExitCode.OK if found.credentials is not None else ExitCode.AUTH
+
+
+@keys.command("rm")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+def keys_rm(is_sure: bool) -> None:
+    """Remove the key from the keyring and the file; variables stay as they are."""
+    from nkfast.app.credentials import forget_credentials
+
+    if not is_sure:
+        click.confirm("remove the key and its secret?", abort=True)
+    removed = forget_credentials()
+    click.echo(f"removed from {', '.join(removed)}" if removed else "there was none")
+
+
+COMMANDS = (keys,)
