@@ -1,10 +1,20 @@
 """The command line: ``nkfast`` and ``python -m nkfast``. One module for each kind of command."""
 
-from nkfast.app.cli import bots, configs, control, journals, keys, machine, simulation
+from nkfast.app.cli import (
+    bots,
+    configs,
+    control,
+    journals,
+    keys,
+    machine,
+    market,
+    simulation,
+    status,
+)
 from nkfast.app.cli.program import main
 
 __all__ = ["main"]
 
-for _module in (simulation, bots, configs, keys, journals, control, machine):
+for _module in (simulation, bots, status, market, configs, keys, journals, control, machine):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -35,6 +35,7 @@ __all__ = [
     "known_instance",
     "main",
     "print_record",
+    "print_table",
     "settings_of",
     "verb",
 ]
@@ -204,6 +205,17 @@ def known_instance(name: str, state_dir: Path | None) -> "Instance":
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "is it another --state-dir?"
     raise NotFoundError(f"nothing is known of an instance {name}; {hint}", str(instance.folder))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
+    """Print some columns of rows, below their names."""
+    cells = [list(shown)]
+    for row in rows:
+        cells.append(["-" if row[name] in (None, "") else str(row[name]) for name in shown])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(shown))]
+    for line in cells:
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(text.rstrip())
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,145 @@
+"""What instances are and did: ``status``, ``orders``, ``fills``, ``export``, ``logs``."""
+
+import csv
+import itertools
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nkfast.app.cli.program import FILE, FOR, JSON, STATE_DIR, known_instance, print_table, verb
+from nkfast.app.exits import ExitCode
+
+__all__ = ["COMMANDS"]
+
+NAME = click.argument("name")
+LAST = click.option("--last", type=click.IntRange(1), default=20, show_default=True)
+_POLL_S = 0.25
+
+
+@verb()
+@click.argument("name", required=False)
+@STATE_DIR
+@JSON
+def status(name: str | None, state_dir: Path | None, as_json: bool) -> None:
+    """Show what every instance, or one, is and did. It need not run."""
+    from nkfast.app.instance import all_instances
+    from nkfast.app.status import describe_instance
+
+    instances = all_instances(state_dir) if name is None else [known_instance(name, state_dir)]
+    rows = [describe_instance(instance) for instance in instances]
+    if as_json:
+        click.echo(json.dumps(rows))
+    elif not rows:
+        click.echo("no instance ever ran here; nkfast init makes a configuration")
+    else:
+        shown = ("name", "mode", "strategy", "symbol", "state", "process_id", "orders")
+        print_table(rows, (*shown, "open_orders", "fills", "reason"))
+
+
+@verb()
+@NAME
+@click.option("--all", "is_all", is_flag=True, help="The ended ones as well.")
+@STATE_DIR
+@JSON
+def orders(name: str, is_all: bool, state_dir: Path | None, as_json: bool) -> None:
+    """List the orders of an instance that may still trade, as its journal has them."""
+    from nkfast.trading.journal_listing import list_orders
+
+    rows = list_orders(known_instance(name, state_dir).newest_journal, only_open=not is_all)
+    _print_rows(rows, as_json, ("slot", "symbol", "side", "price", "quantity", "executed", "state"))
+
+
+@verb()
+@NAME
+@LAST
+@STATE_DIR
+@JSON
+def fills(name: str, last: int, state_dir: Path | None, as_json: bool) -> None:
+    """List the newest fills of an instance; nkfast export gives all of them."""
+    from nkfast.trading.journal_listing import list_fills
+
+    rows = deque(list_fills(known_instance(name, state_dir).newest_journal), maxlen=last)
+    _print_rows(
+        rows,
+        as_json,
+        ("time_ms", "symbol", "side", "price", "quantity", "fee", "fee_asset", "trade_id"),
+    )
+
+
+@verb()
+@NAME
+@click.option("--what", type=click.Choice(["fills", "orders"]), default="fills")
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv")
+@click.option("--out", type=FILE, help="The file; standard output without.")
+@STATE_DIR
+def export(name: str, what: str, kind: str, out: Path | None, state_dir: Path | None) -> None:
+    """Write every fill or order of an instance, never cut: CSV, or one JSON object a line."""
+    from nkfast.trading.journal_listing import list_fills, list_orders
+
+    journal = known_instance(name, state_dir).newest_journal
+    rows = list_fills(journal) if what == "fills" else list_orders(journal, only_open=False)
+    if out is None:
+        _write_rows(rows, kind, sys.stdout)
+        return
+    with out.open("x", encoding="utf-8", newline="") as file:
+        _write_rows(rows, kind, file)
+
+
+@verb()
+@NAME
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@LAST
+@STATE_DIR
+@FOR
+def logs(
+    name: str, follow: bool, last: int, state_dir: Path | None, seconds: float | None
+) -> ExitCode:
+    """Print the newest lines of an instance's log: JSON, one event a line."""
+    from nkfast.venue.clock import RealClock
+
+    path = known_instance(name, state_dir).log
+    clock = RealClock()
+    end_ns = None if seconds is None else clock.monotonic_ns() + int(seconds * 1e9)
+    with path.open(encoding="utf-8") as file:
+        for line in deque(file, maxlen=last):
+            click.echo(line, nl=False)
+        while follow and (end_ns is None or clock.monotonic_ns() < end_ns):
+            line = file.readline()
+            if line:
+                click.echo(line, nl=False)
+            else:
+                time.sleep(_POLL_S)
+    return ExitCode.OK
+
+
+def _write_rows(rows: Iterable[Mapping[str, Any]], kind: str, file: Any) -> None:
+    if kind == "json":
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+        return
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        return
+    writer = csv.DictWriter(file, first.keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(itertools.chain([first], iterator))
+
+
+def _print_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:
+    found = list(rows)
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found:
+        print_table(found, shown)
+    else:
+        click.echo("none")
+
+
+COMMANDS = (status, orders, fills, export, logs)
