@@ -384,6 +384,9 @@ class Checker:
                 self.fail("I12", f"{client_id} was accepted and is {after} now")
         if news.facts.reported < order.facts.reported or news.filled < order.filled:
             self.fail("I8", f"{client_id}: what was executed shrinks")
+        if after is _S.DONE and news.filled < news.facts.reported:
+            executed = news.facts.reported
+            self.fail("I5", f"{client_id} is done with {news.filled} filled of {executed}")
         if news.fill is not None:
             self._judge_fill(news)
         self._set_state(client_id, after)

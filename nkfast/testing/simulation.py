@@ -77,8 +77,13 @@ _END_S: Final = 30.0
 _AFTERMATH_S: Final = 5.0
 #: A process that has not started after this gives up.
 _START_S: Final = 60.0
-#: What new rules of a market come to: noticed at the next look, or by refusals before it.
-_HALTS_BY_RULES: Final = frozenset({"MARKET_CHANGED", "ERROR_BUDGET"})
+#: Causes of a halt, each with the fault that makes it right: new rules of a market are noticed at
+#: the next look, or by refusals before it, and an owner may trade with the engine's own orders.
+_RIGHT_HALTS: Final = {
+    "MARKET_CHANGED": "tick_size",
+    "ERROR_BUDGET": "tick_size",
+    "SELF_TRADES": "owner_trades",
+}
 #: How long a process that ended stays down.
 _DOWN_S: Final = (0.1, 8.0)
 
@@ -566,8 +571,7 @@ class _Life:
             if not fragile.is_broken:
                 raise
         except HaltedError as halt:
-            # Right where the exchange changed the market's rules, and nowhere else.
-            if halt.cause not in _HALTS_BY_RULES or "tick_size" not in script.faults_named:
+            if _RIGHT_HALTS.get(halt.cause) not in script.faults_named:
                 raise
         except (VenueError, TimeoutError):  # the next start may find the exchange
             if self.is_trading:

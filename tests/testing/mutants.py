@@ -18,6 +18,7 @@ from nkfast.trading.news import NewsDesk
 from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.risk import RiskGuard
 from nkfast.trading.strategy_host import StrategyHost
+from nkfast.venue.port import NewOrder
 from nkfast.venue.simulated import SimulatedVenue
 
 Patch = Callable[[Any], None]
@@ -161,12 +162,70 @@ def _go_back(patch: Any) -> None:
     patch.setattr(orders.Order, "hear_update", forgetful)
 
 
+def _a_page_of_the_proxy_is_a_rejection(patch: Any) -> None:
+    is_certain = gate._is_certain
+
+    def hasty(error: Any) -> bool:
+        return is_certain(error) or "no answer: error" in str(error) or "html" in str(error)
+
+    patch.setattr(gate, "_is_certain", hasty)
+
+
+def _count_every_execution(patch: Any) -> None:
+    patch.setattr(orders.Order, "_sort_execution", lambda self, execution: (execution, None))
+
+
+def _close_before_the_fills_are_told(patch: Any) -> None:
+    derive = orders.derive_state
+
+    def hasty(facts: Any, quantity: Any, filled: Any) -> orders.OrderState:
+        state = derive(facts, quantity, filled)
+        return orders.OrderState.DONE if state is orders.OrderState.CLOSING else state
+
+    patch.setattr(orders, "derive_state", hasty)
+
+
+def _send_again_after_a_restart(patch: Any) -> None:
+    adopt, look_up = Bookkeeper.adopt, Reconciler._look_up
+    interrupted: set[str] = set()
+
+    def remember(self: Bookkeeper, order: Any) -> None:
+        if order.state is orders.OrderState.SENDING:
+            interrupted.add(order.client_id)
+        adopt(self, order)
+
+    async def resend(self: Reconciler, case: Any) -> None:
+        order = case.order
+        if order.client_id in interrupted:
+            interrupted.remove(order.client_id)
+            again = NewOrder(
+                order.client_id, order.symbol, order.side, order.quantity, order.price, order.type
+            )
+            self._venue.submit(again).add_done_callback(lambda answer: answer.exception())
+        await look_up(self, case)
+
+    patch.setattr(Bookkeeper, "adopt", remember)
+    patch.setattr(Reconciler, "_look_up", resend)
+
+
+def _never_look_again_for_what_was_given_up(patch: Any) -> None:
+    async def nothing(self: Reconciler) -> None:
+        await asyncio.sleep(0)
+        self._sweep_at_ns = self._clock.monotonic_ns() + 10**12
+
+    patch.setattr(Reconciler, "_sweep", nothing)
+
+
 def _nothing(patch: Any) -> None:
     """The fault is in the settings."""
 
 
 #: An absence that is believed at the first look.
 _HASTY = Stage(settings=replace(SETTINGS, finality_horizon_s=0.01, round_gap_s=0.01))
+#: A horizon below what comes late.
+_SHORT = Stage(settings=replace(SETTINGS, finality_horizon_s=5.0, round_gap_s=1.0))
+#: What was given up is there all the same: accepted, bound, executed.
+_LATER = frozenset({"I3", "I7", "I8", "I12"})
 MUTANTS = (
     Mutant("write nothing before it leaves", _write_nothing_before_it_leaves, frozenset({"I2"}), 0),
     Mutant("error means rejected", _every_error_is_a_rejection, frozenset({"I12", "I7"}), 4),
@@ -187,4 +246,9 @@ MUTANTS = (
     Mutant("mint money", _mint_money, frozenset({"I6"}), 0),
     Mutant("go back", _go_back, frozenset({"I8"}), 2),
     Mutant("not found means gone", _nothing, frozenset({"I12"}), 15, _HASTY),
+    Mutant("a proxy's page is a rejection", _a_page_of_the_proxy_is_a_rejection, _LATER, 4),
+    Mutant("count every execution", _count_every_execution, frozenset({"I5", "I19"}), 0),
+    Mutant("close before the fills", _close_before_the_fills_are_told, frozenset({"I5"}), 0),
+    Mutant("a restart sends again", _send_again_after_a_restart, frozenset({"I13"}), 1),
+    Mutant("never look again", _never_look_again_for_what_was_given_up, _LATER, 16, _SHORT),
 )

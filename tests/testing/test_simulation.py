@@ -101,6 +101,32 @@ def test_a_request_that_is_repeated_on_its_way_is_seen() -> None:
     assert outcome.violation.invariant == "I1"
 
 
+def test_an_owner_who_trades_with_the_engine_again_and_again_halts_it() -> None:
+    # Of seed 182. Without the owner's trades the same halt is a violation.
+    owner = [Incident("owner_trades", at) for at in (18.13, 33.59, 80.27, 84.54, 84.55)]
+    script = Script(
+        seed=182,
+        storm_s=90.0,
+        latency_s=0.03,
+        rules=(Rule("reset_before", on="subscribe", after=4, times=1, status=520),),
+        lasting=(Rule("error_before", on="read", probability=0.05),),
+        incidents=(
+            Incident("kill", 2.61),
+            Incident("kill_before_write", 7),
+            Incident("kill_after_write", 69),
+            Incident("disk_full", 126),
+            Incident("disk_error", 150),
+            *owner,
+        ),
+        uniqueness="active",
+        lookup="active",
+        ending="halt",
+    )
+    outcome = simulate(script)
+    assert outcome.ok, outcome.violation
+    assert ("cleared", "SELF_TRADES") in {line[1:3] for line in outcome.trace}
+
+
 def test_a_campaign_whose_canary_lives_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign.Canary, "submit", lambda self, order: self._venue.submit(order))
     assert campaign.main(["--seeds", "1:2"]) == 2
