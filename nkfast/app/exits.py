@@ -66,6 +66,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.JournalCorruptError, ExitCode.UNRECONCILED),
     (errors.RiskError, ExitCode.RISK_HALT),
     (FileNotFoundError, ExitCode.CONFIG),
+    (FileExistsError, ExitCode.CONFIG),
     (IsADirectoryError, ExitCode.CONFIG),
     (PermissionError, ExitCode.CONFIG),
     (click.Abort, ExitCode.SIGINT),

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from nkfast.app.config.bot import BotConfig, load_config
-from nkfast.app.config.documents import SUFFIXES, read_document
+from nkfast.app.config.documents import read_document
 from nkfast.app.config.writing import render
 from nkfast.app.loop import run
 from nkfast.app.outlook import Outlook, look_ahead
@@ -51,8 +51,6 @@ def init(
     nkfast.errors.ConfigError
         The file exists, or what was told is wrong.
     """
-    if out.suffix not in SUFFIXES:
-        raise ConfigError(f"ends in none of {', '.join(SUFFIXES)}", str(out))
     if out.exists():
         raise ConfigError("exists already; name a new file", str(out))
     load(strategy)
@@ -63,7 +61,8 @@ def init(
     if not is_offline:
         told += _fitting_limits(config, {key for key, _ in pairs})
         config = load_config(None, [("strategy", strategy), *told])
-    out.write_text(render(strategy, _given(config), out.suffix), "utf-8")
+    text = render(strategy, _given(config), out.suffix)
+    out.write_text(text, "utf-8")
     return load_config(out)
 
 

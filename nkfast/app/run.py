@@ -108,6 +108,8 @@ def _print_end(outcome: _Outcome) -> None:
             click.echo(f"would place {len(record['desired'])} orders; nothing was sent")
         else:
             click.echo(f"realized {record['realized']} {record['quote']}, fees {fees}")
+    if record["kept"]:
+        click.echo(f"{len(record['kept'])} orders rest on, as on_exit says")
     for row in outcome.left:
         click.echo(f"MAY BE LEFT  {row}")
     click.echo(f"why not:  nkfast why --name {record['name']}")

@@ -53,7 +53,7 @@ def test_what_is_told_is_written_and_explained() -> None:
         (("gird",), ExitCode.CONFIG, "no strategy 'gird'; did you mean 'grid'?"),
         ((), ExitCode.USAGE, "name a strategy: grid"),
         (("grid", "--set", "setp_pct=1"), ExitCode.CONFIG, "did you mean 'step_pct'?"),
-        (("grid", "--out", "bot.ini"), ExitCode.CONFIG, "ends in none of .toml"),
+        (("grid", "--out", "bot.ini"), ExitCode.CONFIG, "'.ini' is none of .toml"),
         (("grid", "--out", "there.toml"), ExitCode.CONFIG, "exists already"),
     ],
 )

@@ -91,4 +91,31 @@ def config_schema(strategy: str | None) -> None:
     click.echo(json.dumps(json_schema(strategy), indent=2))
 
 
+@config.command("import")
+@click.argument("file", type=FILE)
+@click.option("--strategy", help="Which one it is, where the file does not say it.")
+@click.option("--out", type=FILE, required=True, help="The new file: TOML, YAML or JSON.")
+def config_import(file: Path, strategy: str | None, out: Path) -> None:
+    """Make a configuration of another NonKYC bot's file, and say everything that changed."""
+    check_exists(file)
+    from nkfast.app.config.bot import load_config
+    from nkfast.app.config.importing import import_document
+    from nkfast.app.config.writing import render
+    from nkfast.errors import ConfigErrors
+
+    imported = import_document(file, strategy)
+    text = render(imported.strategy, imported.values, out.suffix)
+    with out.open("x", encoding="utf-8") as written:
+        written.write(text)
+    for change in imported.changes:
+        click.echo(f"changed  {change}")
+    click.echo(f"wrote {out}, a {imported.strategy}")
+    try:
+        load_config(out)
+    except ConfigErrors as problems:
+        click.echo("it is not complete yet:", err=True)
+        raise problems from None
+    click.echo(f"next:  nkfast check {out}")
+
+
 COMMANDS = (init, config)

@@ -13,6 +13,8 @@ from nkfast.app.config.bot import (
     PaperSettings,
     RiskSettings,
 )
+from nkfast.app.config.documents import SUFFIXES
+from nkfast.errors import ConfigError
 from nkfast.strategies import load
 from nkfast.strategies.settings import Key, Settings, keys
 from nkfast.trading.exact import plain
@@ -42,7 +44,14 @@ def render(strategy: str, values: Mapping[str, Any], suffix: str) -> str:
         By section and key, as a file has them; common keys at the top.
     suffix : str
         ``.toml``, ``.yaml``, ``.yml`` or ``.json``; JSON has no comments.
+
+    Raises
+    ------
+    nkfast.errors.ConfigError
+        The suffix is another.
     """
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{suffix!r} is none of {', '.join(SUFFIXES)}", "--out")
     if suffix == ".json":
         return _json({"schema": SCHEMA, **values}) + "\n"
     spell = _toml if suffix == ".toml" else _json
