@@ -43,6 +43,29 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
         ("reconcile",),
         ("paths",),
         ("version",),
+        ("init",),
+        ("check",),
+        ("plan",),
+        ("run",),
+        ("paper",),
+        ("config", "show"),
+        ("config", "schema"),
+        ("config", "import"),
+        ("keys", "set"),
+        ("keys", "test"),
+        ("keys", "where"),
+        ("keys", "rm"),
+        ("status",),
+        ("orders",),
+        ("fills",),
+        ("export",),
+        ("logs",),
+        ("markets",),
+        ("ticker",),
+        ("book",),
+        ("candles",),
+        ("balances",),
+        ("completion",),
     ],
 )
 def test_every_command_explains_itself(words: tuple[str, ...], flag: str) -> None:
@@ -203,3 +226,10 @@ def test_guard_takes_its_secret_from_standard_input_only(tmp_path: Path) -> None
     assert given.exit_code == ExitCode.OK
     assert json.loads(given.stdout)["event"] == "watching"
     assert "s3cr3t" not in given.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == ExitCode.OK
+    assert f"_NKFAST_COMPLETE={shell}_complete" in result.stdout

@@ -1,4 +1,6 @@
-"""What this installation is and where it keeps things: ``paths``, ``version``."""
+"""What this installation is and where it keeps things: ``paths``, ``version``, ``completion``."""
+
+import click
 
 from nkfast import __version__
 from nkfast.app.cli.program import JSON, print_record, verb
@@ -34,4 +36,19 @@ def version(as_json: bool) -> None:
     print_record(record, as_json)
 
 
-COMMANDS = (paths, version)
+@verb()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets a shell complete nkfast's words: eval "$(nkfast completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    from nkfast.app.cli.program import main
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    # Without the check of the shell's version: that would run the shell.
+    values = kind(main, {}, "nkfast", "_NKFAST_COMPLETE")
+    click.echo(values.source_template % values.source_vars())
+
+
+COMMANDS = (completion, paths, version)
