@@ -136,6 +136,10 @@ class Stage:
         """Every market, the home first."""
         return (self.market, *self.more_markets)
 
+    def make_strategy(self) -> Strategy:
+        """Return a new strategy, as a start of the process makes it."""
+        return self.strategy(*(Market.from_wire(row) for row in self.rows))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -182,7 +186,7 @@ class Outcome:
 
     @property
     def command(self) -> str:
-        """What replays the run."""
+        """What replays the run on the usual stage; on another: ``simulate(script, stage)``."""
         return f"python -m nkfast.testing --script {shlex.quote(self.script.as_json())}"
 
 
@@ -201,12 +205,19 @@ def simulate(script: "int | Script", stage: Stage | None = None) -> Outcome:
     -------
     Outcome
         ``ok`` when every invariant held.
+
+    Notes
+    -----
+    A strategy that cannot be made raises what it raises: that is no fault of a run.
     """
     if isinstance(script, int):
         script = Script.draw(script)
+    if stage is None:
+        stage = Stage()
+    stage.make_strategy()
     loop = ProcessLoop()
     with tempfile.TemporaryDirectory(prefix="nkfast-", dir=_fast_folder()) as folder:
-        world = _World(loop, script, stage if stage is not None else Stage(), Path(folder))
+        world = _World(loop, script, stage, Path(folder))
         try:
             loop.run_until_complete(world.run())
         finally:
@@ -546,8 +557,7 @@ class _Life:
             lookup=script.lookup,
             read_lag_s=script.read_lag_s,
         )
-        markets = [Market.from_wire(row) for row in stage.rows]
-        self.strategy = FragileStrategy(stage.strategy(*markets), world.schedule, world.checker)
+        self.strategy = FragileStrategy(stage.make_strategy(), world.schedule, world.checker)
         self.engine = engine = Engine(
             venue=stage.venue(wire),
             clock=world.wall_clock,

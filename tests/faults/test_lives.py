@@ -25,7 +25,8 @@ from nkfast.trading.life import LifeState
 from nkfast.venue.clock import VirtualClock, run_virtual
 from nkfast.venue.simulated import SimulatedVenue
 
-SEEDS = range(12)
+#: Sleeps of the machine and a person's pauses are what `nkfast.testing` does not have.
+SEEDS = range(5)
 LIVES = 6
 STORM = preset("storm")
 #: What would halt in a storm that lasts is switched off: halting has tests of its own.

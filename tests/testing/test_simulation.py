@@ -9,7 +9,8 @@ from testing.mutants import MUTANTS, Mutant
 
 from nkfast.errors import ConfigError
 from nkfast.exchange.weather import Rule
-from nkfast.testing import INVARIANTS, Incident, Script, campaign, shrink, simulate
+from nkfast.testing import INVARIANTS, Incident, Script, Stage, campaign, shrink, simulate
+from nkfast.trading.strategy import Strategy
 
 #: The check of every change runs two thousand; see .ci/run.
 SEEDS = range(24)
@@ -43,6 +44,14 @@ def test_the_same_seed_is_the_same_run_in_any_process() -> None:
         for seed in ("1", "2")
     }
     assert digests == {f"{[simulate(n).digest for n in range(5)]}\n"}
+
+
+def test_a_strategy_that_cannot_be_made_is_told_to_who_wrote_it() -> None:
+    def broken(market: object) -> Strategy:
+        raise ZeroDivisionError(str(market))
+
+    with pytest.raises(ZeroDivisionError):
+        simulate(1, Stage(strategy=broken))
 
 
 def test_a_script_comes_back_from_its_text() -> None:

@@ -11,7 +11,7 @@ from nkfast.trading.orders import OrderState, parse_client_id
 from nkfast.venue.port import VenueStatus
 
 FATES = ["accept"] * 6 + ["lose", "drop", "silent", "late", "reject", "unreachable"]
-SEEDS = range(12)
+SEEDS = range(6)
 
 
 class Weather:
