@@ -513,6 +513,10 @@ class Checker:
         left = [task.get_name() for task in process.tasks if not task.done()]
         if left:
             self.fail("I20", f"tasks are left: {', '.join(left)}")
+        # The process still holds its tasks, so asyncio, which would tell when they go, does not.
+        for task in process.tasks:
+            if task.done() and task._log_traceback:
+                self.fail("I20", f"task {task.get_name()} failed unseen: {task.exception()!r}")
         self.check_failures()
 
     def check_failures(self) -> None:

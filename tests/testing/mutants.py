@@ -131,6 +131,20 @@ def _raise_where_nobody_listens(patch: Any) -> None:
     patch.setattr(OrderGate, "_on_submitted", fail)
 
 
+def _fail_in_a_task_that_nobody_awaits(patch: Any) -> None:
+    settle_due = Reconciler.settle_due
+
+    async def fail() -> None:
+        raise KeyError("unseen")
+
+    async def settle(self: Reconciler) -> None:
+        task = asyncio.get_running_loop().create_task(fail())
+        await asyncio.wait([task])
+        await settle_due(self)
+
+    patch.setattr(Reconciler, "settle_due", settle)
+
+
 def _believe_no_balance(patch: Any) -> None:
     set_holdings = Ledger.set_holdings
 
@@ -242,6 +256,7 @@ MUTANTS = (
     Mutant("leave without cancelling", _leave_without_cancelling, frozenset({"I4", "I9"}), 11),
     Mutant("settle no doubt", _settle_no_doubt, frozenset({"I10"}), 0),
     Mutant("raise unseen", _raise_where_nobody_listens, frozenset({"I20"}), 0),
+    Mutant("fail in a task", _fail_in_a_task_that_nobody_awaits, frozenset({"I20"}), 0),
     Mutant("believe no balance", _believe_no_balance, frozenset({"I4"}), 1),
     Mutant("mint money", _mint_money, frozenset({"I6"}), 0),
     Mutant("go back", _go_back, frozenset({"I8"}), 2),
