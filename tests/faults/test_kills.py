@@ -39,8 +39,8 @@ KILLS = int(os.environ.get("NKFAST_KILLS", "4"))
 SECRET = "s" * 40
 LIMIT_S = 60.0
 SETTLE_LIMIT_S = 120.0
-#: In a storm a start can take long; then a trader is killed in it. Of 24 that had 25 s, 11 traded; of
-#: 220 that had 8 s, 26 did.
+#: In a storm a start can take long; then a trader is killed in it. Of 24 that had 25 s 11 traded,
+#: of 220 that had 8 s 26 did.
 START_LIMIT_S = 25.0 if KILLS > 20 else 8.0
 #: One in so many is stopped for a while before it is killed.
 STOPPED_ONE_IN = 4
