@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from functools import partial
@@ -102,8 +102,8 @@ def exchange_process(
 class Watched(SharedVenue):
     """A shared venue that notes how long news of a book was on its way, and what its bot took."""
 
-    def __init__(self, venue: LiveVenue, symbols: list[str]) -> None:
-        super().__init__(venue, symbols)
+    def __init__(self, make: Callable[[], LiveVenue], symbols: list[str]) -> None:
+        super().__init__(make, symbols)
         self.waits_ns: list[int] = []
         self.works_ns: list[int] = []
 
@@ -139,7 +139,7 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
         ) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
             venue = LiveVenue(rest=rest, websocket=socket, clock=clock)
-            shared = Watched(venue, symbols)
+            shared = Watched(lambda: venue, symbols)
             engines = []
             for number, symbol in enumerate(symbols):
                 market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)

@@ -2,7 +2,7 @@
 
 To store an intent takes a transaction of SQLite, most of which need not be over before the order
 is on its way. So the intents of one batch are first written as one record into a small file beside
-the journal; that is one write, and what it survives is what a transaction survives. The store
+the journal; that is one write, and it survives the end of the process. The store
 takes them up as soon as the orders have left, and the next batch takes the record's place.
 
 A record is sealed with the hash of the event that it follows: it counts while the store ends with
@@ -52,13 +52,10 @@ class IntentFile:
     ----------
     journal : Path
         Its file is ``journal.intents``.
-    syncs : bool
-        Whether a record is to survive the loss of power, and not only the end of the process.
     """
 
-    def __init__(self, journal: Path, *, syncs: bool) -> None:
+    def __init__(self, journal: Path) -> None:
         path = _path_of(journal)
-        self._syncs = False
         try:
             is_new = not check_file(path)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -68,8 +65,6 @@ class IntentFile:
         try:
             if is_new or os.fstat(self._file).st_size < _FILE_BYTES:
                 os.write(self._file, bytes(_FILE_BYTES))
-            if syncs:
-                self.sync_from_now_on()
         except OSError as error:
             os.close(self._file)
             raise JournalError(str(path), f"cannot be written: {error}") from error
@@ -77,11 +72,6 @@ class IntentFile:
     def close(self) -> None:
         """Close it; the record stays."""
         os.close(self._file)
-
-    def sync_from_now_on(self) -> None:
-        """Let records survive the loss of power."""
-        os.fsync(self._file)
-        self._syncs = True
 
     def write(self, promises: Sequence[Promise], last_hash: bytes) -> bool:
         """Put a record in the place of the last one; False when it is too large for the file.
@@ -97,8 +87,6 @@ class IntentFile:
         record = _seal(text, last_hash) + len(text).to_bytes(_LENGTH_BYTES) + text
         if _write_at_start(self._file, record) != len(record):
             raise OSError(f"{len(record)} bytes were not written whole")
-        if self._syncs:
-            _sync(self._file)
         return True
 
 
@@ -116,14 +104,10 @@ if sys.platform == "win32":
         os.lseek(file, 0, os.SEEK_SET)
         return os.write(file, record)
 
-    _sync = os.fsync
-
 else:
 
     def _write_at_start(file: int, record: bytes) -> int:
         return os.pwrite(file, record, 0)
-
-    _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other
 
 
 def write_intents(

@@ -9,8 +9,8 @@ tables hold the newest state; `verify` replays the events and compares.
 
 Every write is a transaction of its own, or part of a batch: between `hold` and `commit` writes
 are gathered and become durable together. Nothing may leave the process in between. A batch of
-nothing but intents takes the short way (`intents`): `commit` makes it durable, and the store takes
-it up by `settle`, when its orders have left.
+nothing but intents takes the short way (`intents`) where it has not to survive the loss of power:
+`commit` makes it durable, and the store takes it up by `settle`, when its orders have left.
 """
 
 import contextlib
@@ -122,6 +122,8 @@ class Journal:
         self._store = store
         self._lock = lock
         self._intents = intents
+        # To sync a record takes as long as to sync the store, and that would follow.
+        self._may_promise = True
         self._promises: list[Promise] = []  # intents that the store has not taken up
         self._execute = store.execute
         self._chosen: Durability | None = None
@@ -173,12 +175,11 @@ class Journal:
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
             store = undo.enter_context(contextlib.closing(connect(file, durability or "process")))
-            intents = undo.enter_context(
-                contextlib.closing(IntentFile(file, syncs=durability == "power"))
-            )
+            intents = undo.enter_context(contextlib.closing(IntentFile(file)))
             undo.pop_all()
         journal = cls(file, code, store, lock, intents)
         journal._chosen = durability
+        journal._may_promise = durability != "power"
         try:
             prepare(file, store, code, is_new=is_new)
             journal._take_up()
@@ -216,8 +217,8 @@ class Journal:
             self._check_open()
             try:
                 set_durability(self._store, "power")
-                self._intents.sync_from_now_on()
-            except (sqlite3.Error, OSError) as error:
+                self._may_promise = False
+            except sqlite3.Error as error:
                 raise self._failure(error) from error
 
     # Batches -----------------------------------------------------------------------------------
@@ -244,7 +245,9 @@ class Journal:
         try:
             if self._store.in_transaction:
                 self._execute("COMMIT")
-            elif self._promises and not self._intents.write(self._promises, self._last_hash):
+            elif self._promises and not (
+                self._may_promise and self._intents.write(self._promises, self._last_hash)
+            ):
                 self.settle()
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from nkfast.errors import JournalError
-from nkfast.trading import intents
 from nkfast.trading.intents import _FILE_BYTES
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
@@ -185,19 +184,17 @@ def test_a_record_that_cannot_be_written_is_an_error(path: Path, monkeypatch) ->
     assert verify(path).orders == 0
 
 
-def test_it_survives_power_only_where_that_was_asked(path: Path, monkeypatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(intents, "_sync", synced.append)
+def test_what_must_survive_power_is_stored_at_once(path: Path) -> None:
     with Journal.open(path, instance="nk01") as journal:
         first, second = orders(journal, 2)
         promise(journal, [first])
-        assert synced == []
+        assert stored(path) == 0
         journal.expect_real_money()
         promise(journal, [second])
-        assert len(synced) == 1
+        assert stored(path) == 2
     with Journal.open(path, instance="nk01", durability="power") as journal:
         promise(journal, orders(journal, 1))
-        assert len(synced) == 2
+        assert stored(path) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of this kind")
