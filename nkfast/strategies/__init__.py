@@ -63,6 +63,7 @@ _OURS = {
     "rebalance": "nkfast.strategies.rebalance:Rebalance",
     "profit_allocation": "nkfast.strategies.profit_allocation:ProfitAllocation",
     "market_maker": "nkfast.strategies.market_maker:MarketMaker",
+    "capped_martingale": "nkfast.strategies.capped_martingale:CappedMartingale",
 }
 
 

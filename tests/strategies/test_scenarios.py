@@ -196,6 +196,17 @@ def judge_market_maker(orders: Sequence[Sent], outcome: Outcome) -> None:
     assert outcome.fills
 
 
+def judge_capped_martingale(orders: Sequence[Sent], outcome: Outcome) -> None:
+    """A base order takes; what follows adds below it or sells above its cost, inside the budget."""
+    first, *rest = orders
+    assert first.side == "buy"
+    assert first.executed == first.quantity
+    assert rest
+    assert all(o.notional <= 310 for o in orders if o.side == "buy")
+    assert all(o.price > first.price for o in rest if o.side == "sell")
+    assert outcome.fills
+
+
 def judge_rebalance(orders: Sequence[Sent], outcome: Outcome) -> None:
     """1 BTC of 64,000 and 20,000 USDT: 22,000 USDT worth are sold, and little more after it."""
     assert orders[0].side == "sell"
@@ -275,6 +286,14 @@ SCENARIOS: Mapping[str, Scenario] = {
         {"sell_quote_target": 600, "inventory_tolerance_pct": "0.3"},
         judge_market_maker,
         stage={"spread": 0.003},
+    ),
+    "capped_martingale": Scenario(
+        {
+            **{"cycle_budget": 3_000, "base_order_pct": "0.1", "step_pct": "0.001"},
+            **{"tp1_pct": "0.0005", "tp2_pct": "0.001", "fee_rate": 0},
+        },
+        judge_capped_martingale,
+        stage={"spread": 0.001},
     ),
     "rebalance": Scenario({"poll_interval_s": 5, "order_timeout_s": 10}, judge_rebalance),
     "profit_allocation": Scenario(

@@ -20,9 +20,6 @@ FILE = Path(
     os.environ.get("NKFAST_VECTORS", ROOT.parent / "shared" / "data" / "strategy_vectors.json")
 )
 
-#: Functions of strategies that are still to come; strike out what has an adapter.
-PENDING = ("strategies.adaptive_capped_martingale.",)
-
 for path in sorted((Path(__file__).parent / "vectors").glob("*.py")):
     import_module(f"strategies.vectors.{path.stem}")
 
@@ -33,15 +30,7 @@ def vectors() -> list[Any]:
         return [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
     found = json.loads(FILE.read_text())["vectors"]
     assert found, f"{FILE} has no vectors"
-    pending = pytest.mark.xfail(reason="its strategy is being written", strict=True)
-    return [
-        pytest.param(
-            vector,
-            id=vector["id"],
-            marks=pending if vector["function"].startswith(PENDING) else (),
-        )
-        for vector in found
-    ]
+    return [pytest.param(vector, id=vector["id"]) for vector in found]
 
 
 @pytest.mark.parametrize("vector", vectors())
