@@ -141,5 +141,10 @@ def test_a_campaign_whose_canary_lives_is_worth_nothing(monkeypatch: pytest.Monk
     assert campaign.main(["--seeds", "1:2"]) == 2
 
 
+def test_a_campaign_looks_for_its_canary_in_a_run_that_sends_orders() -> None:
+    assert simulate(4000).intents == 0
+    assert campaign.main(["--seeds", "4000:4002"]) == 0
+
+
 def test_all_twenty_invariants_have_a_name() -> None:
     assert list(INVARIANTS) == [f"I{n}" for n in range(1, 21)]
