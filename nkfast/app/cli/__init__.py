@@ -10,11 +10,15 @@ from nkfast.app.cli import (
     market,
     simulation,
     status,
+    strategies,
 )
 from nkfast.app.cli.program import main
 
 __all__ = ["main"]
 
-for _module in (simulation, bots, status, market, configs, keys, journals, control, machine):
+for _module in (
+    *(simulation, bots, strategies, status, market),
+    *(configs, keys, journals, control, machine),
+):
     for _command in _module.COMMANDS:
         main.add_command(_command)
