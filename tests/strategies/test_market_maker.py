@@ -206,6 +206,17 @@ def test_the_new_quote_waits_for_the_end_of_the_old_one() -> None:
     assert prices(pit) == (1952, 1968)
 
 
+def test_a_bid_stays_below_an_ask_that_is_too_young_to_move() -> None:
+    pit = a_pit("0", "2010", max_spread_pct=1)
+    pit.end("buy")
+    pit.show("2000", "2100")
+    pit._place("sell", Quote("sell", D(2005), D("0.012")))
+    pit.show_own()  # with so little base it would bid 2030
+    quotes = pit.decide().quotes
+    assert quotes["sell"].price == 2005
+    assert quotes["buy"].price == D("2004.99")
+
+
 def test_a_full_fill_is_quoted_anew() -> None:
     pit = a_pit()
     pit.fill("sell")

@@ -1,6 +1,7 @@
 """The rebalancer: one order at a time, never more than what is off, everything owned counted."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -130,6 +131,14 @@ def test_d13_what_is_held_counts_as_owned() -> None:
     pit.pass_time(61)
     pit.settle()
     assert len(pit.placed) == 1  # the order that rests is known again by its slot
+
+
+def test_d13_what_others_hold_counts_as_owned() -> None:
+    pit = a_pit("0.6", "40")
+    view = pit.view()
+    held = replace(view, available={"ETH": D("0.3"), "USDT": D(40)})  # 0.3 wait in another order
+    (quote,) = pit.strategy.decide(held).quotes.values()
+    assert (quote.side, quote.quantity) == ("sell", D("0.1"))  # by what is free it would buy
 
 
 def test_an_order_that_is_too_old_is_priced_anew() -> None:
