@@ -195,10 +195,18 @@ class Position:
         )
 
 
+def _least_notional(settings: MartingaleSettings, price: Decimal) -> Decimal:
+    return max(settings.min_order_notional, multiply(settings.min_order_qty or ZERO, price))
+
+
+def _base_notional(settings: MartingaleSettings, price: Decimal) -> Decimal:
+    wanted = multiply(settings.cycle_budget, settings.base_order_pct)
+    return max(wanted, _least_notional(settings, price))
+
+
 def next_add_notional(settings: MartingaleSettings, price: Decimal, add_count: int) -> Decimal:
     """Return what the next add is worth, quote units, exactly; ``add_count`` adds were made."""
-    least = max(settings.min_order_notional, multiply(settings.min_order_qty or ZERO, price))
-    grown = max(multiply(settings.cycle_budget, settings.base_order_pct), least)
+    grown, least = _base_notional(settings, price), _least_notional(settings, price)
     for _ in range(add_count):
         grown = multiply(grown, settings.multiplier)
     cap = multiply(settings.cycle_budget, settings.per_order_cap_pct)
@@ -392,8 +400,7 @@ class CappedMartingale(Strategy):
         if view.now_ms < self._rest_until_ms:
             return Desired(again_at_ms=self._rest_until_ms)
         settings = self.settings
-        least = max(settings.min_order_notional, multiply(settings.min_order_qty or ZERO, ask))
-        notional = max(multiply(settings.cycle_budget, settings.base_order_pct), least)
+        notional = _base_notional(settings, ask)
         limit = multiply(ask, add(ONE, settings.slippage_buffer_pct))
         price = max(self._steps.price(limit, "buy"), ask)
         quantity = self._steps.up(Fraction(notional) / Fraction(bid))
