@@ -35,6 +35,7 @@ from nkfast.trading.journal import Journal, verify
 from nkfast.trading.risk import RiskLimits
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
+from nkfast.venue.port import Venue
 from nkfast.venue.shared import SharedVenue
 from nkfast.wire.models import ApiCredentials
 
@@ -114,6 +115,41 @@ class Watched(SharedVenue):
         self.works_ns.append(time.perf_counter_ns() - began)
 
 
+def rest_client(exchange: dict[str, str]) -> AsyncRestClient:
+    """Return a client of the exchange that leaves no nonces behind."""
+    return AsyncRestClient(
+        CREDENTIALS,
+        base_url=exchange["rest_url"],
+        allow_changes=True,
+        throttle=Throttle({}),
+        nonces=KeyNonces(CREDENTIALS.api_key, is_shared=False),
+    )
+
+
+async def grid_engine(
+    venue: Venue,
+    rest: AsyncRestClient,
+    clock: RealClock,
+    symbol: str,
+    settings: dict[str, str],
+    stack: ExitStack,
+    folder: Path,
+) -> Engine:
+    """Make one bot, its journal in a folder and open until the stack unwinds."""
+    market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
+    name = symbol.partition("/")[0].lower()
+    journal = stack.enter_context(Journal.open(folder / f"{name}.db", instance=name))
+    return Engine(
+        venue=venue,
+        clock=clock,
+        journal=journal,
+        strategy=Grid(GridSettings.read(settings), market),
+        symbol=symbol,
+        limits=RiskLimits(max_order_notional=Decimal(1000)),
+        mode="paper",
+    )
+
+
 def rss_mb() -> float:
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -130,32 +166,15 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
         folder = Path(name)
         exchange = stack.enter_context(exchange_process(bots, speed, tick_s))
         symbols = [str(row["symbol"]) for row in rows(bots)]
-        async with AsyncRestClient(
-            CREDENTIALS,
-            base_url=exchange["rest_url"],
-            allow_changes=True,
-            throttle=Throttle({}),
-            nonces=KeyNonces(CREDENTIALS.api_key, is_shared=False),
-        ) as rest:
+        async with rest_client(exchange) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
             venue = LiveVenue(rest=rest, websocket=socket, clock=clock)
             shared = Watched(lambda: venue, symbols)
-            engines = []
-            for number, symbol in enumerate(symbols):
-                market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
-                path = folder / f"b{number:02}.db"
-                journal = stack.enter_context(Journal.open(path, instance=f"b{number:02}"))
-                settings = {"step_pct": "0.0065", "base_order_size": "0.5"}
-                engine = Engine(
-                    venue=shared.seat(),
-                    clock=clock,
-                    journal=journal,
-                    strategy=Grid(GridSettings.read(settings), market),
-                    symbol=symbol,
-                    limits=RiskLimits(max_order_notional=Decimal(1000)),
-                    mode="paper",
-                )
-                engines.append(engine)
+            settings = {"step_pct": "0.0065", "base_order_size": "0.5"}
+            engines = [
+                await grid_engine(shared.seat(), rest, clock, symbol, settings, stack, folder)
+                for symbol in symbols
+            ]
             await asyncio.gather(*(engine.start() for engine in engines))
             stop = asyncio.Event()
             running = [asyncio.ensure_future(engine.run(stop)) for engine in engines]
@@ -173,7 +192,7 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
             stop.set()
             await asyncio.gather(*running, return_exceptions=True)
             await asyncio.gather(*(engine.stop("cancel") for engine in engines))
-        reports = [verify(folder / f"b{number:02}.db") for number in range(bots)]
+        reports = [verify(path) for path in sorted(folder.glob("*.db"))]
         return {
             "bots": bots,
             "seconds": round(elapsed, 1),

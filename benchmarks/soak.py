@@ -19,22 +19,15 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
-from fleet import CREDENTIALS, exchange_process, rows, rss_mb
+from fleet import CREDENTIALS, exchange_process, grid_engine, rest_client, rows, rss_mb
 
-from nkfast.client.async_rest import AsyncRestClient
-from nkfast.client.throttle import Throttle
 from nkfast.client.websocket import WebSocketClient
-from nkfast.core.market import Market
-from nkfast.strategies.grid import Grid, GridSettings
-from nkfast.trading.engine import Engine
-from nkfast.trading.journal import Journal, verify
-from nkfast.trading.risk import RiskLimits
+from nkfast.trading.journal import verify
 from nkfast.venue.clock import RealClock
 from nkfast.venue.live import LiveVenue
 from nkfast.venue.shared import SharedVenue
@@ -72,28 +65,14 @@ async def main(goal: argparse.Namespace) -> dict[str, object]:
             exchange_process(goal.bots, goal.speed, goal.tick, goal.reconnects / goal.frames * 1.2)
         )
         symbols = [str(row["symbol"]) for row in rows(goal.bots)]
-        async with AsyncRestClient(
-            CREDENTIALS, base_url=exchange["rest_url"], allow_changes=True, throttle=Throttle({})
-        ) as rest:
+        async with rest_client(exchange) as rest:
             socket = partial(WebSocketClient, exchange["ws_url"], CREDENTIALS, allow_changes=True)
             venue = partial(LiveVenue, rest=rest, websocket=socket, clock=clock)
             shared = SharedVenue(venue, symbols)
-            engines = []
-            for number, symbol in enumerate(symbols):
-                market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
-                journal = stack.enter_context(
-                    Journal.open(folder / f"b{number:02}.db", instance=f"b{number:02}")
-                )
-                engine = Engine(
-                    venue=shared.seat(),
-                    clock=clock,
-                    journal=journal,
-                    strategy=Grid(GridSettings.read(GRID), market),
-                    symbol=symbol,
-                    limits=RiskLimits(max_order_notional=Decimal(1000)),
-                    mode="paper",
-                )
-                engines.append(engine)
+            engines = [
+                await grid_engine(shared.seat(), rest, clock, symbol, GRID, stack, folder)
+                for symbol in symbols
+            ]
             await asyncio.gather(*(engine.start() for engine in engines))
             stop = asyncio.Event()
             running = [asyncio.ensure_future(engine.run(stop)) for engine in engines]
@@ -119,7 +98,7 @@ async def main(goal: argparse.Namespace) -> dict[str, object]:
                 stop.set()
                 await asyncio.gather(*running, return_exceptions=True)
                 await asyncio.gather(*(engine.stop("cancel") for engine in engines))
-        reports = [verify(folder / f"b{number:02}.db") for number in range(goal.bots)]
+        reports = [verify(path) for path in sorted(folder.glob("*.db"))]
     return {
         "seconds": round(time.monotonic() - began, 1),
         "frames": frames,
