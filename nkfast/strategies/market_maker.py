@@ -24,7 +24,7 @@ from nkfast.trading.strategy import (
     Skip,
     Strategy,
 )
-from nkfast.venue.port import Side
+from nkfast.venue.port import PublicTrade, Side
 
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
@@ -40,6 +40,8 @@ _TOLERANCE_MIN = Decimal("0.0001")
 _PLENTY = Decimal(10**12)
 #: What was filled or cancelled may be seen in the book for so long.
 _GHOST_MS = 1_000
+#: So many of our fills, and of everybody's trades, wait for the other to say who took.
+_TRADES_KEPT = 64
 
 
 class MarketMakerSettings(Settings):
@@ -117,7 +119,7 @@ class MarketMakerSettings(Settings):
     )
     post_only: bool = key(True, meaning="Whether a quote waits while it would trade at once.")
     reprice_threshold_ticks: int = key(
-        2, ge=1, meaning="A quote that is off by less stays where it is."
+        2, ge=2, meaning="A quote that is off by less stays where it is."
     )
     min_quote_life_ms: int = key(
         1_000, unit="ms", ge=0, meaning="A quote that is younger stays where it is."
@@ -269,6 +271,9 @@ class MarketMaker(Strategy):
         self._reprice = multiply(self._steps.tick, Decimal(settings.reprice_threshold_ticks))
         self._rests_until_ms: dict[str, int] = {}  # a side that took, by side
         self._took: set[Side] = set()  # since the last decision
+        # Fills do not say who took, the public trades of the same ids do; either may come first.
+        self._unexplained: dict[str, Side] = {}
+        self._takers: dict[str, Side] = {}
         self._state: dict[str, Any] | None = None
         # Ours, gone, and perhaps still seen: side, ticks, lots, until when (0: not set).
         self._ghosts: list[tuple[Side, int, int, int]] = []
@@ -306,9 +311,22 @@ class MarketMaker(Strategy):
 
     def on_fill(self, fill: Fill) -> None:
         """Let a side rest whose quote traded at once; what was filled may be seen for a while."""
-        if fill.is_maker is False:
+        taker = self._takers.get(fill.trade_id)
+        if fill.is_maker is False or (fill.is_maker is None and taker == fill.side):
             self._took.add(fill.side)
+            self._state = None
+        elif fill.is_maker is None and taker is None:
+            _keep(self._unexplained, fill.trade_id, fill.side)
         self._haunt(fill.side, fill.price, fill.quantity)
+
+    def on_trade(self, trade: PublicTrade) -> None:
+        """Let a side rest whose quote turns out to have traded at once."""
+        if trade.symbol != self._market.symbol:
+            return
+        if self._unexplained.pop(trade.trade_id, None) == trade.side:
+            self._took.add(trade.side)
+            self._state = None
+        _keep(self._takers, trade.trade_id, trade.side)
 
     def on_end(self, order: EndedOrder) -> None:
         """Take note that what was left of the order may be seen for a while yet."""
@@ -323,14 +341,18 @@ class MarketMaker(Strategy):
         self._seen = ()
 
     def state(self) -> dict[str, Any]:
-        """Return until when each side rests. What is owned is the venue's word."""
+        """Return which sides rest, and until when. What is owned is the venue's word."""
         if self._state is None:
-            self._state = {"rests_until_ms": dict(self._rests_until_ms)}
+            self._state = {
+                "rests_until_ms": dict(self._rests_until_ms),
+                "took": sorted(self._took),
+            }
         return self._state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
         self._rests_until_ms = dict(state["rests_until_ms"])
+        self._took = set(state["took"])
         self._state = None
         self._seen = ()
 
@@ -474,3 +496,9 @@ class MarketMaker(Strategy):
             told = tuple(skips) if codes != self._codes else ()
             self._desired = Desired(quotes, told, again_at_ms)
             self._codes = codes
+
+
+def _keep(known: dict[str, Side], trade_id: str, side: Side) -> None:
+    known[trade_id] = side
+    if len(known) > _TRADES_KEPT:
+        del known[next(iter(known))]

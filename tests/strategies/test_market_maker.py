@@ -19,7 +19,8 @@ from nkfast.strategies.market_maker import (
     quote_sizes,
 )
 from nkfast.strategies.sizing import Steps
-from nkfast.trading.strategy import Quote, Skip
+from nkfast.trading.strategy import Fill, Quote, Skip
+from nkfast.venue.port import PublicTrade, Side
 
 D = Decimal
 ETH = Market("ETH/USDT", 2, 3, min_notional="1", maker_fee="0.001", taker_fee="0.001")
@@ -290,6 +291,35 @@ def test_d38_a_side_that_took_rests_and_then_goes_on() -> None:
     pit.pass_time(1)
     pit.settle()
     assert set(pit.orders) == {"buy", "sell"}
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+def test_d38_who_took_is_told_by_the_public_trade(is_told_first: bool) -> None:
+    # NonKYC's reports do not say it.
+    def tell(taker: Side) -> None:
+        pit.strategy.on_trade(PublicTrade("ETH/USDT", "t7", D(2018), D(1), taker, pit.now_ms))
+
+    for taker, resting in ("buy", {"buy", "sell"}), ("sell", {"buy"}):
+        pit = a_pit()
+        if is_told_first:
+            tell(taker)
+        order = pit.orders["sell"]
+        fill = Fill("sell", "ETH/USDT", "sell", order.price, D("0.001"), D(0), "USDT", "t7", 1)
+        pit.strategy.on_fill(fill)
+        if not is_told_first:
+            tell(taker)
+        pit.restart()
+        pit.settle()
+        assert set(pit.orders) == resting
+
+
+def test_what_it_remembers_of_trades_has_an_end() -> None:
+    pit = a_pit()
+    for number in range(1000):
+        pit.strategy.on_trade(PublicTrade("ETH/USDT", f"p{number}", D(1), D(1), "buy", 0))
+        fill = Fill("buy", "ETH/USDT", "buy", D(1), D(1), D(0), "USDT", f"t{number}", 0)
+        pit.strategy.on_fill(fill)
+    assert len(pit.strategy._takers) == len(pit.strategy._unexplained) == 64
 
 
 def test_a_clock_that_was_set_back_lets_no_side_rest_for_ever() -> None:
