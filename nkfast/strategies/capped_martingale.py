@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
+from nkfast.strategies.round_trip import fee_in_quote
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
@@ -47,7 +48,7 @@ __all__ = [
 _MS = 1_000
 #: An order that takes at once has this long; what is left of it is cancelled.
 _TAKE_MS = 5 * _MS
-#: How long to wait after an order that the venue refused, or that found nothing to trade with.
+#: How long to wait after an order that the venue refused, or a base order that bought nothing.
 _RETRY_MS = 10 * _MS
 
 Action = Literal["add", "tp1", "tp2", "stop"]
@@ -286,8 +287,9 @@ class CappedMartingale(Strategy):
         self._started_ms: int | None = None
         self._add_count = 0
         self._is_partial_done = False
+        self._sold_at_tp1 = ZERO
         self._rest_until_ms = 0  # after a cycle, or an order that came to nothing
-        self._ended: list[EndedOrder] = []
+        self._must_rest = False  # from the next decision on, which knows the time
         self._state: dict[str, Any] | None = None
         self._desired = Desired()
 
@@ -300,9 +302,10 @@ class CappedMartingale(Strategy):
 
     def decide(self, view: MarketView) -> Desired:
         """Return the one order that should work now."""
-        for ended in self._ended:
-            self._after(ended, view.now_ms)
-        self._ended.clear()
+        if self._must_rest:
+            self._must_rest = False
+            self._rest_until_ms = max(self._rest_until_ms, view.now_ms + _RETRY_MS)
+            self._state = None
         if self._is_sold and not view.orders:
             self._end_cycle(view.now_ms)
         bid, ask = view.book.best_bid, view.book.best_ask
@@ -318,26 +321,35 @@ class CappedMartingale(Strategy):
 
     def on_fill(self, fill: Fill) -> None:
         """Book an execution."""
-        notional = multiply(fill.price, fill.quantity)
+        # A fee that is not known yet, or was paid in a third asset, is taken to be what was planned
+        # with: budgets stay safe.
         is_base = fill.fee is not None and fill.fee_asset == self.market.base
-        # A fee that is not known yet is taken to be what was planned with: budgets stay safe.
-        fee = multiply(notional, self._fee_rate) if fill.fee is None else fill.fee
-        told = (fill.price, fill.quantity, ZERO if is_base else fee, fee if is_base else ZERO)
+        fee = ZERO if is_base else fee_in_quote(fill, self._fee_rate)
+        fee_base = fill.fee if is_base and fill.fee is not None else ZERO
+        told = (fill.price, fill.quantity, fee, fee_base)
         if fill.side == "buy":
             if self._started_ms is None:
                 self._started_ms = fill.time_ms
             self.position = self.position.bought(*told)
         else:
             self.position = self.position.sold(*told)
+            if fill.slot == "tp1":
+                self._sold_at_tp1 = add(self._sold_at_tp1, fill.quantity)
         self._state = None
 
     def on_end(self, order: EndedOrder) -> None:
-        """Take note of an order's end; what it means is decided when the time is known."""
-        self._ended.append(order)
+        """Count an add, note the first profit, or rest after an order that came to nothing."""
         if order.slot == "add" and order.executed:
             self._add_count += 1
         if order.slot == "tp1" and order.executed:
-            self._is_partial_done = True
+            assert order.price is not None
+            rest = subtract(order.quantity, order.executed)
+            least = self._steps.least(order.price, self.settings.min_order_notional)
+            self._is_partial_done = rest < least
+        # The market, or the venue, would not: not again at once.
+        is_refused = order.end in ("rejected", "abandoned")
+        if not order.executed and (is_refused or order.slot == "base"):
+            self._must_rest = True
         self._state = None
 
     def state(self) -> dict[str, Any]:
@@ -349,6 +361,8 @@ class CappedMartingale(Strategy):
                 "started_ms": self._started_ms,
                 "add_count": self._add_count,
                 "is_partial_done": self._is_partial_done,
+                "sold_at_tp1": plain(self._sold_at_tp1),
+                "must_rest": self._must_rest,
                 "rest_until_ms": self._rest_until_ms,
                 "position": {
                     name: plain(getattr(position, name)) for name in Position.__dataclass_fields__
@@ -361,6 +375,8 @@ class CappedMartingale(Strategy):
         self._cycle, self._started_ms = state["cycle"], state["started_ms"]
         self._add_count = state["add_count"]
         self._is_partial_done = state["is_partial_done"]
+        self._sold_at_tp1 = Decimal(state["sold_at_tp1"])
+        self._must_rest = state["must_rest"]
         self._rest_until_ms = state["rest_until_ms"]
         self.position = Position(
             **{name: Decimal(value) for name, value in state["position"].items()}
@@ -373,16 +389,10 @@ class CappedMartingale(Strategy):
     def _is_under_way(self) -> bool:
         return self._started_ms is not None
 
-    def _after(self, ended: EndedOrder, now_ms: int) -> None:
-        if not ended.executed and ended.slot != "add":
-            # The market, or the venue, would not: not again at once.
-            self._rest_until_ms = max(self._rest_until_ms, now_ms + _RETRY_MS)
-            self._state = None
-
     def _end_cycle(self, now_ms: int) -> None:
         self._cycle += 1
         self._started_ms, self._add_count, self._is_partial_done = None, 0, False
-        self.position = Position()
+        self._sold_at_tp1, self.position = ZERO, Position()
         rest_ms = self.settings.cooldown_after_cycle_s * _MS
         self._rest_until_ms = max(self._rest_until_ms, now_ms + rest_ms)
         self._state = None
@@ -482,13 +492,21 @@ class CappedMartingale(Strategy):
         else:
             price = self._steps.price(max(mid, ask), "sell")
             good_for_ms = self.settings.exit_timeout_s * _MS
-        held = self.position.base
+        least = self._steps.least(price, self.settings.min_order_notional)
+        owned = self.position.base
+        if role != "tp1" and owned < least:
+            # No order could sell it: it stays with the account, and the cycle is over.
+            self._end_cycle(view.now_ms)
+            detail = f"{plain(owned)} at {plain(price)} stay, the least is {plain(least)}"
+            return Desired(skips=(Skip("LEFT_OVER", detail),), again_at_ms=self._rest_until_ms)
+        held = owned
         if view.total:
             held = min(held, view.available.get(self.market.base, ZERO))
-        whole = self._steps.down(held)
-        least = self._steps.least(price, self.settings.min_order_notional)
-        half = self._steps.down(Fraction(held) / 2) if role == "tp1" else whole
-        quantity = half if half >= least else whole
+        quantity = whole = self._steps.down(held)
+        if role == "tp1":
+            sold = self._sold_at_tp1
+            half = self._steps.down(Fraction(add(held, sold)) / 2 - Fraction(sold))
+            quantity = half if half >= least or sold else whole
         if quantity < least:
             detail = f"{role}: {plain(quantity)} at {plain(price)}, the least is {plain(least)}"
             return Desired(skips=(Skip("BELOW_MINIMUM", detail),))

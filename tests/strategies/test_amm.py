@@ -44,7 +44,7 @@ def test_a_swap_is_worse_than_the_spot_price_by_fee_and_curve(pool: Pool, paid: 
 
 
 @given(pools, st.decimals("0", "0.9", places=3))
-def test_d_54_the_size_for_an_impact_has_that_impact_beside_the_fee(
+def test_d54_the_size_for_an_impact_has_that_impact_beside_the_fee(
     pool: Pool, impact: Decimal
 ) -> None:
     size = pool.size_for_impact("A", impact)

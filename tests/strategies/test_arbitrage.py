@@ -173,7 +173,7 @@ def _plan(floor: Floor) -> Plan:
 # Books that cannot be trusted --------------------------------------------------------------------
 
 
-def test_d_18_a_book_that_is_too_old_counts_for_nothing() -> None:
+def test_d18_a_book_that_is_too_old_counts_for_nothing() -> None:
     floor = Floor(FORWARD)
     floor.now_ms += 501
     floor.show("ETH/BTC", *FORWARD["ETH/BTC"])
@@ -269,14 +269,14 @@ def test_a_market_may_be_closed_to_one_side() -> None:
 # Minimums ----------------------------------------------------------------------------------------
 
 
-def test_d_04_no_size_is_raised_to_a_minimum() -> None:
+def test_d04_no_size_is_raised_to_a_minimum() -> None:
     # 100 USDT are 1 BTC and 20 ETH; a minimum in the quote asset of each market.
     assert isinstance(Floor(FORWARD, rules={"min_notional": "0.9"}).decide(), Plan)
     assert Floor(FORWARD, rules={"min_notional": "1.1"}).decide() == Desired()
     assert Floor(FORWARD, rules={"min_quantity": "1.1"}).decide() == Desired()
 
 
-def test_d_17_below_our_own_minimum_nothing_is_done() -> None:
+def test_d17_below_our_own_minimum_nothing_is_done() -> None:
     assert Floor(FORWARD, min_notional="150", trade_amount="120").skips() == ["BELOW_MINIMUM"]
     assert isinstance(Floor(FORWARD, min_notional="99", trade_amount="120").decide(), Plan)
 
@@ -286,7 +286,7 @@ def _outcome(result: PlanResult, profit: str) -> PlanOutcome:
     return PlanOutcome(1, result, moved, D(profit), 3, "USDT", D(4), (), 0, 1)
 
 
-def test_d_67_what_is_kept_is_read_again() -> None:
+def test_d67_what_is_kept_is_read_again() -> None:
     floor = Floor(FORWARD)
     before = floor.decide()
     first = floor.arbitrage

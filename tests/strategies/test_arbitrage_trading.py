@@ -55,7 +55,7 @@ def test_a_cycle_is_found_taken_and_ends_where_it_began(floor: Floor) -> None:
     floor.check()
 
 
-def test_d_19_each_leg_is_sized_by_what_the_one_before_really_brought(floor: Floor) -> None:
+def test_d19_each_leg_is_sized_by_what_the_one_before_really_brought(floor: Floor) -> None:
     """Less rests than the book showed: what comes of it is what is traded, and what is booked."""
     strategy = arbitrage()
     floor.hooks += [
@@ -79,7 +79,7 @@ def test_d_19_each_leg_is_sized_by_what_the_one_before_really_brought(floor: Flo
     floor.check()
 
 
-def test_d_11_a_leg_that_fails_leaves_nothing_behind_and_is_not_tried_for_ever(
+def test_d11_a_leg_that_fails_leaves_nothing_behind_and_is_not_tried_for_ever(
     floor: Floor,
 ) -> None:
     strategy = arbitrage(max_consecutive_failures=2)

@@ -16,7 +16,7 @@ from nkfast.strategies.capped_martingale import (
     Position,
     next_add_notional,
 )
-from nkfast.trading.strategy import EndedOrder
+from nkfast.trading.strategy import EndedOrder, Fill
 
 D = Decimal
 BTC = Market("BTC/USDT", 2, 6, min_quantity="0.00001", min_notional="1")
@@ -133,6 +133,83 @@ def test_a_sale_too_small_for_half_takes_the_whole() -> None:
     assert pit.orders["tp1"].quantity == D("0.000201")
 
 
+def test_what_the_first_target_did_not_sell_is_sold_when_the_price_is_there_again() -> None:
+    pit = begun(a_pit(cycle_budget=5000))
+    at(pit, 50_600)
+    half = pit.orders["tp1"].quantity
+    assert half == D("0.001")
+    pit.fill("tp1", D("0.0004"))
+    pit.end("tp1")
+    at(pit, 50_200)
+    assert only(pit) == "add"
+    pit.restart()
+    at(pit, 50_600)
+    assert pit.orders["tp1"].quantity == half - D("0.0004")
+    pit.fill("tp1", D("0.00059"))
+    pit.end("tp1")
+    at(pit, 50_600)
+    assert only(pit) == "add"  # half but for less than an order
+
+
+def test_a_loss_is_taken_at_once_when_a_sale_above_cost_has_missed() -> None:
+    pit = begun(a_pit(time_stop_s=3600, max_loss_pct="0.05", max_adds=0))
+    pit.pass_time(3601)
+    at(pit, 50_320)
+    assert only(pit) == "tp2"
+    pit.show("46000", "46010")
+    pit.settle()
+    assert [slot for slot, _ in pit.placed] == ["base", "tp2", "stop", "base"]
+
+
+def test_what_is_left_of_a_sale_and_is_too_little_ends_the_cycle() -> None:
+    pit = begun(a_pit())
+    at(pit, 51_000)
+    pit.fill("tp2", D("0.00018"))  # the rest, of 1.07 USDT, can never be sold
+    pit.end("tp2")
+    at(pit, 51_000)
+    assert "LEFT_OVER" in pit.told
+    pit.settle()
+    assert [slot for slot, _ in pit.placed] == ["base", "add", "tp2", "base", "add"]
+    assert position(pit).base == D("0.000197")
+
+
+def test_a_refused_order_is_not_sent_again_at_once() -> None:
+    pit = begun(a_pit())
+    at(pit, 50_000)
+    pit.end("add", "rejected")
+    pit.restart()
+    at(pit, 50_000)
+    assert not pit.orders
+    pit.pass_time(10)
+    at(pit, 50_000)
+    assert only(pit) == "add"
+
+
+def test_a_fee_in_a_third_asset_counts_as_planned() -> None:
+    pit = begun(a_pit())
+    at(pit, 50_000)
+    before = position(pit)
+    order = pit.orders["add"]
+    cost = order.price * order.quantity
+    pit.strategy.on_fill(
+        Fill("add", "BTC/USDT", "buy", order.price, order.quantity, D(7), "NKC", "t9", pit.now_ms)
+    )
+    assert position(pit).gross - before.gross == cost * D("1.002")
+    assert position(pit).base - before.base == order.quantity
+
+
+def test_a_fee_in_base_makes_what_is_held_less_and_dearer() -> None:
+    pit = begun(a_pit())
+    at(pit, 50_000)
+    before = position(pit)
+    order, fee = pit.orders["add"], D("0.000001")
+    pit.strategy.on_fill(
+        Fill("add", "BTC/USDT", "buy", order.price, order.quantity, fee, "BTC", "t9", pit.now_ms)
+    )
+    assert position(pit).base - before.base == order.quantity - fee
+    assert position(pit).gross - before.gross == order.price * order.quantity
+
+
 def test_another_role_waits_for_the_end_of_the_one_before() -> None:
     pit = begun(a_pit())
     at(pit, 50_000)
@@ -145,7 +222,7 @@ def test_another_role_waits_for_the_end_of_the_one_before() -> None:
     assert only(pit) == "tp1"
 
 
-def test_after_its_time_a_cycle_adds_nothing_and_leaves_at_break_even() -> None:
+def test_d57_after_its_time_a_cycle_adds_nothing_and_leaves_at_break_even() -> None:
     pit = begun(a_pit(time_stop_s=3600))
     at(pit, 50_000)
     assert only(pit) == "add"
@@ -190,7 +267,7 @@ def test_a_shortage_is_said_and_nothing_is_placed() -> None:
     assert pit.told == ["SHORTAGE"]
 
 
-def test_selling_gives_no_budget_back() -> None:
+def test_d57_selling_gives_no_budget_back() -> None:
     pit = begun(a_pit(cycle_budget=25, base_order_pct="0.5", per_order_cap_pct=1))
     at(pit, 50_700)
     pit.fill("tp1")
@@ -240,7 +317,7 @@ MOVES = st.lists(
 
 @settings(max_examples=60)
 @given(MOVES)
-def test_the_budget_holds_through_fills_ends_and_restarts(moves: list[tuple[int, str]]) -> None:
+def test_d08_the_budget_holds_through_fills_ends_and_restarts(moves: list[tuple[int, str]]) -> None:
     pit = a_pit(cycle_budget=60, base_order_pct="0.2", time_stop_s=600)
     for mid, what in moves:
         at(pit, mid)

@@ -73,7 +73,7 @@ def amounts(told: str) -> list[Decimal]:
     return [D(number) for number in path.split(" > ")]
 
 
-def test_d_16_fee_and_curve_count_once_on_what_was_really_bought() -> None:
+def test_d16_fee_and_curve_count_once_on_what_was_really_bought() -> None:
     floor = Floor(**RESERVES, trade_amount=10)
     (told,) = floor.told()
     assert told.startswith("USDT > COSA > pool > PIRATE > USDT: ")
@@ -91,7 +91,7 @@ def test_d_16_fee_and_curve_count_once_on_what_was_really_bought() -> None:
         assert Fraction(said) <= true  # what is shown is rounded down
 
 
-def test_d_16_without_reserves_nothing_is_priced() -> None:
+def test_d16_without_reserves_nothing_is_priced() -> None:
     floor = Floor()
     decision = floor.decide()
     assert [skip.code for skip in decision.skips] == ["NO_RESERVES"]
@@ -177,7 +177,7 @@ ROWS = [
 ]
 
 
-def test_d_11_d_12_nothing_is_sent_and_live_mode_is_refused(tmp_path: Path) -> None:
+def test_d11__d12_nothing_is_sent_and_live_mode_is_refused(tmp_path: Path) -> None:
     """No leg can be left alone, and no swap repeated, where none is ever taken."""
 
     async def main(clock: VirtualClock) -> None:
