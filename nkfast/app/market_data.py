@@ -14,11 +14,11 @@ from nkfast.app.connection import open_rest, read_markets
 from nkfast.app.credentials import require_credentials
 from nkfast.app.loop import run, stop_on_signals
 from nkfast.client.async_rest import AsyncRestClient
-from nkfast.client.rest_session import BASE_URL
-from nkfast.client.websocket import WEBSOCKET_URL, WebSocketClient
+from nkfast.client.websocket import WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
 from nkfast.trading.exact import plain
+from nkfast.wire.addresses import BASE_URL, WEBSOCKET_URL
 from nkfast.wire.models import ApiCredentials
 from nkfast.wire.symbols import canonical
 

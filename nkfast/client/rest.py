@@ -18,7 +18,6 @@ from nkfast.client.calls import Call
 from nkfast.client.connections import Connections
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.rest_session import (
-    BASE_URL,
     AllowChanges,
     Answer,
     Lost,
@@ -30,9 +29,10 @@ from nkfast.client.roads import USER_AGENT, Request, Road
 from nkfast.client.throttle import Throttle
 from nkfast.client.time_sync import TimeSync
 from nkfast.errors import VenueError, WireError
+from nkfast.wire.addresses import BASE_URL
 from nkfast.wire.models import ApiCredentials
 
-__all__ = ["BASE_URL", "RestClient"]
+__all__ = ["RestClient"]
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -33,9 +33,8 @@ from nkfast.wire import codec
 from nkfast.wire.models import ApiCredentials
 from nkfast.wire.response import ResponseReader
 
-__all__ = ["BASE_URL", "AllowChanges", "Answer", "Lost", "RestSession", "Retire", "Steps", "Wait"]
+__all__ = ["AllowChanges", "Answer", "Lost", "RestSession", "Retire", "Steps", "Wait"]
 
-BASE_URL = "https://api.nonkyc.io/api/v2"
 #: A reply that is longer is refused; the longest seen is the market list with more than 1 MB.
 BODY_BYTES_MAX = 16 * 1024 * 1024
 #: Waits before the attempts of a read are random up to these bounds, doubling from one to the next.

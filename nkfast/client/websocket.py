@@ -27,6 +27,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.signing import Signer
 from nkfast.errors import ConfigError, OutcomeUnknownError, UnreachableError, VenueError, WireError
+from nkfast.wire.addresses import WEBSOCKET_URL
 from nkfast.wire.client_session import Channel, ClientSession, Subscription, changes
 from nkfast.wire.codec import read_list, read_model
 from nkfast.wire.models import (
@@ -46,9 +47,8 @@ from nkfast.wire.models import (
 )
 from nkfast.wire.symbols import canonical
 
-__all__ = ["STALE_SECONDS", "WEBSOCKET_URL", "Subscription", "WebSocketClient"]
+__all__ = ["STALE_SECONDS", "Subscription", "WebSocketClient"]
 
-WEBSOCKET_URL = "wss://ws.nonkyc.io"
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)

@@ -141,8 +141,8 @@ def guard(
     from nkfast.app.guard import guard as stand_guard
     from nkfast.app.instance import Instance
     from nkfast.app.loop import run
-    from nkfast.client.rest_session import BASE_URL
     from nkfast.trading.guard import GuardSettings
+    from nkfast.wire.addresses import BASE_URL
     from nkfast.wire.models import ApiCredentials
 
     credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
@@ -187,7 +187,7 @@ def reconcile(
     from nkfast.app.instance import Instance
     from nkfast.app.loop import run
     from nkfast.app.reconcile import show_plan
-    from nkfast.client.rest_session import BASE_URL
+    from nkfast.wire.addresses import BASE_URL
     from nkfast.wire.models import ApiCredentials
 
     credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))

@@ -47,7 +47,7 @@ def keys_test(rest_url: str | None, as_json: bool) -> ExitCode:
     from nkfast.app.connection import open_rest
     from nkfast.app.credentials import require_credentials
     from nkfast.app.loop import run
-    from nkfast.client.rest_session import BASE_URL
+    from nkfast.wire.addresses import BASE_URL
 
     credentials = require_credentials()
 

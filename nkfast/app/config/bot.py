@@ -19,13 +19,12 @@ from typing import Any, Literal, cast
 from pydantic import field_validator
 
 from nkfast.app.config.layers import PREFIX, Entry, Layers, nearest, read_layers
-from nkfast.client.rest_session import BASE_URL
-from nkfast.client.websocket import WEBSOCKET_URL
 from nkfast.errors import ConfigError, ConfigErrors
 from nkfast.strategies import Kind, load, names
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.trading.exact import plain
 from nkfast.trading.limits import RiskLimits
+from nkfast.wire.addresses import BASE_URL, WEBSOCKET_URL
 
 __all__ = [
     "SCHEMA",
