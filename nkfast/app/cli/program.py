@@ -218,13 +218,13 @@ def print_table(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None
         click.echo(text.rstrip())
 
 
-def settings_of(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the keys and values of ``--set KEY=VALUE``."""
+def settings_of(pairs: Sequence[str], option: str = "--set") -> dict[str, str]:
+    """Return the keys and values of ``--set KEY=VALUE``, or of another such option."""
     settings = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{pair!r} is not KEY=VALUE", "--set")
+            raise ConfigError(f"{pair!r} is not KEY=VALUE", option)
         settings[key.strip()] = value.strip()
     return settings
 

@@ -1,4 +1,4 @@
-"""What instances are and did: ``status``, ``orders``, ``fills``, ``export``, ``logs``."""
+"""What instances are and did: ``status``, ``orders``, ``fills``, ``pnl``, ``export``, ``logs``."""
 
 import csv
 import itertools
@@ -6,20 +6,33 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nkfast.app.cli.program import FILE, FOR, JSON, STATE_DIR, known_instance, print_table, verb
+from nkfast.app.cli.program import (
+    FILE,
+    FOR,
+    JSON,
+    STATE_DIR,
+    known_instance,
+    print_table,
+    settings_of,
+    verb,
+)
 from nkfast.app.exits import ExitCode
+from nkfast.errors import ConfigError
+from nkfast.wire.symbols import canonical
 
 __all__ = ["COMMANDS"]
 
 NAME = click.argument("name")
 LAST = click.option("--last", type=click.IntRange(1), default=20, show_default=True)
 _POLL_S = 0.25
+_DIGITS_SHOWN = 8
 
 
 @verb()
@@ -73,6 +86,59 @@ def fills(name: str, last: int, state_dir: Path | None, as_json: bool) -> None:
 
 
 @verb()
+@click.argument("name", required=False)
+@click.option(
+    "--by",
+    type=click.Choice(["instance", "strategy", "market", "day"]),
+    multiple=True,
+    default=("instance", "market"),
+    show_default=True,
+    help="What rows are told apart by; may be repeated.",
+)
+@click.option("--mark", "marks", multiple=True, metavar="SYMBOL=PRICE", help="Of open lots.")
+@click.option("--now", is_flag=True, help="Ask the exchange for the marks.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print it as CSV.")
+@STATE_DIR
+@JSON
+def pnl(
+    name: str | None,
+    by: tuple[str, ...],
+    marks: Sequence[str],
+    now: bool,
+    as_csv: bool,
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what instances earned: realized, unrealized, fees by asset, from their journals.
+
+    Realized and unrealized are the change in equity, to the last digit. Open lots are valued at
+    the newest fill's price without --now or --mark. A fee in a third asset is in no profit.
+    """
+    from nkfast.app.instance import all_instances
+    from nkfast.app.pnl import ask_marks, pnl_rows
+
+    instances = all_instances(state_dir) if name is None else [known_instance(name, state_dir)]
+    given = _marks_of(marks)
+    if now:
+        given = ask_marks(instances) | given
+    rows = pnl_rows(instances, tuple(dict.fromkeys(by)), given)
+    flat = [
+        row | {"fees": " ".join(f"{fee} {asset}" for asset, fee in row["fees"].items())}
+        for row in rows
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+    elif as_csv:
+        _write_rows(flat, "csv", sys.stdout)
+    elif flat:
+        amounts = ("realized", "unrealized", "equity_change")
+        cut = [row | {name: _cut(row[name]) for name in amounts} for row in flat]
+        print_table(cut, tuple(cut[0]))
+    else:
+        click.echo("nothing was traded")
+
+
+@verb()
 @NAME
 @click.option("--what", type=click.Choice(["fills", "orders"]), default="fills")
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv")
@@ -118,6 +184,26 @@ def logs(
     return ExitCode.OK
 
 
+def _marks_of(pairs: Sequence[str]) -> dict[str, Decimal]:
+    """Return the prices of ``--mark SYMBOL=PRICE``."""
+    found = {}
+    for symbol, text in settings_of(pairs, "--mark").items():
+        try:
+            price = Decimal(text)
+        except ArithmeticError:
+            price = Decimal(0)
+        if not price.is_finite() or price <= 0:
+            raise ConfigError(f"{text!r} is no price above 0", f"--mark {symbol}")
+        found[canonical(symbol)] = price
+    return found
+
+
+def _cut(amount: str) -> str:
+    """Cut an amount to what a table shows; --json and --csv have all digits."""
+    whole, point, digits = amount.partition(".")
+    return f"{whole}{point}{digits[:_DIGITS_SHOWN]}"
+
+
 def _write_rows(rows: Iterable[Mapping[str, Any]], kind: str, file: Any) -> None:
     if kind == "json":
         for row in rows:
@@ -142,4 +228,4 @@ def _print_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, shown: tuple[s
         click.echo("none")
 
 
-COMMANDS = (status, orders, fills, export, logs)
+COMMANDS = (status, orders, fills, pnl, export, logs)
