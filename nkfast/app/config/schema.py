@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from nkfast.app.config.bot import (
-    CommonSettings,
-    ExchangeSettings,
-    PaperSettings,
-    RiskSettings,
-)
+from nkfast.app.config.sections import SECTIONS, CommonSettings
 from nkfast.strategies import load, names
 
 __all__ = ["json_schema"]
@@ -22,11 +17,7 @@ def json_schema(strategy: str | None = None) -> dict[str, Any]:
     common = _object(CommonSettings, definitions)
     properties = {name.removesuffix("_"): schema for name, schema in common["properties"].items()}
     properties["$schema"] = {"type": "string"}
-    for name, section in (
-        ("exchange", ExchangeSettings),
-        ("risk", RiskSettings),
-        ("paper", PaperSettings),
-    ):
+    for name, section in SECTIONS.items():
         properties[name] = _object(section, definitions)
     kinds = [_strategy(name, definitions) for name in chosen]
     properties["strategy"] = kinds[0] if len(kinds) == 1 else {"oneOf": kinds}

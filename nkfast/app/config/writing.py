@@ -6,14 +6,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from nkfast.app.config.bot import (
-    SCHEMA,
-    CommonSettings,
-    ExchangeSettings,
-    PaperSettings,
-    RiskSettings,
-)
 from nkfast.app.config.documents import SUFFIXES
+from nkfast.app.config.sections import SCHEMA, SECTIONS, CommonSettings
 from nkfast.errors import ConfigError
 from nkfast.strategies import load
 from nkfast.strategies.settings import Key, Settings, keys
@@ -62,12 +56,8 @@ def render(strategy: str, values: Mapping[str, Any], suffix: str) -> str:
     ]
     lines += _keys(_of(CommonSettings, {"schema_": SCHEMA, **values}), spell, is_toml, "")
     strategy_values = {**values.get("strategy", {}), "name": strategy}
-    for name, section in (
-        ("exchange", ExchangeSettings),
-        ("strategy", load(strategy).settings_type),
-        ("risk", RiskSettings),
-        ("paper", PaperSettings),
-    ):
+    own = {"strategy": load(strategy).settings_type}
+    for name, section in {"exchange": SECTIONS["exchange"], **own, **SECTIONS}.items():
         given = strategy_values if name == "strategy" else values.get(name, {})
         lines += ["", f"[{name}]" if is_toml else f"{name}:"]
         indent = "" if is_toml else "  "
