@@ -51,6 +51,9 @@ def test_market_and_account_are_shown(ask: Ask) -> None:
     owned = {row["asset"]: row["available"] for row in json.loads(ask("balances", "--json"))}
     assert owned["USDT"] != "0"
     assert json.loads(ask("keys", "where", "--json"))["source"] == "variables"
+    well = json.loads(ask("doctor", "--json"))
+    found = {row["subject"]: row["verdict"] for row in well["findings"]}
+    assert (found["exchange"], found["clock"], found["websocket"]) == ("ok", "ok", "ok")
     ask("markets", "--rest-url", "http://127.0.0.1:1/api/v2", code=ExitCode.UNREACHABLE)
     ask("ticker", "NO/SUCH", code=ExitCode.NOT_FOUND)
 

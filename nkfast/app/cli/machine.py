@@ -1,9 +1,14 @@
-"""What this installation is and where it keeps things: ``paths``, ``version``, ``completion``."""
+"""What this installation is, and whether it is well: ``doctor``, ``paths``, ``version``, ..."""
+
+import json
+import os
+from pathlib import Path
 
 import click
 
 from nkfast import __version__
-from nkfast.app.cli.program import JSON, print_record, verb
+from nkfast.app.cli.program import FILE, JSON, STATE_DIR, print_record, verb
+from nkfast.app.exits import ExitCode
 
 __all__ = ["COMMANDS"]
 
@@ -15,6 +20,55 @@ def paths(as_json: bool) -> None:
     from nkfast.directories import nonce_directory, state_directory
 
     print_record({"state": str(state_directory()), "nonces": str(nonce_directory())}, as_json)
+
+
+@verb()
+@click.option("--offline", "is_offline", is_flag=True, help="Ask no exchange.")
+@click.option(
+    "--rest-url", envvar="NKFAST_EXCHANGE__REST_URL", help="Of the exchange; NonKYC's own without."
+)
+@click.option(
+    "--ws-url", envvar="NKFAST_EXCHANGE__WS_URL", help="Its WebSocket; NonKYC's own without."
+)
+@click.option("--bundle", type=FILE, help="Write a zip to send with a question; no secrets.")
+@STATE_DIR
+@JSON
+def doctor(
+    is_offline: bool,
+    rest_url: str | None,
+    ws_url: str | None,
+    bundle: Path | None,
+    state_dir: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    """Look at this machine, the installation and the road to the exchange; say what to mend.
+
+    The exit code is that of the first thing that failed: 1 the machine, 4 clock or key, 5 exchange.
+    """
+    from nkfast.app import doctor as examined
+    from nkfast.app.instance import all_instances
+    from nkfast.app.loop import run
+    from nkfast.app.support_bundle import write_bundle
+    from nkfast.wire.addresses import BASE_URL, WEBSOCKET_URL
+
+    findings = examined.examine_machine()
+    if not is_offline:
+        asked = examined.examine_exchange(rest_url or BASE_URL, ws_url or WEBSOCKET_URL)
+        findings += run(asked)
+    rows = examined.as_json(findings)
+    packed: list[str] = []
+    if bundle is not None:
+        packed = write_bundle(bundle, rows, all_instances(state_dir), os.environ)
+    failed = next((row for row in findings if row.verdict == "fail"), None)
+    if as_json:
+        click.echo(json.dumps({"ok": failed is None, "findings": rows, "bundle": packed}))
+    else:
+        for row in findings:
+            fix = f"  -> {row.fix}" if row.fix else ""
+            click.echo(f"{row.verdict:<5} {row.subject:<11} {row.detail}{fix}")
+        if bundle is not None:
+            click.echo(f"wrote {bundle}: {', '.join(packed)}")
+    return ExitCode.OK if failed is None else failed.code
 
 
 @verb()
@@ -51,4 +105,4 @@ def completion(shell: str) -> None:
     click.echo(values.source_template % values.source_vars())
 
 
-COMMANDS = (completion, paths, version)
+COMMANDS = (completion, doctor, paths, version)
