@@ -36,7 +36,7 @@ from bench_websocket import (
 from interleaved import REPEATS, Comparison, report
 
 from nkfast.trading.journal import Journal
-from nkfast.trading.orders import IdSource, Order
+from nkfast.trading.orders import Order
 
 #: After an order, until the engine has taken its fill and sleeps again; the peers pause as long.
 SETTLE_US = 1_000
@@ -185,7 +185,7 @@ def journals(folder: Path) -> Iterator[Comparison]:
                     folder / f"{durability}-intents.db", instance="bench", durability=durability
                 )
             )
-            ids = IdSource("bench", journal.boot)
+            ids = journal.id_source()
             price, quantity = Decimal("64000.51"), Decimal("0.0125")
 
             def call() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from nkfast.trading.journal import Journal
 from nkfast.trading.ledger import Profit
-from nkfast.trading.orders import IdSource, Order
+from nkfast.trading.orders import Order
 from nkfast.venue.port import Execution, OrderUpdate, VenueStatus
 
 ROUNDS = 3000
@@ -26,7 +26,7 @@ def journal(request, tmp_path):
 
 
 def orders(journal):
-    ids = IdSource("nk01", journal.boot)
+    ids = journal.id_source()
     while True:
         yield Order(
             ids.next(),

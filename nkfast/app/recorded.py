@@ -348,7 +348,7 @@ class _Trading:
         if plan.observer is not None:
             plan.observer.begin(venue, clock)
         home, *others = plan.markets
-        with Journal.open(self._journal_path, instance=_INSTANCE) as journal:
+        with Journal.open(self._journal_path, instance=_INSTANCE, mark=0) as journal:
             engine = Engine(
                 venue=venue,
                 clock=clock,

@@ -545,7 +545,7 @@ class _Life:
         world = self._world
         stage, script = world.stage, world.script
         watched = self.process, world.schedule, world.checker
-        self._opened = Journal.open(world.path, instance=_INSTANCE, durability="process")
+        self._opened = Journal.open(world.path, instance=_INSTANCE, durability="process", mark=0)
         self._clear_halt(self._opened)
         fragile = FragileJournal(self._opened, *watched)
         self.journal = cast("Journal", fragile)

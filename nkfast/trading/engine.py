@@ -37,7 +37,7 @@ from nkfast.trading.life import (
     stop_report,
 )
 from nkfast.trading.news import NewsDesk
-from nkfast.trading.orders import IdSource, Order, OrderState, OrderStore, instance_code
+from nkfast.trading.orders import Order, OrderState, OrderStore, instance_code
 from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.reasons import Reasons
 from nkfast.trading.reconcile import Reconciler, cursor_of
@@ -145,7 +145,7 @@ class Engine:
         )
         self._limits = limits
         self._account = account if account is not None else AccountOrders()
-        self._ids = IdSource(journal.instance, journal.boot)
+        self._ids = journal.id_source()
         self._reasons = Reasons(clock)
         self._life = Lifecycle(self._note_life)
         self._budget = ErrorBudget(settings.error_budget, int(settings.error_window_s * _NS))

@@ -16,6 +16,7 @@ nothing but intents takes the short way (`intents`) where it has not to survive 
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ from nkfast.trading.journal_rows import (
     intent_row,
 )
 from nkfast.trading.ledger import Profit
-from nkfast.trading.orders import News, Order, instance_code
+from nkfast.trading.orders import MARKS, IdSource, News, Order, instance_code
 
 __all__ = ["Durability", "Journal", "JournalReport", "Life", "Recovered", "verify"]
 
@@ -81,6 +82,8 @@ _LOG_REASON = "INSERT INTO reason_log (time_ms, code, detail) VALUES (?, ?, ?)"
 _FORGET_REASONS = "DELETE FROM reason_log WHERE n <= (SELECT max(n) FROM reason_log) - ?"
 _LIFE = "life"
 _KEPT = "kept:"
+#: Under this name and its number ``meta`` has the mark of every start.
+_START = "start:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Journal:
         self.path = path
         self.instance = instance
         self.boot = 0
+        self._starts: dict[int, int] = {}  # the marks, by boot
         self._store = store
         self._lock = lock
         self._intents = intents
@@ -141,6 +145,7 @@ class Journal:
         *,
         instance: str,
         durability: Durability | None = None,
+        mark: int | None = None,
     ) -> Self:
         """Open or make a journal, lock it, check it, and count one more boot.
 
@@ -154,6 +159,10 @@ class Journal:
         durability : {"process", "power"}, optional
             What a written intent survives. Where it is not said: "power" for an engine in live
             mode, "process" for every other use.
+        mark : int, optional
+            What tells this start's client ids from those of every start that this journal does not
+            know, 0 .. `MARKS` - 1; drawn at random when it is not given. Give one where a run is to
+            be repeated exactly.
 
         Raises
         ------
@@ -184,7 +193,7 @@ class Journal:
             prepare(file, store, code, is_new=is_new)
             journal._take_up()
             journal._check()
-            journal._count_boot()
+            journal._count_boot(secrets.randbelow(MARKS) if mark is None else mark)
         except BaseException:
             journal.close()
             raise
@@ -210,6 +219,10 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def id_source(self) -> IdSource:
+        """Return what makes the client ids of this start; a start has one."""
+        return IdSource(self.instance, self.boot, self._starts[self.boot], self._starts)
 
     def expect_real_money(self) -> None:
         """Make writes survive the loss of power from now on, unless whoever opened it chose."""
@@ -437,15 +450,22 @@ class Journal:
         except OSError as error:
             raise JournalError(str(self.path), f"its intents cannot be read: {error}") from error
 
-    def _count_boot(self) -> None:
+    def _count_boot(self, mark: int) -> None:
         meta = dict(self._rows("SELECT key, value FROM meta"))
         last = self._rows("SELECT n, hash FROM event ORDER BY n DESC LIMIT 1")
         if last:
             self._next_event, self._last_hash = last[0][0] + 1, last[0][1]
         self.boot = int(meta.get("boot", "0")) + 1
+        self._starts = {
+            int(key.removeprefix(_START)): int(value)
+            for key, value in meta.items()
+            if key.startswith(_START)
+        }
+        self._starts[self.boot] = mark
         with self._transaction():
             self._execute(_SET_META, ("boot", str(self.boot)))
-            self._append("boot", "", encode_json([self.boot]))
+            self._execute(_SET_META, (f"{_START}{self.boot}", str(mark)))
+            self._append("boot", "", encode_json([self.boot, mark]))
 
     # Transactions ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from nkfast.errors import HaltedError, JournalError, OrderError
 from nkfast.trading.exact import plain
 from nkfast.trading.gate import DUPLICATE_ID
-from nkfast.trading.orders import IdSource, Order, Outcome
+from nkfast.trading.orders import ClientId, IdSource, Order, Outcome
 from nkfast.trading.self_trades import SelfTrades
 from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, VenueStatus
 
@@ -216,18 +216,31 @@ class NewsDesk:
             if not update.status.is_final:
                 self.count("FOREIGN_ORDER", f"{update.side} order {update.order_id}")
             return
-        if made_by.boot > self._ids.boot:
-            self._decider.leave_venue_alone()
-            raise OrderError(
-                update.client_id,
-                update.status,
-                f"a place here: start {made_by.boot} of this instance sent it and the journal knows"
-                f" {self._ids.boot}; another copy trades, or an old journal was put back",
-            )
+        if not self._ids.knows_start(made_by):
+            self._meet_orphan(update, made_by)
+            return
         if not update.status.is_final:
             self._gate.cancel_stray(update)
         raise OrderError(
             update.client_id, update.status, "a place here: the journal has no intent of it"
+        )
+
+    def _meet_orphan(self, update: OrderUpdate, made_by: ClientId) -> None:
+        """Judge an order of a start of this instance that the journal did not count.
+
+        Either the journal was lost or is an old one, or another copy trades: while that may be,
+        nothing is touched. What has ended and is told by the history is of the past.
+        """
+        if update.status.is_final and update.execution is None:
+            self.count("ORPHAN_ENDED", f"{update.client_id}, {update.status}")
+            return
+        self._decider.leave_venue_alone()
+        raise OrderError(
+            update.client_id,
+            update.status,
+            f"a place here: start {made_by.boot} of this instance sent it, which this journal did"
+            " not count. Another copy trades, or the journal was lost or an old one put back; see"
+            f" to it that no copy runs, cancel order {update.order_id}, then clear UNRECONCILED",
         )
 
     def _note_side(self, update: OrderUpdate, *, is_ours: bool) -> None:

@@ -27,6 +27,7 @@ from nkfast.trading.exact import ZERO, add, subtract
 from nkfast.venue.port import Execution, OrderType, OrderUpdate, Side, VenueStatus
 
 __all__ = [
+    "MARKS",
     "TRANSITIONS",
     "ClientId",
     "Facts",
@@ -47,8 +48,11 @@ _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _PREFIX = "nk"
 _INSTANCE_LENGTH = 4
 _BOOT_LENGTH = 5
+_MARK_LENGTH = 5
 _CHECK_LENGTH = 2
-_ID_LENGTH = 20
+_ID_LENGTH = 25
+#: How many marks there are: one is drawn for every start.
+MARKS = 32**_MARK_LENGTH
 #: A prime below 32**2 that finds every wrong digit and every swap of two neighbours.
 _CHECK_MODULUS = 1021
 
@@ -58,6 +62,7 @@ class ClientId(NamedTuple):
 
     instance: str
     boot: int
+    mark: int
     sequence: int
 
 
@@ -112,16 +117,21 @@ def parse_client_id(text: str) -> ClientId | None:
     if any(digit not in _VALUES for digit in text) or _decode(check) != _residue(body):
         return None
     boot_at = len(_PREFIX) + _INSTANCE_LENGTH
-    sequence_at = boot_at + _BOOT_LENGTH
+    mark_at = boot_at + _BOOT_LENGTH
+    sequence_at = mark_at + _MARK_LENGTH
     return ClientId(
         body[len(_PREFIX) : boot_at],
-        _decode(body[boot_at:sequence_at]),
+        _decode(body[boot_at:mark_at]),
+        _decode(body[mark_at:sequence_at]),
         _decode(body[sequence_at:]),
     )
 
 
 class IdSource:
-    """Makes client ids: ``nk`` + instance (4) + boot (5) + sequence (7) + check (2).
+    """Makes client ids: ``nk`` + instance (4) + boot (5) + mark (5) + sequence (7) + check (2).
+
+    The mark keeps the ids of two starts apart that count the same boot: where the journal was lost,
+    an old one was put back, or a copy of it is in use.
 
     Parameters
     ----------
@@ -129,13 +139,22 @@ class IdSource:
         Name of the instance; see `instance_code`.
     boot : int
         Counter of starts of this instance, 0 .. 32**5 - 1, made durable before the first id.
+    mark : int
+        Drawn for this start, 0 .. `MARKS` - 1, and made durable with it.
+    starts : mapping of int to int
+        The mark of every start that the journal counted, by boot.
     """
 
-    def __init__(self, instance: str, boot: int) -> None:
+    def __init__(
+        self, instance: str, boot: int, mark: int = 0, starts: Mapping[int, int] | None = None
+    ) -> None:
         self.instance = instance_code(instance)
         self.boot = boot
+        self._starts = {boot: mark} if starts is None else starts
         self._sequence = 0
-        self._head = _PREFIX + self.instance + _encode(boot, _BOOT_LENGTH)
+        self._head = (
+            _PREFIX + self.instance + _encode(boot, _BOOT_LENGTH) + _encode(mark, _MARK_LENGTH)
+        )
         self._head_residue = _residue(self._head)
 
     def next(self) -> str:
@@ -154,6 +173,10 @@ class IdSource:
         """Return what an id says when this instance made it, in this run or an earlier one."""
         parsed = parse_client_id(client_id)
         return parsed if parsed is not None and parsed.instance == self.instance else None
+
+    def knows_start(self, made_by: ClientId) -> bool:
+        """Whether the start that made an id of ours is one that the journal counted."""
+        return self._starts.get(made_by.boot) == made_by.mark
 
 
 class OrderState(StrEnum):

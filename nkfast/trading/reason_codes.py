@@ -64,6 +64,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "UNKNOWN_STATUS": "the venue said a word that is not known; the order is taken for open",
         # Looked up
         "FOREIGN_ORDER": "an order of the account that is not ours; it is left alone",
+        "ORPHAN_ENDED": "an order of a start that the journal did not count; it has ended",
         "SELF_TRADE": "an order met one of the account that this instance did not make",
         "TRADE_OF_UNKNOWN_ORDER": "a trade of the account whose order cannot be found",
         "ABANDONED": "an order is proven to be absent",

@@ -101,7 +101,7 @@ async def plan_of_start(
     return await make_plan(
         venue=venue,
         symbols=symbols,
-        ids=IdSource(journal.instance, journal.boot),
+        ids=journal.id_source(),
         open_orders=orders.open_orders,
         find=find,
         since_ms=max(cursor_of(recovered, now_ms) - overlap_ms, 0),
@@ -200,8 +200,8 @@ def _stranger(row: OrderUpdate, ids: IdSource) -> Step:
     what = f"{row.side} {plain(row.quantity)}"
     if made_by is None:
         return Step("leave", row.symbol, row.client_id, row.order_id, f"{what} of somebody else")
-    if made_by.boot > ids.boot:
-        detail = f"{what} of a later start of this instance: another copy trades"
+    if not ids.knows_start(made_by):
+        detail = f"{what} of start {made_by.boot} of this instance, which the journal did not count"
     else:
         detail = f"{what} with an id of ours that the journal does not have"
     return Step("halt", row.symbol, row.client_id, row.order_id, detail)

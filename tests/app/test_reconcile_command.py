@@ -38,7 +38,7 @@ def request(client_id: str, price: str) -> OrderRequest:
 def intend(instance: Instance, prices: list[str]) -> list[str]:
     """Leave a journal of orders whose answers were lost; return their ids."""
     with Journal.open(instance.journal, instance=instance.name) as journal:
-        ids = IdSource(journal.instance, journal.boot)
+        ids = journal.id_source()
         orders = [
             Order(ids.next(), f"s{n}", SYMBOL, "buy", Decimal(price), Decimal(1), sent_ms=1)
             for n, price in enumerate(prices)
@@ -83,7 +83,7 @@ async def test_the_plan_is_shown_and_nothing_is_done(tmp_path: Path, capsys) -> 
         await rest.create_order(request(IdSource("grid-1", 0).next(), "120.00"))
         code = await show_plan(instance, US, base_url=server.rest_url, as_json=False)
         assert code is ExitCode.UNRECONCILED
-        assert "that the journal does not have" in capsys.readouterr().out
+        assert "which the journal did not count" in capsys.readouterr().out
 
 
 async def test_agreement_is_said(tmp_path: Path, capsys) -> None:

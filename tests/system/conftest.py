@@ -75,7 +75,6 @@ class Exchange(NamedTuple):
 @pytest.fixture
 def exchange(start: Start, tmp_path: Path) -> Exchange:
     """Serve a simulated exchange, sixty times as fast as life."""
-    # One for each test: an instance whose state is new gives the ids of its orders anew.
     process = start(
         *("exchange", "serve", "--json", "--until-eof", "--seed", "7", "--speed", "60x"),
         *("--for", "120s", "--key", KEY, "--secret-stdin"),

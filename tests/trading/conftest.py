@@ -125,6 +125,11 @@ class Desk:
             report = verify(self.path)
             assert report.ok, report.differences
 
+    def id_without_intent(self) -> str:
+        """Return an id of a start that the journal counted, and of no intent."""
+        with Journal.open(self.path, instance="nk01") as journal:
+            return journal.id_source().next()
+
     def clear_halt(self, cause: str) -> None:
         """Clear what halted trading, as a person does."""
         with Journal.open(self.path, instance="nk01") as journal:

@@ -673,7 +673,7 @@ def test_foreign_orders_are_reported_and_left_alone(on_virtual_desk) -> None:
 
 def test_an_own_order_without_an_intent_halts_and_is_cancelled(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
-        orphan = desk.venue.place_foreign(IdSource("nk01", 0).next(), "buy", "90.00", "1")
+        orphan = desk.venue.place_foreign(desk.id_without_intent(), "buy", "90.00", "1")
         with pytest.raises(OrderError, match="no intent"):
             async with desk.trading():
                 pass  # pragma: no cover
@@ -682,13 +682,41 @@ def test_an_own_order_without_an_intent_halts_and_is_cancelled(on_virtual_desk) 
     on_virtual_desk(scenario)
 
 
-def test_an_order_of_a_later_start_halts_and_is_left_alone(on_virtual_desk) -> None:
+@pytest.mark.parametrize("boot", [0, 1, 77])
+def test_T11_T12_an_order_of_a_start_that_was_not_counted_halts_and_is_left_alone(
+    on_virtual_desk, boot
+) -> None:
     async def scenario(desk) -> None:
-        later = desk.venue.place_foreign(IdSource("nk01", 77).next(), "buy", "90.00", "1")
-        with pytest.raises(OrderError, match="another copy trades"):
+        orphan = desk.venue.place_foreign(IdSource("nk01", boot).next(), "buy", "90.00", "1")
+        with pytest.raises(OrderError, match="Another copy trades, or the journal was lost"):
             async with desk.trading():
                 pass  # pragma: no cover
-        assert later.is_open
+        assert orphan.is_open
+        assert desk.venue.cancelled_on_wire == []
+
+    on_virtual_desk(scenario)
+
+
+def test_what_ended_before_the_journal_was_lost_is_counted(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        orphan = desk.venue.place_foreign(IdSource("nk01", 1).next(), "buy", "90.00", "1")
+        desk.venue.fill(orphan, told=False)
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            assert engine.reasons["ORPHAN_ENDED"] == 1
+            assert engine.reasons["TRADE_OF_UNKNOWN_ORDER"] == 0
+            assert desk.strategy.told == []
+
+    on_virtual_desk(scenario)
+
+
+def test_a_fill_of_another_copy_halts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            taken = desk.venue.place_foreign(IdSource("nk01", 1).next(), "buy", "90.00", "1")
+            desk.venue.fill(taken)
+            await desk.until(lambda: engine.halted)
         assert desk.venue.cancelled_on_wire == []
 
     on_virtual_desk(scenario)

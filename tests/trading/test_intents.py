@@ -13,11 +13,11 @@ import pytest
 from nkfast.errors import JournalError
 from nkfast.trading.intents import _FILE_BYTES
 from nkfast.trading.journal import Journal, verify
-from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
+from nkfast.trading.orders import Order, OrderState, Outcome
 
 
 def orders(journal: Journal, count: int) -> list[Order]:
-    ids = IdSource("nk01", journal.boot)
+    ids = journal.id_source()
     price, quantity = Decimal("64000.50"), Decimal("0.0125")
     return [
         Order(ids.next(), f"level-{n}", "BTC/USDT", "buy", price, quantity, sent_ms=7)

@@ -72,8 +72,8 @@ def an_update(order: Order, status: VenueStatus, executed: str = "0", fill=None)
 
 def live_a_little(path: Path) -> Profit:
     """Write one life of every kind; return the profit at its end."""
-    with Journal.open(path, instance="nk01") as journal:
-        ids = IdSource("nk01", journal.boot)
+    with Journal.open(path, instance="nk01", mark=0) as journal:
+        ids = journal.id_source()
         profit = Profit("BTC", "USDT")
         orders = [an_order(ids.next(), f"level-{n}", "buy" if n % 2 else "sell") for n in range(5)]
         for order in orders:
@@ -158,7 +158,7 @@ def test_verify_replays_to_the_stored_state(tmp_path: Path) -> None:
 def test_verify_reads_while_the_journal_is_held(tmp_path: Path) -> None:
     live_a_little(tmp_path / "j.db")
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        journal.intend(an_order(IdSource("nk01", journal.boot).next()))
+        journal.intend(an_order(journal.id_source().next()))
         report = verify(tmp_path / "j.db")
     assert report.ok
     assert report.orders == 6
@@ -319,6 +319,20 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         verify(tmp_path / "absent.db")
 
 
+def test_T11_T12_no_journal_makes_the_ids_of_another(tmp_path: Path) -> None:
+    made: list[str] = []
+    for life in range(4):
+        path = tmp_path / f"{life % 2}" / "j.db"  # two copies, each started twice
+        with Journal.open(path, instance="nk01") as journal:
+            ids = journal.id_source()
+            made += [ids.next() for _ in range(3)]
+    assert len(set(made)) == 12
+    with Journal.open(tmp_path / "0" / "j.db", instance="nk01") as journal:
+        ids = journal.id_source()
+    known = [ids.knows_start(ids.owns(client_id)) for client_id in made]
+    assert known == [True] * 3 + [False] * 3 + [True] * 3 + [False] * 3
+
+
 def test_boots_are_counted_before_anything_else(tmp_path: Path) -> None:
     for boot in (1, 2, 3):
         with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
@@ -418,7 +432,7 @@ def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_batch_becomes_durable_as_one(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        ids = IdSource("nk01", journal.boot)
+        ids = journal.id_source()
         journal.hold()
         journal.hold()
         orders = [an_order(ids.next(), f"level-{n}") for n in range(3)]
@@ -454,7 +468,7 @@ def test_a_batch_that_fails_is_lost_whole(tmp_path: Path) -> None:
 
 def test_a_full_disk_stops_it(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        ids = IdSource("nk01", journal.boot)
+        ids = journal.id_source()
         pages = journal._execute("PRAGMA page_count").fetchone()[0]
         journal._execute(f"PRAGMA max_page_count = {pages + 4}")
         written = 0
@@ -486,7 +500,7 @@ def test_what_is_kept_survives(tmp_path: Path) -> None:
 
 def test_orders_sent_since_a_time(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
-        ids = IdSource("nk01", journal.boot)
+        ids = journal.id_source()
         for sent_ms in (10, 20, 30):
             order = an_order(ids.next())
             order.sent_ms = sent_ms

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nkfast.errors import ConfigError, OrderError
 from nkfast.trading.orders import (
+    MARKS,
     TRANSITIONS,
     IdSource,
     Order,
@@ -345,16 +346,21 @@ def test_the_larger_fee_stands() -> None:
 # Ids -------------------------------------------------------------------------------------------
 
 
-@given(st.text(min_size=1), st.integers(0, 32**5 - 1), st.integers(1, 5))
-def test_ids_say_who_made_them(instance: str, boot: int, count: int) -> None:
-    source = IdSource(instance, boot)
+@given(
+    st.text(min_size=1),
+    st.integers(0, 32**5 - 1),
+    st.integers(0, MARKS - 1),
+    st.integers(1, 5),
+)
+def test_ids_say_who_made_them(instance: str, boot: int, mark: int, count: int) -> None:
+    source = IdSource(instance, boot, mark)
     ids = [source.next() for _ in range(count)]
     for number, text in enumerate(ids, 1):
-        assert len(text) == 20
+        assert len(text) == 25
         assert text.isascii()
         assert text == text.lower()
         assert text.isalnum()
-        assert parse_client_id(text) == (instance_code(instance), boot, number)
+        assert parse_client_id(text) == (instance_code(instance), boot, mark, number)
         assert source.owns(text) is not None
     assert len(set(ids)) == count
     assert sorted(ids) == ids
@@ -369,22 +375,30 @@ def test_a_short_instance_stands_for_itself() -> None:
         instance_code("")
 
 
+def test_a_start_of_another_journal_is_not_known() -> None:
+    ids = IdSource("nk01", 2, 7, {1: 5, 2: 7})
+    for boot, mark, is_known in [(1, 5, True), (2, 7, True), (1, 7, False), (3, 7, False)]:
+        made_by = ids.owns(IdSource("nk01", boot, mark).next())
+        assert made_by is not None
+        assert ids.knows_start(made_by) is is_known
+
+
 def test_another_instance_is_not_us() -> None:
     assert IdSource("aaaa", 1).owns(IdSource("bbbb", 1).next()) is None
 
 
-@pytest.mark.parametrize("text", ["", "nk", "web-order-1", "5f1d2c3b4a596877869504a3", "x" * 20])
+@pytest.mark.parametrize("text", ["", "nk", "web-order-1", "5f1d2c3b4a596877869504a3", "x" * 25])
 def test_foreign_ids_are_not_ours(text: str) -> None:
     assert parse_client_id(text) is None
 
 
 def test_every_wrong_character_and_every_swap_is_found() -> None:
     text = IdSource("nk01", 77).next()
-    for place in range(2, 20):
+    for place in range(2, 25):
         for digit in "0123456789abcdefghjkmnpqrstvwxyz":
             if digit != text[place]:
                 assert parse_client_id(text[:place] + digit + text[place + 1 :]) is None
-        if place < 17 and text[place] != text[place + 1]:
+        if place < 22 and text[place] != text[place + 1]:
             swapped = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
             assert parse_client_id(swapped) is None
 

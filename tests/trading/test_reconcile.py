@@ -283,14 +283,14 @@ def test_a_plan_shows_what_the_start_will_do_and_does_nothing(on_virtual_desk) -
 
 def test_a_plan_names_what_would_halt(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
-        desk.venue.place_foreign(IdSource("nk01", 0).next(), "buy", "90.00", "1")
+        desk.venue.place_foreign(desk.id_without_intent(), "buy", "90.00", "1")
         desk.venue.place_foreign(IdSource("nk01", 77).next(), "buy", "91.00", "2")
         async with desk.trading(starts=False) as engine:
             plan = await engine.plan()
             assert steps(plan) == {
                 "halt": [
                     "buy 1 with an id of ours that the journal does not have",
-                    "buy 2 of a later start of this instance: another copy trades",
+                    "buy 2 of start 77 of this instance, which the journal did not count",
                 ]
             }
             assert not plan.is_empty

@@ -15,7 +15,7 @@ from nkfast.trading.day import Day
 from nkfast.trading.gate import Intent
 from nkfast.trading.journal import Journal
 from nkfast.trading.ledger import Ledger, Profit
-from nkfast.trading.orders import IdSource, Order, OrderStore, Outcome
+from nkfast.trading.orders import Order, OrderStore, Outcome
 from nkfast.trading.risk import RiskGuard, RiskLimits
 from nkfast.venue.port import Execution, Holding, PublicTrade
 
@@ -48,7 +48,7 @@ class Gate:
         self.journal = journal
         self.clock = Hands()
         self.account = AccountOrders()
-        self.ids = IdSource(journal.instance, journal.boot)
+        self.ids = journal.id_source()
         self.make()
 
     def make(self, limits: RiskLimits | None = None, **market: object) -> "Gate":
