@@ -2,37 +2,35 @@
 
 import json
 from collections.abc import Iterator
-from decimal import Decimal
-from typing import Any, NamedTuple
+from decimal import Context, Decimal
+from typing import Any
 
 import click
 
 from nkfast.app.config.bot import BotConfig
-from nkfast.app.credentials import find_credentials
+from nkfast.app.credentials import find_credentials, require_credentials
 from nkfast.app.exits import ExitCode, describe
+from nkfast.app.findings import Finding, as_json, exit_code, print_findings
+from nkfast.app.key_permissions import examine_key, examine_withdrawal
 from nkfast.app.loop import run
 from nkfast.app.outlook import Outlook, look_ahead
+from nkfast.app.protocol_matrix import Answered, probe_protocol
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.errors import ConfigError, NkfastError
-from nkfast.trading.exact import ZERO, add, plain
+from nkfast.strategies.round_trip import grid_profit
+from nkfast.strategies.spacing import SpacedSettings
+from nkfast.trading.exact import ZERO, add, multiply, plain
 from nkfast.venue.clock import RealClock
 
 __all__ = ["check", "print_plan"]
 
 #: Beyond it the exchange refuses to log a client in.
 _SKEW_MAX_S = 30.0
+#: For a share that a person reads.
+_SHOWN = Context(prec=12)
 
 
-class _Finding(NamedTuple):
-    """One thing that was looked at. ``verdict``: ok, warn or fail."""
-
-    verdict: str
-    subject: str
-    detail: str
-    code: ExitCode = ExitCode.OK
-
-
-def check(config: BotConfig, *, is_offline: bool, as_json: bool) -> ExitCode:
+def check(config: BotConfig, *, is_offline: bool, has_matrix: bool, prints_json: bool) -> ExitCode:
     """Say what is right and what is not, and the token that arms these very settings.
 
     Returns
@@ -41,75 +39,86 @@ def check(config: BotConfig, *, is_offline: bool, as_json: bool) -> ExitCode:
         That of the first thing that failed.
     """
     findings = [_configuration(config), _limits(config)]
+    answers: list[Answered] = []
     if not is_offline:
         findings += run(_online(config))
-    failed = next((row for row in findings if row.verdict == "fail"), None)
-    code = ExitCode.OK if failed is None else failed.code
-    if as_json:
-        rows = [row._asdict() | {"code": row.code.name} for row in findings]
-        known = {"ok": failed is None, "token": config.token, "hash": config.hash}
-        click.echo(json.dumps(known | {"findings": rows}))
+        if has_matrix:
+            key = require_credentials()
+            findings.append(run(examine_withdrawal(config.exchange.rest_url, key)))
+            answers = run(probe_protocol(config.exchange, key))
+    code = exit_code(findings)
+    if prints_json:
+        known = {"ok": not code, "token": config.token, "hash": config.hash}
+        rows = {"findings": as_json(findings), "matrix": [row._asdict() for row in answers]}
+        click.echo(json.dumps(known | rows))
         return code
-    for row in findings:
-        click.echo(f"{row.verdict:<5} {row.subject:<14} {row.detail}")
-    if failed is None:
+    print_findings(findings)
+    for row in answers:
+        click.echo(f"{row.question:<4} {row.tried:<52} {row.answer}")
+    if not code:
         click.echo(f"token {config.token}  (nkfast run --live --token; of these settings only)")
     return code
 
 
-def _configuration(config: BotConfig) -> _Finding:
+def _configuration(config: BotConfig) -> Finding:
     given = len(config.entries)
     text = f"{config.strategy_name}, mode {config.common.mode}: {given} keys given, 0 unknown"
-    return _Finding("ok", "configuration", text)
+    return Finding("ok", "configuration", text)
 
 
-def _limits(config: BotConfig) -> _Finding:
+def _limits(config: BotConfig) -> Finding:
     try:
         config.risk.limits().require_live()
     except ConfigError as error:
         is_live = config.common.mode == "live"
-        return _Finding("fail" if is_live else "warn", "limits", error.message, ExitCode.CONFIG)
-    return _Finding("ok", "limits", "all that live trading needs are set")
+        fix = "set them in [risk]"
+        verdict = "fail" if is_live else "warn"
+        return Finding(verdict, "limits", error.message, fix, ExitCode.CONFIG)
+    return Finding("ok", "limits", "all that live trading needs are set")
 
 
-async def _online(config: BotConfig) -> list[_Finding]:
+async def _online(config: BotConfig) -> list[Finding]:
     findings = []
     async with AsyncRestClient(base_url=config.exchange.rest_url) as rest:
         try:
             findings.append(await _clock(rest))
         except NkfastError as error:
             failure = describe(error)
-            return [_Finding("fail", "exchange", failure.message, failure.code)]
+            fix = "nkfast doctor looks at the road"
+            return [Finding("fail", "exchange", failure.message, fix, failure.code)]
     try:
         found = find_credentials()
         if found.credentials is None:
             is_live = config.common.mode == "live"
             verdict = "fail" if is_live else "ok"
-            text = "none; nkfast keys set stores one" + ("" if is_live else ", live needs it")
-            findings.append(_Finding(verdict, "API key", text, ExitCode.AUTH))
+            text = "none; only live trading needs one"
+            fix = "nkfast keys set stores one" if is_live else ""
+            findings.append(Finding(verdict, "API key", text, fix, ExitCode.AUTH))
         else:
-            findings.append(_Finding("ok", "API key", f"found in {found.source}"))
+            findings.append(Finding("ok", "API key", f"found in {found.source}"))
+            findings += await examine_key(config.exchange.rest_url, found.credentials)
         outlook = await look_ahead(config)
     except NkfastError as error:
         failure = describe(error)
-        findings.append(_Finding("fail", "exchange", failure.message, failure.code))
+        findings.append(Finding("fail", "exchange", failure.message, "", failure.code))
         return findings
     return [*findings, *_of_outlook(config, outlook)]
 
 
-async def _clock(rest: AsyncRestClient) -> _Finding:
+async def _clock(rest: AsyncRestClient) -> Finding:
     clock = RealClock()
     before = clock.time_ns()
     venue_ms = (await rest.get_time()).time_ms
     skew_ms = (before + clock.time_ns()) / 2e6 - venue_ms
     text = f"{skew_ms:+.0f} ms from the exchange's"
-    is_bad = abs(skew_ms) > _SKEW_MAX_S * 1000
-    return _Finding("fail" if is_bad else "ok", "clock", text, ExitCode.AUTH)
+    if abs(skew_ms) > _SKEW_MAX_S * 1000:
+        return Finding("fail", "clock", text, "let the system set its clock", ExitCode.AUTH)
+    return Finding("ok", "clock", text)
 
 
-def _of_outlook(config: BotConfig, outlook: Outlook) -> Iterator[_Finding]:
+def _of_outlook(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     market = outlook.market
-    yield _Finding(
+    yield Finding(
         "ok",
         "market",
         f"{market.symbol} tick {plain(market.tick_size)} lot {plain(market.lot_size)} fees maker"
@@ -120,28 +129,58 @@ def _of_outlook(config: BotConfig, outlook: Outlook) -> Iterator[_Finding]:
         owned = ", ".join(f"{plain(amount)} {asset}" for asset, amount in outlook.owns.items())
         lacks = ", ".join(f"{plain(amount)} {asset}" for asset, amount in outlook.missing.items())
         verdict, text = ("warn", f"lacks {lacks}; ") if lacks else ("ok", "")
-        yield _Finding(verdict, "balances", f"{text}has {owned}")
+        yield Finding(verdict, "balances", f"{text}has {owned}")
     needs = ", ".join(f"{plain(amount)} {asset}" for asset, amount in outlook.needs.items())
     text = f"{len(outlook.orders)} orders need {needs or 'nothing'}"
-    yield _Finding("ok", "plan", "takes legs at once" if outlook.is_plan else text)
+    yield Finding("ok", "plan", "takes legs at once" if outlook.is_plan else text)
+    yield from _of_round_trip(config, outlook)
     yield from _of_limits(config, outlook)
     for skip in outlook.skips[:5]:
-        yield _Finding("warn", "not done", f"{skip.code}: {skip.detail}")
+        yield Finding("warn", "not done", f"{skip.code}: {skip.detail}")
 
 
-def _of_limits(config: BotConfig, outlook: Outlook) -> Iterator[_Finding]:
+def _of_round_trip(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
+    """Say what the nearest buy and the sale that answers it earn, both fees paid."""
+    market, home = outlook.market, outlook.market.symbol
+    own = [order for order in outlook.orders if order.symbol == home and order.price is not None]
+    buys = {order.price: order for order in own if order.side == "buy"}
+    sells = [order.price for order in own if order.side == "sell"]
+    if not buys:
+        return
+    low = max(price for price in buys if price is not None)
+    if isinstance(config.strategy, SpacedSettings):
+        high = market.round_price(config.strategy.spacing.away(low, 1), "floor")
+    elif sells:
+        high = min(price for price in sells if price is not None)
+    else:
+        return
+    quantity = buys[low].quantity
+    rate = market.maker_fee
+    profit = grid_profit(low, high, quantity, rate)
+    share = _SHOWN.divide(profit, multiply(low, quantity)) * 100
+    text = (
+        f"{plain(quantity)} bought at {plain(low)}, sold at {plain(high)}: {plain(profit)}"
+        f" {market.quote} ({share:.2f} %) after two fees of {plain(rate)}"
+    )
+    if profit > 0:
+        yield Finding("ok", "round trip", text)
+    else:
+        yield Finding("warn", "round trip", text, "set orders farther apart: it does not earn")
+
+
+def _of_limits(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     limits = config.risk.limits()
     largest = max((order.notional for order in outlook.orders), default=ZERO)
     if limits.max_order_notional is not None and largest > limits.max_order_notional:
         text = f"{plain(largest)} is above max_order_notional {plain(limits.max_order_notional)}"
-        yield _Finding("warn", "largest order", text)
+        yield Finding("warn", "largest order", text)
     spent = ZERO
     for order in outlook.orders:
         if order.side == "buy" and order.symbol == outlook.market.symbol:
             spent = add(spent, order.notional)
     if spent:
         text = f"if the price falls to 0: -{plain(spent)} {outlook.market.quote} of the buys"
-        yield _Finding("ok", "worst case", text)
+        yield Finding("ok", "worst case", text)
 
 
 def print_plan(config: BotConfig, *, as_json: bool) -> ExitCode:

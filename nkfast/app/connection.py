@@ -11,6 +11,7 @@ from nkfast.app.config.layers import nearest
 from nkfast.app.credentials import find_credentials, require_credentials
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.nonces import KeyNonces
+from nkfast.client.rest_session import AllowChanges
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.directories import nonce_directory
@@ -44,7 +45,7 @@ class Connection:
 
 
 def open_rest(
-    rest_url: str, credentials: ApiCredentials | None, *, allow_changes: bool = False
+    rest_url: str, credentials: ApiCredentials | None, *, allow_changes: AllowChanges = False
 ) -> AsyncRestClient:
     """Return a client whose nonces grow over all processes that use the key."""
     nonces = None

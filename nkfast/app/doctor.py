@@ -10,12 +10,12 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from nkfast import __version__
 from nkfast.app.connection import open_rest
 from nkfast.app.credentials import credentials_file, find_credentials
 from nkfast.app.exits import ExitCode, describe
+from nkfast.app.findings import Finding
 from nkfast.app.instance import all_instances
 from nkfast.app.loop import loop_name
 from nkfast.client.websocket import WebSocketClient
@@ -24,7 +24,7 @@ from nkfast.directories import state_directory
 from nkfast.errors import NkfastError
 from nkfast.venue.clock import RealClock
 
-__all__ = ["Finding", "as_json", "examine_exchange", "examine_machine"]
+__all__ = ["examine_exchange", "examine_machine"]
 
 _PYTHON_LEAST = (3, 11)
 _DISK_LEAST, _DISK_WANTED = 100_000_000, 1_000_000_000
@@ -35,16 +35,6 @@ _SKEW_WANTED_MS, _SKEW_MAX_MS = 1_000, 30_000
 _CONNECT_LIMIT_S = 10.0
 #: What nkfast does much of its work with.
 _LIBRARIES = ("picows", "aiohttp", "urllib3", "orjson", "msgspec", "numpy", "pydantic", "rich")
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at: ok, warn or fail, and then what to do."""
-
-    verdict: str
-    subject: str
-    detail: str
-    fix: str = ""
-    code: ExitCode = ExitCode.ERROR  # of the command, where it is fail
 
 
 def examine_machine() -> list[Finding]:
@@ -235,11 +225,3 @@ def _key() -> Finding:
     if found.credentials is None:
         return Finding("ok", "API key", "none; only live trading needs one")
     return Finding("ok", "API key", f"found in {found.source}; nkfast keys test tries it")
-
-
-def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
-    """Return the findings as records."""
-    return [
-        {"verdict": row.verdict, "subject": row.subject, "detail": row.detail, "fix": row.fix}
-        for row in findings
-    ]

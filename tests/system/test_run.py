@@ -72,11 +72,17 @@ def test_monitor_decides_and_sends_nothing(start: Any, exchange: Any, bot: str) 
 
 def test_check_and_plan_ask_and_send_nothing(start: Any, exchange: Any, bot: str) -> None:
     env, words = exchange.environment(), (bot, "--json", *exchange.pairs())
-    check = json.loads(ended(start("check", *words, env=env), ExitCode.OK))
-    assert {row["subject"]: row["verdict"] for row in check["findings"]} == {
+    check = json.loads(ended(start("check", "--matrix", *words, env=env), ExitCode.OK))
+    found = {row["subject"]: row for row in check["findings"]}
+    assert {subject: row["verdict"] for subject, row in found.items()} == {
         **{"configuration": "ok", "limits": "ok", "clock": "ok", "API key": "ok", "market": "ok"},
-        **{"balances": "ok", "plan": "ok", "worst case": "ok"},
+        **{"balances": "ok", "plan": "ok", "worst case": "ok", "round trip": "ok"},
+        # The simulated exchange lets nobody withdraw, whatever the key.
+        **{"key reads": "ok", "key trades": "ok", "key withdraws": "warn"},
     }
+    assert "USDT (0." in found["round trip"]["detail"]
+    assert "%) after two fees of 0.002" in found["round trip"]["detail"]
+    assert check["matrix"][0]["answer"] == "taken"
     plan = json.loads(ended(start("plan", *words, env=env), ExitCode.OK))
     assert [order["side"] for order in plan["orders"]].count("buy") == 3
     assert plan["needs"]["BTC"] == "0.009"

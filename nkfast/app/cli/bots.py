@@ -90,16 +90,26 @@ def paper(
 @TARGET
 @SETTINGS
 @click.option("--offline", "is_offline", is_flag=True, help="Ask no exchange.")
+@click.option(
+    "--matrix", "has_matrix", is_flag=True, help="Try what the exchange takes, with the key."
+)
 @JSON
-def check(file: Path, pairs: Sequence[str], is_offline: bool, as_json: bool) -> ExitCode:
+def check(
+    file: Path, pairs: Sequence[str], is_offline: bool, has_matrix: bool, as_json: bool
+) -> ExitCode:
     """Say what is wrong with a bot before it costs something; nothing is sent.
 
-    Configuration, limits, clock, API key, market rules, balances, worst case. The exit code is that
-    of the first thing that failed: 3 configuration, 4 key or clock, 5 exchange, 6 market.
+    Configuration, limits, clock, API key and what it may, market rules, balances, profit of a round
+    trip, worst case. The exit code is that of the first thing that failed: 3 configuration, 4 key
+    or clock, 5 exchange, 6 market.
     """
     from nkfast.app.check import check as check_bot
 
-    return check_bot(_load(file, pairs), is_offline=is_offline, as_json=as_json)
+    if is_offline and has_matrix:
+        raise click.UsageError("--matrix asks the exchange, --offline does not")
+    return check_bot(
+        _load(file, pairs), is_offline=is_offline, has_matrix=has_matrix, prints_json=as_json
+    )
 
 
 @verb()

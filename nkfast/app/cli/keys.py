@@ -1,5 +1,6 @@
 """The API key: ``keys set``, ``test``, ``where``, ``rm``. Never on a command line."""
 
+import json
 import sys
 
 import click
@@ -40,23 +41,28 @@ def keys_set(in_file: bool, from_stdin: bool) -> None:
 
 
 @keys.command("test")
-@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
+@click.option(
+    "--rest-url", envvar="NKFAST_EXCHANGE__REST_URL", help="Of the exchange; NonKYC's own without."
+)
 @JSON
 def keys_test(rest_url: str | None, as_json: bool) -> ExitCode:
-    """Ask the exchange for the balances with the key; nothing is changed. Exit 4: refused."""
-    from nkfast.app.connection import open_rest
+    """Ask the exchange whether it takes the key, and what it may; nothing is changed.
+
+    Exit 4: it is refused. nkfast check --matrix also asks whether it may withdraw.
+    """
     from nkfast.app.credentials import require_credentials
+    from nkfast.app.findings import as_json as records_of
+    from nkfast.app.findings import exit_code, print_findings
+    from nkfast.app.key_permissions import examine_key
     from nkfast.app.loop import run
     from nkfast.wire.addresses import BASE_URL
 
-    credentials = require_credentials()
-
-    async def ask() -> int:
-        async with open_rest(rest_url or BASE_URL, credentials) as rest:
-            return len(await rest.get_balances())
-
-    print_record({"signature": "ok", "nonce": "ok", "read": "yes", "assets": run(ask())}, as_json)
-    return ExitCode.OK
+    findings = run(examine_key(rest_url or BASE_URL, require_credentials()))
+    if as_json:
+        click.echo(json.dumps({"findings": records_of(findings)}))
+    else:
+        print_findings(findings)
+    return exit_code(findings)
 
 
 @keys.command("where")

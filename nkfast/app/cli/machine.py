@@ -45,30 +45,29 @@ def doctor(
 
     The exit code is that of the first thing that failed: 1 the machine, 4 clock or key, 5 exchange.
     """
-    from nkfast.app import doctor as examined
+    from nkfast.app.doctor import examine_exchange, examine_machine
+    from nkfast.app.findings import as_json as records_of
+    from nkfast.app.findings import exit_code, print_findings
     from nkfast.app.instance import all_instances
     from nkfast.app.loop import run
     from nkfast.app.support_bundle import write_bundle
     from nkfast.wire.addresses import BASE_URL, WEBSOCKET_URL
 
-    findings = examined.examine_machine()
+    findings = examine_machine()
     if not is_offline:
-        asked = examined.examine_exchange(rest_url or BASE_URL, ws_url or WEBSOCKET_URL)
-        findings += run(asked)
-    rows = examined.as_json(findings)
+        findings += run(examine_exchange(rest_url or BASE_URL, ws_url or WEBSOCKET_URL))
+    rows = records_of(findings)
     packed: list[str] = []
     if bundle is not None:
         packed = write_bundle(bundle, rows, all_instances(state_dir), os.environ)
-    failed = next((row for row in findings if row.verdict == "fail"), None)
+    code = exit_code(findings)
     if as_json:
-        click.echo(json.dumps({"ok": failed is None, "findings": rows, "bundle": packed}))
+        click.echo(json.dumps({"ok": not code, "findings": rows, "bundle": packed}))
     else:
-        for row in findings:
-            fix = f"  -> {row.fix}" if row.fix else ""
-            click.echo(f"{row.verdict:<5} {row.subject:<11} {row.detail}{fix}")
+        print_findings(findings)
         if bundle is not None:
             click.echo(f"wrote {bundle}: {', '.join(packed)}")
-    return ExitCode.OK if failed is None else failed.code
+    return code
 
 
 @verb()
