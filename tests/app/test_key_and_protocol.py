@@ -82,7 +82,7 @@ async def test_matrix_of_an_exchange_that_wants_new_nonces() -> None:
     assert found["signed over the path, not the whole URL"].startswith("refused: 401")
     assert found["a private call without a key"].startswith("refused: 401")
     assert found["the time of a book"].startswith("a number")
-    assert found["levels of a book asked for 10"] == "5 bids, 5 asks"
+    assert found["levels of a book asked for 10"] == "10 bids, 10 asks"
     assert sum(tried.startswith("WebSocket") for tried in taken) >= 1
 
 
