@@ -59,13 +59,18 @@ class SigningConnector(aiohttp.TCPConnector):
     ----------
     headers : dict of str to str
         Of every request.
+    kept_max : int
+        So many connections at most are used again. What more is opened at a time ends with its
+        answer, so that a burst goes out at once and leaves nothing behind.
     **options
         As `aiohttp.TCPConnector` takes them.
     """
 
-    def __init__(self, *, headers: dict[str, str], **options: Any) -> None:
+    def __init__(self, *, headers: dict[str, str], kept_max: int, **options: Any) -> None:
         super().__init__(**options)
         self._headers = CIMultiDict(headers)
+        self._kept_max = kept_max
+        self._in_use = 0
 
     async def connect(
         self, req: aiohttp.ClientRequest, *arguments: Any, **options: Any
@@ -95,9 +100,16 @@ class SigningConnector(aiohttp.TCPConnector):
         except BaseException:
             connection.close()
             raise
+        self._in_use += 1
+        connection.add_callback(self._count_released)
+        if self._in_use > self._kept_max:
+            protocol.force_close()
         sending.is_sent = True
         sending.sent_ns = time.perf_counter_ns()
         return connection
+
+    def _count_released(self) -> None:
+        self._in_use -= 1
 
 
 class AsyncConnections:
@@ -217,6 +229,7 @@ def _connector(road: Road) -> aiohttp.TCPConnector:
         make = partial(connectors.TunnelConnector, **tunnels.proxy_options(road))
     return make(
         headers=road.headers,
+        kept_max=road.connections,
         ssl=road.ssl_context if road.is_tls else True,
         # How many reads go at once is limited elsewhere: changes must not wait behind them.
         limit=0,

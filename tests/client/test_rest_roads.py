@@ -238,6 +238,23 @@ async def test_threads_share_one_client(until):
     assert len(there.requests) == 40
 
 
+async def test_a_burst_goes_out_at_once_and_leaves_few_connections_open(client, until):
+    def open_count():
+        return sum(not writer.is_closing() for writer in there.writers)
+
+    async with venue() as there, client(there, KEY, connections=2, throttle=Throttle({})) as rest:
+        there.script = lambda _: STALL_UNTIL_TOLD
+        burst = [asyncio.ensure_future(rest.cancel_order("o1")) for _ in range(5)]
+        await until(lambda: len(there.requests) == 5)
+        for writer in there.writers:
+            writer.write(answer({"success": True, "id": "o1"}))
+        await asyncio.gather(*burst)
+        await until(lambda: open_count() == 2)
+        there.script = lambda _: answer([])
+        await asyncio.gather(*(rest.get_balances() for _ in range(2)))
+        assert (there.connections, open_count()) == (5, 2)
+
+
 async def test_a_client_without_connections_is_refused(client):
     # Its reads would wait for ever.
     async with venue() as there:
