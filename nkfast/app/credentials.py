@@ -6,7 +6,7 @@ The sources, in the order in which they are asked; the first that has anything d
    NKFAST_API_SECRET_FILE, which name files; NONKYC_API_KEY and NONKYC_API_SECRET as well
 2. the file ``credentials.json`` beside the state, readable by its owner only
 3. ``nonkyc_settings.json`` of the exchange's own client, in the working directory
-4. the keyring of the operating system
+4. the keyring of the operating system; on Linux, where ``nkfast[keyring]`` is installed
 """
 
 import json
@@ -244,6 +244,8 @@ def _ask_keyring(ask: Callable[[Any], Any]) -> Any:
             import keyring  # noqa: PLC0415 - it looks for a keyring when it is imported
 
             answers.append(ask(keyring))
+        except ModuleNotFoundError:
+            answers.append(LookupError("not installed: pip install 'nkfast[keyring]'"))
         except Exception as error:  # each kind of keyring fails in its own way
             answers.append(LookupError(f"{type(error).__name__}"))
 

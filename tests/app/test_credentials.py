@@ -133,6 +133,17 @@ def test_locked_keyring_is_said_and_ends_nothing(
     assert find_credentials({}).asked[-1] == ("keyring", "RuntimeError")
 
 
+def test_keyring_that_is_not_installed_is_said_and_a_file_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    remedy = "not installed: pip install 'nkfast[keyring]'"
+    assert find_credentials({}).asked[-1] == ("keyring", remedy)
+    done = CliRunner().invoke(main, ["keys", "set", "--stdin"], input=f"my-key\n{CANARY}\n")
+    assert (done.exit_code, remedy in done.stderr) == (ExitCode.OK, True)
+    assert find_credentials({}).source == str(credentials_file())
+
+
 def test_keys_are_set_found_and_removed(kept: MemoryKeyring) -> None:
     runner = CliRunner()
     outputs = []
