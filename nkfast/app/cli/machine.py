@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nkfast import __version__
-from nkfast.app.cli.program import FILE, JSON, STATE_DIR, print_record, verb
+from nkfast.app.cli.program import FILE, JSON, STATE_DIR, print_record, print_table, verb
 from nkfast.app.exits import ExitCode
 
 __all__ = ["COMMANDS"]
@@ -72,6 +72,32 @@ def doctor(
 
 @verb()
 @JSON
+def bench(as_json: bool) -> None:
+    """Time what matters on this machine, beside plain Python in the same run. A few seconds.
+
+    Signing, a book update, a frame until there is a decision, and a REST round trip on loopback to
+    a simulated exchange in this process. Medians, turn by turn; look at the ratio.
+    """
+    from nkfast.app.bench import measure
+
+    found = measure()
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in found]))
+        return
+    rows = [
+        {
+            "what": row.what,
+            "nkfast_ns": f"{row.nkfast_ns:,.0f}",
+            "plain_ns": f"{row.plain_ns:,.0f}",
+            "times_faster": f"{row.ratio:.1f}",
+        }
+        for row in found
+    ]
+    print_table(rows, tuple(rows[0]))
+
+
+@verb()
+@JSON
 def version(as_json: bool) -> None:
     """Show the version and what this installation runs on."""
     import platform
@@ -104,4 +130,4 @@ def completion(shell: str) -> None:
     click.echo(values.source_template % values.source_vars())
 
 
-COMMANDS = (completion, doctor, paths, version)
+COMMANDS = (bench, completion, doctor, paths, version)
