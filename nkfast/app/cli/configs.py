@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from nkfast.app.cli.program import FILE, JSON, SETTINGS, check_exists, group, settings_of, verb
+from nkfast.app.exits import ExitCode
 
 __all__ = ["COMMANDS"]
 
@@ -116,6 +117,37 @@ def config_import(file: Path, strategy: str | None, out: Path) -> None:
         click.echo("it is not complete yet:", err=True)
         raise problems from None
     click.echo(f"next:  nkfast check {out}")
+
+
+@config.command("migrate")
+@click.argument("file", type=FILE)
+@click.option("--write", "writes", is_flag=True, help="Write it; the old file is kept beside it.")
+@JSON
+def config_migrate(file: Path, writes: bool, as_json: bool) -> ExitCode:
+    """Bring an older file to this version: show what would change, and with --write change it.
+
+    Comments and order stay. Exit 3: it is of an older version, and was only shown.
+    """
+    check_exists(file)
+    from nkfast.app.config.migrating import migrate
+
+    migration = migrate(file)
+    needs = bool(migration.changes)
+    backup = migration.write() if writes and needs else None
+    if as_json:
+        record = {"changes": migration.changes, "diff": migration.diff}
+        click.echo(json.dumps(record | {"backup": None if backup is None else str(backup)}))
+    elif not needs:
+        click.echo(f"{file} is of this version")
+    else:
+        for change in migration.changes:
+            click.echo(f"changed  {change}")
+        click.echo(migration.diff, nl=False)
+        if backup is None:
+            click.echo(f"next:  nkfast config migrate {file} --write")
+        else:
+            click.echo(f"wrote {file}; it was {backup}")
+    return ExitCode.CONFIG if needs and backup is None else ExitCode.OK
 
 
 COMMANDS = (init, config)

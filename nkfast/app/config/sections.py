@@ -45,6 +45,13 @@ class CommonSettings(Settings):
         " keep those of a grid and to cancel others.",
     )
 
+    @field_validator("schema_", mode="before")
+    @classmethod
+    def _of_this_version(cls, value: Any) -> Any:
+        if value != SCHEMA:
+            raise ValueError(f"is {value!r}; this nkfast reads {SCHEMA!r}")
+        return value
+
     @field_validator("mode", mode="before")
     @classmethod
     def _known_elsewhere(cls, value: Any) -> Any:
