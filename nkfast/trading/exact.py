@@ -22,6 +22,7 @@ ONE = Decimal(1)
 #: 120 digits; every result that would not fit exactly is an error.
 EXACT = Context(prec=120, traps=[DivisionByZero, Inexact, InvalidOperation, Overflow])
 _DIVISION = Context(prec=60, rounding=ROUND_FLOOR, traps=[DivisionByZero, InvalidOperation])
+_CUT = Context(prec=120, rounding=ROUND_FLOOR, traps=[InvalidOperation])
 
 add = EXACT.add
 subtract = EXACT.subtract
@@ -42,7 +43,7 @@ def share(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
     quotient = _DIVISION.divide(product, whole)
     if EXACT.multiply(quotient, whole) == product:
         return quotient
-    return _DIVISION.quantize(quotient, _SHARE_QUANTUM)
+    return _CUT.quantize(quotient, _SHARE_QUANTUM)
 
 
 def divide_floor(amount: Decimal, part: Decimal) -> int:

@@ -140,6 +140,13 @@ def test_profit_survives_json(history: list[Execution], later: list[Execution]) 
     assert again.as_json() == profit.as_json()
 
 
+def test_a_share_of_21_digits_is_cut_like_any_other() -> None:
+    third = share(D("-400000000000000001310"), D(1), D(3))
+    assert third == D("-133333333333333333770")
+    third = share(D("400000000000000001310.1"), D(2), D(3))
+    assert third == D("266666666666666667540.066666666666666666666666666666666666666")
+
+
 @given(numbers, st.integers(1, 10**18), st.integers(0, 10**18))
 def test_a_share_and_its_rest_are_the_whole(amount: int, part: int, more: int) -> None:
     whole = D(part + more)
