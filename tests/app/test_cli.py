@@ -25,55 +25,6 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
     assert "Commands:" in result.stdout
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize(
-    "words",
-    [
-        (),
-        ("demo",),
-        ("replay",),
-        ("exchange", "serve"),
-        ("journal", "verify"),
-        ("guard",),
-        ("kill",),
-        ("pause",),
-        ("resume",),
-        ("drain",),
-        ("stop",),
-        ("reconcile",),
-        ("paths",),
-        ("version",),
-        ("init",),
-        ("check",),
-        ("plan",),
-        ("run",),
-        ("paper",),
-        ("config", "show"),
-        ("config", "schema"),
-        ("config", "import"),
-        ("keys", "set"),
-        ("keys", "test"),
-        ("keys", "where"),
-        ("keys", "rm"),
-        ("status",),
-        ("orders",),
-        ("fills",),
-        ("export",),
-        ("logs",),
-        ("markets",),
-        ("ticker",),
-        ("book",),
-        ("candles",),
-        ("balances",),
-        ("completion",),
-    ],
-)
-def test_every_command_explains_itself(words: tuple[str, ...], flag: str) -> None:
-    result = run(*words, flag)
-    assert result.exit_code == ExitCode.OK
-    assert result.stdout.startswith("Usage: " + " ".join(("nkfast", *words)))
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [

@@ -20,6 +20,7 @@ __all__ = ["COMMANDS"]
 @click.option("--defaults", "is_silent", is_flag=True, help="Ask nothing.")
 @click.option("--offline", "is_offline", is_flag=True, help="Fit the limits to no market.")
 @click.option("--out", type=FILE, help="The file; STRATEGY.toml without.")
+@JSON
 def init(
     strategy: str | None,
     pairs: Sequence[str],
@@ -27,6 +28,7 @@ def init(
     is_silent: bool,
     is_offline: bool,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Write a commented configuration for a new bot: TOML, YAML or JSON, as --out ends.
 
@@ -45,7 +47,12 @@ def init(
         told.append(("symbol", symbol))
     path = out if out is not None else Path(f"{strategy}.toml")
     written = write_file(strategy, told, out=path, asks=asks, is_offline=is_offline)
-    click.echo(f"wrote {path}: {written.common.mode.upper()} {strategy} {written.common.symbol}")
+    common = written.common
+    if as_json:
+        said = {"wrote": str(path), "strategy": strategy, "symbol": common.symbol}
+        click.echo(json.dumps(said | {"mode": common.mode, "hash": written.hash}))
+        return
+    click.echo(f"wrote {path}: {common.mode.upper()} {strategy} {common.symbol}")
     click.echo(f"next:  nkfast check {path}")
 
 
@@ -85,8 +92,10 @@ def config_show(file: Path, pairs: Sequence[str], as_json: bool) -> None:
 
 @config.command("schema")
 @click.argument("strategy", required=False)
-def config_schema(strategy: str | None) -> None:
-    """Print the JSON Schema of a configuration, of one strategy or of all."""
+@JSON
+def config_schema(strategy: str | None, as_json: bool) -> None:
+    """Print the JSON Schema of a configuration, of one strategy or of all; it is JSON always."""
+    del as_json
     from nkfast.app.config.schema import json_schema
 
     click.echo(json.dumps(json_schema(strategy), indent=2))
@@ -96,7 +105,8 @@ def config_schema(strategy: str | None) -> None:
 @click.argument("file", type=FILE)
 @click.option("--strategy", help="Which one it is, where the file does not say it.")
 @click.option("--out", type=FILE, required=True, help="The new file: TOML, YAML or JSON.")
-def config_import(file: Path, strategy: str | None, out: Path) -> None:
+@JSON
+def config_import(file: Path, strategy: str | None, out: Path, as_json: bool) -> None:
     """Make a configuration of another NonKYC bot's file, and say everything that changed."""
     check_exists(file)
     from nkfast.app.config.bot import load_config
@@ -108,15 +118,20 @@ def config_import(file: Path, strategy: str | None, out: Path) -> None:
     text = render(imported.strategy, imported.values, out.suffix)
     with out.open("x", encoding="utf-8") as written:
         written.write(text)
-    for change in imported.changes:
-        click.echo(f"changed  {change}")
-    click.echo(f"wrote {out}, a {imported.strategy}")
+    if as_json:
+        said = {"wrote": str(out), "strategy": imported.strategy, "changes": imported.changes}
+        click.echo(json.dumps(said))
+    else:
+        for change in imported.changes:
+            click.echo(f"changed  {change}")
+        click.echo(f"wrote {out}, a {imported.strategy}")
     try:
         load_config(out)
     except ConfigErrors as problems:
         click.echo("it is not complete yet:", err=True)
         raise problems from None
-    click.echo(f"next:  nkfast check {out}")
+    if not as_json:
+        click.echo(f"next:  nkfast check {out}")
 
 
 @config.command("migrate")

@@ -1,5 +1,6 @@
 """What acts on an instance from outside: ``pause`` to ``kill``, ``guard``, ``reconcile``."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,17 @@ def stop(
 @click.argument("name")
 @click.option("--reason", default="nkfast kill", help="Kept in the file, for who finds it.")
 @STATE_DIR
-def kill(name: str, reason: str, state_dir: Path | None) -> ExitCode:
+@JSON
+def kill(name: str, reason: str, state_dir: Path | None, as_json: bool) -> ExitCode:
     """Stop an instance's trading at once: it cancels its orders and stays halted.
 
     Makes the file that the instance, and its guard, look for; it needs neither to be well.
     """
     instance = known_instance(name, state_dir)
     instance.kill(reason)
+    if as_json:
+        click.echo(json.dumps({"thrown": str(instance.kill_file), "reason": reason}))
+        return ExitCode.OK
     click.echo(
         f"thrown: {instance.kill_file}\nto trade again: remove it, then"
         f" nkfast journal clear {name} KILL_SWITCH"

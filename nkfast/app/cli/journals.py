@@ -1,5 +1,6 @@
 """What the journals of instances say: ``journal verify``, ``journal clear``, ``why``."""
 
+import json
 from pathlib import Path
 
 import click
@@ -54,7 +55,10 @@ def journal_verify(
 @click.argument("cause")
 @NAME
 @STATE_DIR
-def journal_clear(target: str, cause: str, name: str | None, state_dir: Path | None) -> None:
+@JSON
+def journal_clear(
+    target: str, cause: str, name: str | None, state_dir: Path | None, as_json: bool
+) -> None:
     """Let an instance trade again that was halted; CAUSE is the code that the halt named.
 
     The name of an instance is enough; a journal's file needs --name, too.
@@ -69,7 +73,10 @@ def journal_clear(target: str, cause: str, name: str | None, state_dir: Path | N
     owner = target if name is None else name
     with Journal.open(file, instance=owner) as journal:
         clear_halt(journal, cause, RealClock().time_ns() // 1_000_000)
-    click.echo(f"cleared {cause}: {owner} may be started")
+    if as_json:
+        click.echo(json.dumps({"cleared": cause, "name": owner}))
+    else:
+        click.echo(f"cleared {cause}: {owner} may be started")
 
 
 @verb()

@@ -19,7 +19,8 @@ def keys() -> None:
 @keys.command("set")
 @click.option("--file", "in_file", is_flag=True, help="In a file only you can read, no keyring.")
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read key and secret, a line each.")
-def keys_set(in_file: bool, from_stdin: bool) -> None:
+@JSON
+def keys_set(in_file: bool, from_stdin: bool, as_json: bool) -> None:
     """Store a key and its secret: in the system's keyring, or where there is none in a file."""
     from nkfast.app.credentials import checked_pair, store_in_file, store_in_keyring
 
@@ -29,15 +30,19 @@ def keys_set(in_file: bool, from_stdin: bool) -> None:
         key = click.prompt("API key").strip()
         secret = click.prompt("API secret", hide_input=True).strip()
     credentials = checked_pair(key, secret, "--stdin" if from_stdin else "")
+    place = "the keyring"
     if not in_file:
         try:
             store_in_keyring(credentials)
         except LookupError as error:
             click.echo(f"no keyring here ({error}); a file takes its place", err=True)
-        else:
-            click.echo("stored in the keyring; nkfast keys test tries it")
-            return
-    click.echo(f"stored in {store_in_file(credentials)}; nkfast keys test tries it")
+            in_file = True
+    if in_file:
+        place = str(store_in_file(credentials))
+    if as_json:
+        click.echo(json.dumps({"stored": place}))
+    else:
+        click.echo(f"stored in {place}; nkfast keys test tries it")
 
 
 @keys.command("test")
@@ -79,13 +84,17 @@ def keys_where(as_json: bool) -> ExitCode:
 
 @keys.command("rm")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
-def keys_rm(is_sure: bool) -> None:
+@JSON
+def keys_rm(is_sure: bool, as_json: bool) -> None:
     """Remove the key from the keyring and the file; variables stay as they are."""
     from nkfast.app.credentials import forget_credentials
 
     if not is_sure:
         click.confirm("remove the key and its secret?", abort=True)
     removed = forget_credentials()
+    if as_json:
+        click.echo(json.dumps({"removed": removed}))
+        return
     click.echo(f"removed from {', '.join(removed)}" if removed else "there was none")
 
 

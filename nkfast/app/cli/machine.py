@@ -117,7 +117,8 @@ def version(as_json: bool) -> None:
 
 @verb()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@JSON
+def completion(shell: str, as_json: bool) -> None:
     """Print what lets a shell complete nkfast's words: eval "$(nkfast completion bash)"."""
     from click.shell_completion import get_completion_class
 
@@ -127,7 +128,8 @@ def completion(shell: str) -> None:
     assert kind is not None
     # Without the check of the shell's version: that would run the shell.
     values = kind(main, {}, "nkfast", "_NKFAST_COMPLETE")
-    click.echo(values.source_template % values.source_vars())
+    script = values.source_template % values.source_vars()
+    click.echo(json.dumps({"shell": shell, "script": script}) if as_json else script)
 
 
 COMMANDS = (bench, completion, doctor, paths, version)

@@ -144,8 +144,12 @@ def pnl(
 @click.option("--format", "kind", type=click.Choice(["csv", "json"]), default="csv")
 @click.option("--out", type=FILE, help="The file; standard output without.")
 @STATE_DIR
-def export(name: str, what: str, kind: str, out: Path | None, state_dir: Path | None) -> None:
+@JSON
+def export(
+    name: str, what: str, kind: str, out: Path | None, state_dir: Path | None, as_json: bool
+) -> None:
     """Write every fill or order of an instance, never cut: CSV, or one JSON object a line."""
+    kind = "json" if as_json else kind
     from nkfast.trading.journal_listing import list_fills, list_orders
 
     journal = known_instance(name, state_dir).newest_journal
@@ -163,10 +167,17 @@ def export(name: str, what: str, kind: str, out: Path | None, state_dir: Path | 
 @LAST
 @STATE_DIR
 @FOR
+@JSON
 def logs(
-    name: str, follow: bool, last: int, state_dir: Path | None, seconds: float | None
+    name: str,
+    follow: bool,
+    last: int,
+    state_dir: Path | None,
+    seconds: float | None,
+    as_json: bool,
 ) -> ExitCode:
-    """Print the newest lines of an instance's log: JSON, one event a line."""
+    """Print the newest lines of an instance's log: one event a line, JSON always."""
+    del as_json
     from nkfast.venue.clock import RealClock
 
     path = known_instance(name, state_dir).log

@@ -44,12 +44,17 @@ def strategies_show(name: str, as_json: bool) -> None:
 @strategies.command("new")
 @click.argument("name")
 @click.option("--out", type=FILE, help="The folder; one called NAME without.")
-def strategies_new(name: str, out: Path | None) -> None:
+@JSON
+def strategies_new(name: str, out: Path | None, as_json: bool) -> None:
     """Write a strategy of your own that works, with its test and its project."""
     from nkfast.app.strategy_pages import write_new
 
     folder = Path(name) if out is None else out
-    for path in write_new(name, folder):
+    written = write_new(name, folder)
+    if as_json:
+        click.echo(json.dumps({"wrote": [str(path) for path in written]}))
+        return
+    for path in written:
         click.echo(f"wrote {path}")
     click.echo(f"next:  cd {folder} && pip install -e . && pytest && nkfast init {name}")
 
