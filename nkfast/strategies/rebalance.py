@@ -364,6 +364,12 @@ class Rebalance(Strategy):
             self._move(fill.fee_asset, fill.fee.copy_negate())
         self._state = None
 
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Count a fee that is told late."""
+        assert fill.fee is not None
+        self._move(fill.fee_asset, subtract(before or ZERO, fill.fee))
+        self._state = None
+
     def on_end(self, order: EndedOrder) -> None:
         """Take note that the order has ended: what is wanted next has to be found out anew."""
         self._ended = order.end

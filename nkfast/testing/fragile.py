@@ -25,6 +25,7 @@ from nkfast.trading.strategy import (
 
 if TYPE_CHECKING:
     from asyncio import Future
+    from decimal import Decimal
 
     from nkfast.core.book import OrderBook
     from nkfast.core.market import Market
@@ -414,6 +415,11 @@ class FragileStrategy(Strategy):
         self._told = (*self._told, key)
         self._inner_state = None
         self._strategy.on_fill(fill)
+
+    def on_fee(self, fill: Fill, before: "Decimal | None") -> None:
+        """See `Strategy.on_fee`."""
+        self._inner_state = None
+        self._strategy.on_fee(fill, before)
 
     @property
     def ctx(self) -> StrategyContext:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nkfast.errors import JournalError
 from nkfast.trading.orders import IdSource, News, Order, OrderState, OrderStore, Outcome
 from nkfast.trading.strategy_host import StrategyHost, fill_of
-from nkfast.venue.port import Holding
+from nkfast.venue.port import Execution, Holding
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -44,6 +44,9 @@ class Bookkeeper:
     on_learned : callable
         Is told of each order that news changed, with its state before and when the news came
         (monotonic nanoseconds; 0 for news that answers no event).
+    on_late_fee : callable
+        Is told of each order of which a fill's fee became known, or larger, with that fill and the
+        fee that was known before; what it writes is part of the same batch.
     recent_fills : deque of Fill
         Takes the newest fills.
     send_limit_s : float
@@ -67,6 +70,7 @@ class Bookkeeper:
         host: StrategyHost,
         ids: IdSource,
         on_learned: Callable[[Order, OrderState, int], None],
+        on_late_fee: "Callable[[Order, Execution, Decimal | None], None]",
         recent_fills: "deque[Fill]",
         send_limit_s: float,
     ) -> None:
@@ -79,6 +83,7 @@ class Bookkeeper:
         self._host = host
         self._ids = ids
         self._on_learned = on_learned
+        self._on_late_fee = on_late_fee
         self._recent_fills = recent_fills
         self._kept_beside: dict[str, str] = {}
         self._filled_ns = clock.monotonic_ns()  # or just before this process began
@@ -171,16 +176,19 @@ class Bookkeeper:
         if news is None or not self.can_record:
             return
         order, host = news.order, self._host
-        if news.fill is not None and not host.can_tell:
-            # The strategy is broken: the fill stays untold, and the next start reads it again.
-            news = news._replace(fill=None)
-        profit = state = None
+        if not host.can_tell:
+            # The strategy is broken: fill and fee stay untold, and the next start reads them again.
+            news = news._replace(fill=None, fee=None)
+        profit = state = fee_before = None
         if news.fill is not None:
             profit = self._ledger.profits[order.symbol].after_fill(news.fill)
             state = host.tell(order, news.fill)
         elif news.fee is not None:
             key = (news.fee.trade_id, news.fee.order_id)
+            fee_before = order.fills[key].fee
             profit = self._ledger.profits[order.symbol].after_fee(order.fills[key], news.fee)
+            if host.hears_fees:
+                state = host.tell_fee(order, news.fee, fee_before)
         before = order.state
         if host.hears_ends and host.can_tell and before.is_open and not news.state.is_open:
             state = host.tell_end(news)
@@ -198,6 +206,8 @@ class Bookkeeper:
             self.fill_count += 1
             self._filled_ns = self._clock.monotonic_ns()
             self._recent_fills.append(fill_of(order, news.fill))
+        if news.fee is not None:
+            self._on_late_fee(order, news.fee, fee_before)
         if order.state is OrderState.REJECTED and before is not OrderState.REJECTED:
             self.rejection_count += 1
         self._on_learned(order, before, received_ns)

@@ -16,6 +16,8 @@ from nkfast.trading.plan import Plan
 from nkfast.trading.strategy import Desired
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from nkfast.core.book import OrderBook
     from nkfast.trading.audit import BookAudit
     from nkfast.trading.bookkeeping import Bookkeeper
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from nkfast.trading.risk import RiskGuard
     from nkfast.trading.strategy_host import StrategyHost
     from nkfast.trading.watch import TimeWatch
+    from nkfast.venue.port import Execution
 
 __all__ = ["Deciding"]
 
@@ -162,6 +165,10 @@ class Deciding:
         self._take_wish()
         self._changed.set()
         self.decide_soon(received_ns)
+
+    def on_late_fee(self, order: Order, fill: "Execution", before: "Decimal | None") -> None:
+        """Put a fee that was told late where it belongs (told by the bookkeeper)."""
+        self._plans.note_fee(order, fill, before)
 
     def decide(self, symbol: str, received_ns: int) -> None:
         """Decide on the newest book of a market, which came at a time (told by the news desk)."""

@@ -530,6 +530,7 @@ class Engine:
             host=self._host,
             ids=self._ids,
             on_learned=self._deciding.on_learned,
+            on_late_fee=self._deciding.on_late_fee,
             recent_fills=self.recent_fills,
             send_limit_s=self._settings.request_timeout_s,
         )

@@ -388,6 +388,15 @@ class Journal:
         rows = self._rows("SELECT * FROM orders WHERE client_id = ?", client_id)
         return self._read_order(rows[0]) if rows else None
 
+    def find_plan(self, number: int) -> dict[str, Any] | None:
+        """Read back what was last noted of a plan that has ended."""
+        rows = self._rows(
+            "SELECT body FROM event WHERE kind = 'plan' AND json_extract(body, '$.number') = ?"
+            " ORDER BY n DESC LIMIT 1",
+            number,
+        )
+        return json.loads(rows[0][0]) if rows else None
+
     def sent_since(self, time_ms: int) -> list[Order]:
         """Return the orders that were sent since a time, as they were intended, oldest first."""
         rows = self._rows(

@@ -16,10 +16,10 @@ import asyncio
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from nkfast.errors import HaltedError, RiskError
 from nkfast.trading.exact import ZERO, add, multiply, plain, subtract
@@ -48,6 +48,14 @@ _RETRY_MS = 1_000
 #: than it takes to learn that it is not any more. Then a person has to look.
 _TRIES_MAX = 300
 _OUTCOMES_KEPT = 256
+
+
+class _Realized(TypedDict):
+    """What fills made of a leg; see `LegOutcome`."""
+
+    paid: Decimal
+    received: Decimal
+    is_fee_known: bool
 
 
 @dataclass(slots=True)
@@ -92,11 +100,15 @@ def newest_plans(path: str | os.PathLike[str], count: int) -> list[PlanOutcome]:
     nkfast.errors.JournalError
         It cannot be read.
     """
+    outcomes: dict[int, PlanOutcome] = {}
     with reading(path) as store:
-        rows = store.execute(
-            "SELECT body FROM event WHERE kind = 'plan' ORDER BY n DESC LIMIT ?", (count,)
-        )
-        return [PlanOutcome.from_json(json.loads(body)) for (body,) in rows]
+        rows = store.execute("SELECT body FROM event WHERE kind = 'plan' ORDER BY n DESC")
+        for (body,) in rows:
+            if len(outcomes) == count:
+                break
+            outcome = PlanOutcome.from_json(json.loads(body))
+            outcomes.setdefault(outcome.number, outcome)  # a late fee was told with a newer one
+    return sorted(outcomes.values(), key=lambda outcome: outcome.number, reverse=True)
 
 
 class PlanRunner:
@@ -252,6 +264,40 @@ class PlanRunner:
         if running.is_unwinding and self._running is running:
             if not any(order.state.is_open for order in running.orders):
                 self._unwind(running)
+
+    def note_fee(self, order: Order, fill: "Execution", before: Decimal | None) -> None:
+        """Write a fee that was told late into the record of the plan it belongs to.
+
+        A plan that is under way counts it at its end.
+
+        Parameters
+        ----------
+        order : Order
+            Any order; it is a plan's if its slot says so.
+        fill : Execution
+            The fill with its fee.
+        before : Decimal or None
+            The fee that was known before.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            It could not be written.
+        """
+        if not order.slot.startswith(PLAN_SLOT):
+            return
+        number, _, place = order.slot.removeprefix(PLAN_SLOT).partition(":")
+        written = self._journal.find_plan(int(number))
+        if written is None:
+            return
+        outcome = PlanOutcome.from_json(written)
+        leg = outcome.leg_of(int(place))
+        realized = replace(leg, **self._realized(leg.leg, order.fills.values()))
+        corrected = outcome.with_late_fee(int(place), realized, fill, before)
+        self._journal.note_plan(corrected.as_json())
+        for index, kept in enumerate(self.recent):
+            if kept.number == corrected.number:
+                self.recent[index] = corrected
 
     def stop(self) -> None:
         """Wake nobody any more; count what is left under way."""
@@ -433,16 +479,21 @@ class PlanRunner:
         for index, (order, (paid, received)) in enumerate(zip(orders, expected, strict=True)):
             leg = legs[index] if order is None else Leg(order.symbol, order.side)
             fills = () if order is None else order.fills.values()
-            moved = self._moved_by(fills)
             yield LegOutcome(
                 leg,
                 is_way_back=index >= len(legs),
                 predicted_paid=paid,
                 predicted_received=received,
-                paid=moved.get(leg.pays, ZERO).copy_negate(),
-                received=moved.get(leg.gets, ZERO),
-                is_fee_known=all(fill.fee is not None for fill in fills),
+                **self._realized(leg, fills),
             )
+
+    def _realized(self, leg: Leg, fills: "Collection[Execution]") -> _Realized:
+        moved = self._moved_by(fills)
+        return {
+            "paid": moved.get(leg.pays, ZERO).copy_negate(),
+            "received": moved.get(leg.gets, ZERO),
+            "is_fee_known": all(fill.fee is not None for fill in fills),
+        }
 
     def _moved(self, running: _Running) -> dict[str, Decimal]:
         """Return by how much the plan's fills changed what is owned of each asset."""

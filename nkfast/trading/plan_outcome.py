@@ -1,12 +1,15 @@
 """What became of plans: what each leg was to fetch beside what it did fetch."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nkfast.trading.exact import plain
+from nkfast.trading.exact import ZERO, add, plain, subtract
 from nkfast.trading.plan import Leg
+
+if TYPE_CHECKING:
+    from nkfast.venue.port import Execution
 
 __all__ = ["LegOutcome", "PlanOutcome", "PlanResult"]
 
@@ -104,6 +107,47 @@ class PlanOutcome:
     legs: tuple[LegOutcome, ...]
     started_ms: int
     ended_ms: int
+
+    def leg_of(self, place: int) -> LegOutcome:
+        """Return what became of the plan's n-th order, counted from 1."""
+        return self.legs[self._index_of(place)]
+
+    def with_late_fee(
+        self, place: int, realized: LegOutcome, fill: "Execution", before: Decimal | None
+    ) -> Self:
+        """Return the outcome with a fee that was told after it.
+
+        Parameters
+        ----------
+        place : int
+            Which of the plan's orders it is of, counted from 1.
+        realized : LegOutcome
+            What that order did fetch with the fee.
+        fill : Execution
+            The fill with its fee.
+        before : Decimal or None
+            What was known of the fee when the outcome was made.
+        """
+        assert fill.fee is not None
+        index = self._index_of(place)
+        known, leg = self.legs[index], realized.leg
+        changed = {
+            leg.pays: subtract(known.paid, realized.paid),
+            leg.gets: subtract(realized.received, known.received),
+        }
+        if fill.fee_asset not in changed:
+            changed[fill.fee_asset] = subtract(before or ZERO, fill.fee)
+        moved = dict(self.moved)
+        for asset, change in changed.items():
+            moved[asset] = add(moved.get(asset, ZERO), change)
+        legs = (*self.legs[:index], realized, *self.legs[index + 1 :])
+        is_known = all(one.is_fee_known for one in legs)
+        return replace(self, moved=moved, legs=legs, profit=moved[self.start] if is_known else None)
+
+    def _index_of(self, place: int) -> int:
+        planned = sum(not leg.is_way_back for leg in self.legs)
+        taken = self.order_count - (len(self.legs) - planned)
+        return place - 1 if place <= taken else planned + place - taken - 1
 
     def as_json(self) -> dict[str, Any]:
         """Return everything with money in plain digits."""

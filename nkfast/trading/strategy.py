@@ -223,7 +223,8 @@ class Strategy(ABC):
     The engine calls `restore` once if the journal holds a state, then `decide` whenever the book,
     an order or a balance changed or the time has come that the last `Desired` named, and `on_fill`
     for each fill, exactly once over all restarts; after each fill it stores `state` in the same
-    transaction as the fill. The same holds for `on_end` and `on_plan`, which may be left out.
+    transaction as the fill. The same holds for `on_fee`, `on_end` and `on_plan`, which may be left
+    out.
     """
 
     #: Short name of the kind: ``"grid"``.
@@ -250,6 +251,19 @@ class Strategy(ABC):
     def on_fill(self, fill: Fill) -> None:
         """Take note of one fill."""
 
+    def on_fee(  # noqa: B027 - to be overridden at will
+        self, fill: Fill, before: Decimal | None
+    ) -> None:
+        """Take note that the fee of a fill has become known, or larger, after the fill was told.
+
+        Parameters
+        ----------
+        fill : Fill
+            As it was told, but for its fee.
+        before : Decimal or None
+            The fee that was told before; None: none was known.
+        """
+
     def on_end(self, order: EndedOrder) -> None:  # noqa: B027 - to be overridden at will
         """Take note that an order has ended, after all its fills; once over all restarts.
 
@@ -267,7 +281,8 @@ class Strategy(ABC):
     def on_plan(self, outcome: PlanOutcome) -> None:  # noqa: B027 - to be overridden at will
         """Take note of what became of a plan, after all its fills; exactly once over all restarts.
 
-        What each leg was to fetch stands beside what it did fetch.
+        What each leg was to fetch stands beside what it did fetch. A fee that is told later is in
+        the plan's record, and told by `on_fee`.
         """
 
     @abstractmethod

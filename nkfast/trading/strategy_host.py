@@ -106,7 +106,7 @@ class StrategyHost:
     ----------
     can_tell : bool
         False once the strategy failed to take what it was told: its state is in doubt from then on.
-    hears_ends, hears_trades : bool
+    hears_ends, hears_fees, hears_trades : bool
         Whether the strategy wants to be told.
     """
 
@@ -128,6 +128,7 @@ class StrategyHost:
         self.can_tell = True
         kind = type(strategy)
         self.hears_ends = kind.on_end is not Strategy.on_end
+        self.hears_fees = kind.on_fee is not Strategy.on_fee
         self.hears_trades = kind.on_trade is not Strategy.on_trade
         self._clock = clock
         self._market = markets[symbol]
@@ -176,6 +177,11 @@ class StrategyHost:
     def tell(self, order: Order, execution: Execution) -> str:
         """Tell of one fill; return the state to be stored with it."""
         return self._told("on_fill", lambda: self.strategy.on_fill(fill_of(order, execution)))
+
+    def tell_fee(self, order: Order, execution: Execution, before: Decimal | None) -> str:
+        """Tell of the fee of a fill that was told; return the state to be stored with it."""
+        fill = fill_of(order, execution)
+        return self._told("on_fee", lambda: self.strategy.on_fee(fill, before))
 
     def tell_end(self, news: News) -> str:
         """Tell of the end of an order; return the state to be stored with it."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from trading.conftest import LIMITS
+from trading.conftest import LIMITS, Wanting
 
 from nkfast.errors import (
     AuthenticationError,
@@ -646,6 +646,44 @@ def test_an_order_that_nobody_finds_any_more_is_over_after_two_rounds(on_virtual
             desk.venue.end(true, told=False)
             await desk.until(lambda: engine.reasons["VANISHED"] == 1, 60)
             await desk.until(lambda: len(desk.venue.wire) == 2)
+
+    on_virtual_desk(scenario)
+
+
+class FeeWanting(Wanting):
+    """Wants to hear of fees that are told late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fees: list[tuple[str, Decimal | None, Decimal | None]] = []
+
+    def on_fee(self, fill, before) -> None:
+        self.fees.append((fill.slot, before, fill.fee))
+
+    def state(self) -> dict[str, object]:
+        return {**super().state(), "fees": len(self.fees)}
+
+
+def test_a_fee_that_is_known_late_is_told_once_and_durable(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy = FeeWanting()
+        desk.strategy.want(low=BUY)
+        async with desk.trading() as engine:
+            await desk.until(lambda: any(o.state is OrderState.LIVE for o in engine.orders))
+            order = desk.venue.at_price("buy", "99")
+            desk.venue.fill(order, "1", fee=False)
+            await desk.until(lambda: desk.strategy.told)
+            assert desk.strategy.told[0].fee is None
+            assert desk.strategy.fees == []
+            await desk.until(lambda: desk.strategy.fees, 40)  # a comparison reads it
+            await asyncio.sleep(60)
+            assert desk.strategy.fees == [("low", None, Decimal("0.198"))]
+            assert engine.ledger.profit.fees == {"USDT": Decimal("0.198")}
+        desk.strategy = again = FeeWanting()
+        async with desk.trading():
+            await asyncio.sleep(60)
+            assert again.restored == {"trades": ["t1"], "fees": 1}
+            assert again.fees == []
 
     on_virtual_desk(scenario)
 

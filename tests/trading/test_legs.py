@@ -519,10 +519,54 @@ def test_a_fee_that_is_not_known_yet_is_not_spent(floor: Floor, monkeypatch) -> 
         assert third.quantity <= second.filled * second.price * D("0.998")
         await asyncio.sleep(60)  # the history tells the fees
         assert engine.ledger.profit.unknown_fees == 0
+        (corrected,) = engine.recent_plans
+        assert corrected.moved == floor.moved()
+        assert corrected.profit == floor.moved()["USDT"]
+        assert all(leg.is_fee_known for leg in corrected.legs)
+        assert newest_plans(floor.path, 9) == [corrected]
 
-    floor.run(
-        test, Offering(replace(PLAN, legs=backward, min_return=D(0), max_unwind_cost=D("0.5")))
-    )
+    strategy = Offering(replace(PLAN, legs=backward, min_return=D(0), max_unwind_cost=D("0.5")))
+    floor.run(test, strategy)
+    assert len(strategy.outcomes) == 1
+    floor.check()
+
+
+def test_a_fee_told_after_a_plans_end_is_in_its_record_also_after_a_crash(
+    floor: Floor, monkeypatch
+) -> None:
+    reported = simulated.reported_execution
+
+    def without_fee(*told: Any) -> Any:
+        execution = reported(*told)
+        return None if execution is None else replace(execution, fee=None)
+
+    monkeypatch.setattr(simulated, "reported_execution", without_fee)
+    # The last leg finds nothing: there is a way back, too.
+    floor.hooks.append(at_order(3, lambda: floor.withdraw("ETH/USDT", "buy")))
+
+    async def crash(engine: Engine) -> None:
+        await resolved(engine)
+        floor.die()
+
+    floor.run(crash, Offering(PLAN))
+    (outcome,) = newest_plans(floor.path, 9)
+    assert outcome.profit is None
+
+    async def learn(engine: Engine) -> None:
+        await asyncio.sleep(1)
+        assert not engine.recent_plans
+
+    floor.run(learn)
+    (corrected,) = newest_plans(floor.path, 9)
+    assert corrected.result == "unwound"
+    assert corrected.moved == floor.moved()
+    assert corrected.profit == floor.moved()["USDT"]
+    for asset in ASSETS:
+        legs = [leg for leg in corrected.legs if asset in (leg.leg.pays, leg.leg.gets)]
+        moved = sum(
+            leg.received if leg.leg.gets == asset else leg.paid.copy_negate() for leg in legs
+        )
+        assert moved == floor.moved()[asset]
     floor.check()
 
 
