@@ -20,6 +20,7 @@ from nkfast.strategies.rebalance import (
     find_pair_correction,
 )
 from nkfast.strategies.settings import keys
+from nkfast.trading.strategy import Fill
 
 D = Decimal
 ETH = Market("ETH/USDT", 2, 4, min_notional="1")
@@ -492,3 +493,15 @@ def test_it_converges(base: int, quote: int, target: int) -> None:
     pit.settle()
     assert codes(pit) == ["BALANCED"] or "BELOW_MINIMUM" in codes(pit)
     assert len(pit.placed) <= 4
+
+
+def test_a_fee_that_is_told_late_counts_as_one_told_with_its_fill() -> None:
+    fill = Fill("sell", "ETH/USDT", "sell", D(100), D("0.5"), D("0.1"), "USDT", "t1", 1)
+    at_once, late, corrected = (a_pit("1", "100").strategy for _ in range(3))
+    at_once.on_fill(fill)
+    late.on_fill(replace(fill, fee=None))
+    late.on_fee(fill, None)
+    corrected.on_fill(replace(fill, fee=D("0.04")))
+    corrected.on_fee(fill, D("0.04"))
+    assert at_once.state()["moved"] == {"ETH": "-0.5", "USDT": "49.9"}
+    assert late.state() == corrected.state() == at_once.state()
