@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nkfast.errors import JournalError
+from nkfast.trading.latency import Latencies
 from nkfast.trading.orders import IdSource, News, Order, OrderState, OrderStore, Outcome
 from nkfast.trading.strategy_host import StrategyHost, fill_of
 from nkfast.venue.port import Execution, Holding
@@ -58,6 +59,8 @@ class Bookkeeper:
         False once the journal failed: nothing is learned any more.
     fill_count, rejection_count, intent_count : int
         Of this run.
+    durable : Latencies
+        What it took to make durable what was written.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Bookkeeper:
     ) -> None:
         self.can_record = True
         self.fill_count = self.rejection_count = self.intent_count = 0
+        self.durable = Latencies()
         self._clock = clock
         self._journal = journal
         self._orders = orders
@@ -129,7 +133,9 @@ class Bookkeeper:
         nkfast.errors.JournalError
             All of it is lost. Nothing that was written may be acted upon.
         """
-        self._journal.commit()
+        began_ns = self._clock.monotonic_ns()
+        if self._journal.commit():
+            self.durable.note(self._clock.monotonic_ns() - began_ns)
 
     def settle(self) -> None:
         """Store what `flush` made durable on the short way, now that it has been acted upon.

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from nkfast.core.market import Market
     from nkfast.trading.heartbeat import Heart
     from nkfast.trading.journal import Journal, Recovered
+    from nkfast.trading.latency import Latencies
     from nkfast.venue.clock import Clock
     from nkfast.venue.port import Venue
 
@@ -205,6 +206,17 @@ class Engine:
     def life_reason(self) -> str:
         """Why it is there."""
         return self._life.reason
+
+    @property
+    def latencies(self) -> "Mapping[str, Latencies]":
+        """How long things took in this run, by what: tick_to_order, answer, journal."""
+        if not self._is_assembled:
+            return {}
+        return {
+            "tick_to_order": self._gate.tick_to_order,
+            "answer": self._gate.answered,
+            "journal": self._bookkeeper.durable,
+        }
 
     @property
     def recent_plans(self) -> Sequence[PlanOutcome]:

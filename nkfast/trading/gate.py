@@ -27,6 +27,7 @@ from nkfast.errors import (
     RiskError,
     VenueError,
 )
+from nkfast.trading.latency import Latencies
 from nkfast.trading.orders import IdSource, Order, OrderState, Outcome
 from nkfast.venue.port import NewOrder, OrderType, OrderUpdate, Side
 
@@ -91,6 +92,10 @@ class OrderGate:
     ----------
     waits_until_ns : int
         The venue asked for less: nothing is to be sent before this, monotonic nanoseconds.
+    answered : Latencies
+        From handing an order to the venue until its answer, whatever it says.
+    tick_to_order : Latencies
+        From the news that an order answers until after it was handed to the venue.
     """
 
     def __init__(
@@ -110,6 +115,8 @@ class OrderGate:
         on_anomaly: Callable[[str, str], None],
     ) -> None:
         self.waits_until_ns = 0
+        self.answered = Latencies()
+        self.tick_to_order = Latencies()
         self._closed_by: str | None = None
         self._venue = venue
         self._clock = clock
@@ -246,10 +253,12 @@ class OrderGate:
                 order.type,
             )
         )
+        sent_ns = self._clock.monotonic_ns()
         if event_ns:
-            self._latencies_ns.append(self._clock.monotonic_ns() - event_ns)
+            self._latencies_ns.append(sent_ns - event_ns)
+            self.tick_to_order.note(sent_ns - event_ns)
         timer = self._loop.call_later(self._request_timeout_s, self._on_submit_timeout, order)
-        answer.add_done_callback(partial(self._on_submitted, order, timer))
+        answer.add_done_callback(partial(self._on_submitted, order, timer, sent_ns))
 
     def cancel(self, order: Order) -> None:
         """Ask for the end of a resting order, unless that is under way. No gate is in its way."""
@@ -298,9 +307,14 @@ class OrderGate:
             self._reconciler.open_case(order, "cancel")
 
     def _on_submitted(
-        self, order: Order, timer: asyncio.TimerHandle, answer: "asyncio.Future[OrderUpdate]"
+        self,
+        order: Order,
+        timer: asyncio.TimerHandle,
+        sent_ns: int,
+        answer: "asyncio.Future[OrderUpdate]",
     ) -> None:
         timer.cancel()
+        self.answered.note(self._clock.monotonic_ns() - sent_ns)
         error = _error_of(answer)
         self._guarded(partial(self._take_answer, order, answer, error))
 

@@ -243,8 +243,13 @@ class Journal:
             self._check_open()
             self._is_held = True
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         """Make durable what was gathered; without a batch it does nothing.
+
+        Returns
+        -------
+        bool
+            Whether there was something.
 
         Raises
         ------
@@ -253,8 +258,9 @@ class Journal:
         """
         self._check_open()
         if not self._is_held:
-            return
+            return False
         self._is_held = False
+        has_written = self._store.in_transaction or bool(self._promises)
         try:
             if self._store.in_transaction:
                 self._execute("COMMIT")
@@ -264,6 +270,7 @@ class Journal:
                 self.settle()
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
+        return has_written
 
     def settle(self) -> None:
         """Store the intents that `commit` made durable, if there are any.

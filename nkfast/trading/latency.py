@@ -1,0 +1,36 @@
+"""How long things take, counted in buckets for as long as a run lives: nothing grows."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+__all__ = ["BOUNDS_US", "Latencies"]
+
+#: Upper bounds of the buckets, microseconds: 1, 2, 5 to 10 s. What is longer has one more bucket.
+BOUNDS_US: Sequence[float] = tuple(
+    digit * 10**exponent for exponent in range(1, 7) for digit in (1, 2, 5)
+) + (10_000_000,)
+_BOUNDS_NS = [int(bound * 1000) for bound in BOUNDS_US]
+
+
+class Latencies:
+    """Counts of latencies by bucket.
+
+    Attributes
+    ----------
+    counts : list of int
+        For each of `BOUNDS_US` how many were at most so long and longer than the bound before;
+        the last one counts the rest.
+    total_ns : int
+        All of them together.
+    """
+
+    __slots__ = ("counts", "total_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS_NS) + 1)
+        self.total_ns = 0
+
+    def note(self, latency_ns: int) -> None:
+        """Count one."""
+        self.counts[bisect_left(_BOUNDS_NS, latency_ns)] += 1
+        self.total_ns += latency_ns
