@@ -148,16 +148,26 @@ class Bookkeeper:
         if self.can_record:
             self._journal.settle()
 
-    def intend(self, order: Order, at: "Decimal | None" = None, *, stores_state: bool) -> None:
-        """Write an intent and reserve what it needs. It may be sent after the next `flush`.
+    def intend(self, order: Order, *, stores_state: bool) -> None:
+        """Write an intent. It may be sent after the next `flush`, and is to be counted by `add`.
 
-        ``at`` is the price that a market order is expected to trade at.
+        Raises
+        ------
+        nkfast.errors.OrderError
+            Its slot has an open order.
         """
+        self._orders.check_slot(order)
         state = self._host.unstored_state() if stores_state else None
         self._journal.hold()
         self._journal.intend(order, state)
         if state is not None:
             self._host.note_stored(state)
+
+    def add(self, order: Order, at: "Decimal | None" = None) -> None:
+        """Take an intended order in, and reserve what it needs.
+
+        ``at`` is the price that a market order is expected to trade at.
+        """
         self._orders.add(order)
         self._ledger.reserve(order, at)
         self.intent_count += 1

@@ -126,7 +126,7 @@ class Executor:
             quotes = self._reducing(desired.quotes, is_new=is_new or self._has_begun_to_drain)
             self._has_begun_to_drain = False
         now_ns = self._clock.monotonic_ns()
-        wake_ns = too_small = 0
+        wake_ns = too_small = placed = 0
         for slot, order in list(self._orders.open_by_slot.items()):
             quote = quotes.get(slot)
             if quote is None or not self._is_as_desired(order, quote):
@@ -147,11 +147,12 @@ class Executor:
             until_ns = self._waits_until_ns(slot)
             if until_ns <= now_ns:
                 until_ns = self._place(slot, quote, event_ns, is_new=is_new)
+                placed += not until_ns
             if slot in self._too_small:
                 too_small += 1
             if until_ns and (not wake_ns or until_ns < wake_ns):
                 wake_ns = until_ns
-        self.is_idle = not self._orders.open_count and too_small == len(quotes)
+        self.is_idle = not (placed or self._orders.open_count) and too_small == len(quotes)
         if wake_ns:
             self._wake_at(wake_ns, now_ns)
 

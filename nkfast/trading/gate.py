@@ -134,6 +134,9 @@ class OrderGate:
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCIES_KEPT)
         self._gathered: list[tuple[Order, int]] | None = None
         self._gathered_cancels: list[Order] = []
+        # The newest order until it is counted: when it has left, or before another is checked.
+        self._uncounted: tuple[Order, Intent] | None = None
+        self._boot_id = clock.boot_id
 
     @property
     def is_open(self) -> bool:
@@ -178,15 +181,19 @@ class OrderGate:
         try:
             self._bookkeeper.flush()
         except JournalError:
+            self._count_newest()
             for order, _ in gathered:
                 self._bookkeeper.forget(order)
             gathered = []
             raise
         finally:
-            for order in cancels:
-                self._submit_cancel(order)
-            for order, event_ns in gathered:
-                self._submit(order, event_ns)
+            try:
+                for order in cancels:
+                    self._submit_cancel(order)
+                for order, event_ns in gathered:
+                    self._submit(order, event_ns)
+            finally:
+                self._count_newest()
         self._bookkeeper.settle()
 
     def send(self, intent: Intent, event_ns: int = 0, *, stores_state: bool = False) -> Order:
@@ -213,6 +220,8 @@ class OrderGate:
         nkfast.errors.JournalError
             The intent could not be made durable; nothing was sent.
         """
+        if self._uncounted is not None:
+            self._count_newest()
         self.check(intent)
         slot, symbol, side, quantity, price, kind, _ = intent
         order = Order(
@@ -225,22 +234,35 @@ class OrderGate:
             kind,
             self._clock.time_ns() // 1_000_000,
             self._clock.boot_ns(),
-            self._clock.boot_id,
+            self._boot_id,
         )
-        at = self._guard.price_of(intent) if price is None else None
-        self._bookkeeper.intend(order, at, stores_state=stores_state)
-        self._guard.note_sent(intent)
+        self._bookkeeper.intend(order, stores_state=stores_state)
+        self._uncounted = order, intent
         if self._gathered is not None:
             self._gathered.append((order, event_ns))
             return order
         try:
             self._bookkeeper.flush()
         except JournalError:
+            self._count_newest()
             self._bookkeeper.forget(order)
             raise
-        self._submit(order, event_ns)
+        try:
+            self._submit(order, event_ns)
+        finally:
+            self._count_newest()
         self._bookkeeper.settle()
         return order
+
+    def _count_newest(self) -> None:
+        """Let the newest order count: for its slot, its reservation, our limits."""
+        if self._uncounted is None:
+            return
+        (order, intent), self._uncounted = self._uncounted, None
+        at = self._guard.price_of(intent) if intent.price is None else None
+        self._bookkeeper.add(order, at)
+        self._guard.note_sent(intent)
+        self._ids.prepare()
 
     def _submit(self, order: Order, event_ns: int) -> None:
         answer = self._venue.submit(

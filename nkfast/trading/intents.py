@@ -22,6 +22,7 @@ from typing import Any
 from nkfast.errors import JournalError
 from nkfast.trading.journal_file import check_file
 from nkfast.trading.journal_rows import chain, encode_row
+from nkfast.wire.codec import encode_json
 
 __all__ = ["SET_STATE", "STRATEGY", "IntentFile", "Promise", "left", "take_up", "write_intents"]
 
@@ -81,7 +82,7 @@ class IntentFile:
         OSError
             It was not written, or may not have been.
         """
-        text = encode_row(promises).encode()
+        text = encode_json(promises)
         if len(text) > _FILE_BYTES - _HEAD_BYTES:
             return False
         record = _seal(text, last_hash) + len(text).to_bytes(_LENGTH_BYTES) + text

@@ -291,9 +291,8 @@ class Journal:
 
         ``strategy_state``, when given, is stored in the same transaction.
         """
-        self._check_open()
         promise = intent_row(order), strategy_state
-        if self._is_held and not self._store.in_transaction:
+        if self._is_held and not self._store.in_transaction:  # `hold` saw that it is open
             self._promises.append(promise)
         else:
             with self._transaction():

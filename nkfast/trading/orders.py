@@ -156,9 +156,19 @@ class IdSource:
             _PREFIX + self.instance + _encode(boot, _BOOT_LENGTH) + _encode(mark, _MARK_LENGTH)
         )
         self._head_residue = _residue(self._head)
+        self._prepared = ""
 
     def next(self) -> str:
         """Return an id that was never returned before."""
+        prepared, self._prepared = self._prepared, ""
+        return prepared or self._make()
+
+    def prepare(self) -> None:
+        """Make the next id ahead, while there is time."""
+        if not self._prepared:
+            self._prepared = self._make()
+
+    def _make(self) -> str:
         self._sequence += 1
         first, rest = divmod(self._sequence, 32**6)
         high, rest = divmod(rest, 32**4)
@@ -266,6 +276,7 @@ class Facts(NamedTuple):
     cancel_wanted: bool = False
 
 
+_NOTHING_KNOWN = Facts()
 #: Fills that are remembered to be looked for in the venue's history.
 _NEWEST_FILLS = 2000
 
@@ -337,7 +348,7 @@ class Order:
     sent_ms: int = 0
     sent_ns: int = 0
     sent_boot: str = ""
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = _NOTHING_KNOWN
     filled: Decimal = ZERO
     state: OrderState = OrderState.SENDING
     cancel_in_flight: bool = False
@@ -540,12 +551,22 @@ class OrderStore:
         nkfast.errors.OrderError
             Its id is known, or its slot has an open order.
         """
+        self.check_slot(order)
+        self.adopt(order)
+
+    def check_slot(self, order: Order) -> None:
+        """Refuse a new order whose slot has an open one.
+
+        Raises
+        ------
+        nkfast.errors.OrderError
+            It has.
+        """
         holder = self._by_slot.get(order.slot)
         if holder is not None and order.state.is_open:
             raise OrderError(
                 holder.client_id, holder.state, f"{order.client_id} in its slot {order.slot}"
             )
-        self.adopt(order)
 
     def adopt(self, order: Order) -> None:
         """Take in an order of the past; where its slot is taken it is a zombie.

@@ -46,8 +46,7 @@ _FINAL = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(NamedTuple):
     """One order as it goes out. ``price`` is None for a market order."""
 
     client_id: str

@@ -109,20 +109,17 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     strict_validate: bool = True
 
     def __post_init__(self) -> None:
-        TradingPair.parse(self.symbol)
+        canonical(self.symbol)
         if self.side not in ("buy", "sell"):
             raise ConfigError(f"side must be 'buy' or 'sell', was {self.side!r}")
         if self.order_type not in ("limit", "market"):
             raise ConfigError(f"order_type must be 'limit' or 'market', was {self.order_type!r}")
-        if (self.price is None) != (self.order_type == "market"):
+        price = self.price
+        if (price is None) != (self.order_type == "market"):
             raise ConfigError("a limit order needs a price and a market order has none")
-        for name, value in (("quantity", self.quantity), ("price", self.price)):
-            if value is None:
-                continue
-            if not isinstance(value, Decimal):
-                raise ConfigError(f"{name} must be a Decimal, was {type(value).__name__}")
-            if not (value.is_finite() and value > 0):
-                raise ConfigError(f"{name} must be a positive number, was {value}")
+        _check_positive("quantity", self.quantity)
+        if price is not None:
+            _check_positive("price", price)
 
     def to_payload(self) -> dict[str, Any]:
         """Return the fields as the venue wants them, decimals in plain digits."""
@@ -138,6 +135,13 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
             payload["userProvidedId"] = self.user_provided_id
         payload["strictValidate"] = self.strict_validate
         return payload
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not isinstance(value, Decimal):
+        raise ConfigError(f"{name} must be a Decimal, was {type(value).__name__}")
+    if not (value.is_finite() and value > 0):
+        raise ConfigError(f"{name} must be a positive number, was {value}")
 
 
 def _digits(number: Decimal) -> str:

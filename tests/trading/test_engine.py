@@ -524,7 +524,7 @@ def test_the_answer_of_another_request_is_no_answer(on_virtual_desk) -> None:
 
             def swapped(order):
                 true_accept(order)
-                other = replace(order, client_id="web-1", quantity=Decimal(7))
+                other = order._replace(client_id="web-1", quantity=Decimal(7))
                 return type(desk.venue.truth[order.client_id])(other, "v99")
 
             desk.venue._accept = swapped

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nkfast.errors import JournalError, RiskError
+from nkfast.errors import JournalError, OrderError, RiskError
 from nkfast.trading.gate import Intent
 from nkfast.trading.journal import verify
 from nkfast.trading.orders import OrderState
@@ -119,7 +119,9 @@ async def test_a_store_that_fills_up_ends_trading_and_forgets_no_order(desk) -> 
     assert verify(desk.path).orders == 15
 
 
-def test_what_is_sent_was_checked_written_and_reserved_first(on_virtual_desk) -> None:
+def test_what_is_sent_was_checked_and_written_first_and_counts_from_then_on(
+    on_virtual_desk,
+) -> None:
     async def scenario(desk) -> None:
         async with desk.trading() as engine:
             journal, venue, steps = engine._journal, desk.venue, []
@@ -131,7 +133,6 @@ def test_what_is_sent_was_checked_written_and_reserved_first(on_virtual_desk) ->
 
             def noting_submit(order):
                 steps.append("sent")
-                assert engine.ledger.reserved("USDT") > 99
                 assert journal.find_order(order.client_id) is not None
                 return submit(order)
 
@@ -139,8 +140,58 @@ def test_what_is_sent_was_checked_written_and_reserved_first(on_virtual_desk) ->
             order = engine._gate.send(INTENT)
             assert steps == ["durable", "sent"]
             assert order.state is OrderState.SENDING
+            assert engine.orders.at_slot(order.slot) is order
+            assert engine.ledger.reserved("USDT") > 99
             journal.commit, venue.submit = commit, submit
             await desk.until(lambda: order.state is not OrderState.SENDING)
+
+    on_virtual_desk(scenario)
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+def test_an_order_that_the_venue_fails_to_take_counts_all_the_same(on_virtual_desk, gathers):
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            gate, submit = engine._gate, desk.venue.submit
+
+            def failing_submit(order):
+                raise RuntimeError("a bug")
+
+            desk.venue.submit = failing_submit
+            with pytest.raises(RuntimeError, match="a bug"):
+                if gathers:
+                    gate.gather()
+                gate.send(INTENT)
+                gate.release()
+            desk.venue.submit = submit
+            order = engine.orders.at_slot(INTENT.slot)
+            assert order.state is OrderState.SENDING
+            assert engine.ledger.reserved("USDT") > 99
+            with pytest.raises(OrderError, match=f"in its slot {INTENT.slot}"):
+                gate.send(INTENT)
+
+    on_virtual_desk(scenario)
+
+
+def test_each_order_of_a_batch_is_checked_after_the_one_before_counts(on_virtual_desk) -> None:
+    async def scenario(desk) -> None:
+        async with desk.trading() as engine:
+            gate = engine._gate
+            counts = []
+            check = engine._guard.check
+
+            def noting_check(intent) -> None:
+                counts.append((engine.orders.open_count, len(engine._guard._sent)))
+                check(intent)
+
+            engine._guard.check = noting_check
+            gate.gather()
+            for n in range(3):
+                gate.send(INTENT._replace(slot=f"batch-{n}"))
+            assert len(desk.venue.wire) == 0
+            gate.release()
+            assert counts == [(0, 0), (1, 1), (2, 2)]
+            assert (engine.orders.open_count, len(engine._guard._sent)) == (3, 3)
 
     on_virtual_desk(scenario)
 
