@@ -45,6 +45,7 @@ HOMES = {
     "click": {"app"},
     "rich": {"app"},
     "platformdirs": {"directories"},
+    "prometheus_client": {"app"},
     "pydantic": {"strategies", "app"},
     "ruamel": {"app"},
     "keyring": {"app"},

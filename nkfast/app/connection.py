@@ -42,6 +42,12 @@ class Connection:
     strategy: Strategy
     symbols: tuple[str, ...]  # the home market first
     account: str
+    feed: LiveFeed | None = None  # of a paper venue
+
+    def counters(self) -> Mapping[str, int]:
+        """Return those of the venue, and of its connection (``connection_...``)."""
+        own = {} if self.feed is None else self.feed.counters
+        return {**self.venue.counters, **{f"connection_{name}": n for name, n in own.items()}}
 
 
 def open_rest(
@@ -95,15 +101,15 @@ async def connected(config: BotConfig, clock: Clock) -> AsyncIterator[Connection
         home, info = listed[symbols[0]]
         if credentials is None:
             funds = config.paper.funds or _funds(home, info)
-            venue: LiveVenue | PaperVenue = _paper_venue(config, markets, funds, clock)
-            account = "pretended"
+            venue, feed = _paper_venue(config, markets, funds, clock)
+            yield Connection(venue, rest, strategy, symbols, "pretended", feed)
         else:
             connect = partial(
                 WebSocketClient, exchange.ws_url, credentials, allow_changes=mode == "live"
             )
-            venue = LiveVenue(rest=rest, websocket=connect, clock=clock)
+            live = LiveVenue(rest=rest, websocket=connect, clock=clock)
             account = "real" if mode == "live" else "read only"
-        yield Connection(venue, rest, strategy, symbols, account)
+            yield Connection(live, rest, strategy, symbols, account)
 
 
 def _paper_venue(
@@ -111,7 +117,7 @@ def _paper_venue(
     markets: Mapping[str, Market],
     funds: Mapping[str, Decimal],
     clock: Clock,
-) -> PaperVenue:
+) -> tuple[PaperVenue, LiveFeed]:
     feed = LiveFeed(
         websocket=partial(WebSocketClient, config.exchange.ws_url),
         markets=markets.values(),
@@ -125,7 +131,7 @@ def _paper_venue(
         clock=clock,
         latency_ns=config.paper.latency_ms * 1_000_000,
     )
-    return venue
+    return venue, feed
 
 
 def chosen_symbols(config: BotConfig, listed: Mapping[str, Market]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import sys
-from contextlib import ExitStack, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,12 @@ class _Outcome:
 
 
 def run_bot(
-    config: BotConfig, instance: Instance, *, seconds: float | None, as_json: bool
+    config: BotConfig,
+    instance: Instance,
+    *,
+    seconds: float | None,
+    as_json: bool,
+    metrics_port: int | None = None,
 ) -> ExitCode:
     """Trade until a signal comes, the time is over, or something ends trading.
 
@@ -76,13 +82,16 @@ def run_bot(
         None: without an end.
     as_json : bool
         Print nothing but the summary, as one JSON object.
+    metrics_port : int or None
+        Where Prometheus may ask, on this machine; 0 takes a free port.
 
     Raises
     ------
     nkfast.errors.NkfastError
         It could not begin.
     """
-    outcome = run(_Run(config, instance, seconds, as_json=as_json).run())
+    bot = _Run(config, instance, seconds, as_json=as_json, metrics_port=metrics_port)
+    outcome = run(bot.run())
     if as_json:
         click.echo(json.dumps(outcome.record))
     else:
@@ -117,8 +126,15 @@ def _print_end(outcome: _Outcome) -> None:
 
 class _Run:
     def __init__(
-        self, config: BotConfig, instance: Instance, seconds: float | None, *, as_json: bool
+        self,
+        config: BotConfig,
+        instance: Instance,
+        seconds: float | None,
+        *,
+        as_json: bool,
+        metrics_port: int | None,
     ) -> None:
+        self._metrics_port = metrics_port
         self._config = config
         self._instance = instance
         self._seconds = seconds
@@ -160,7 +176,21 @@ class _Run:
                         heart = Heart(instance.heartbeat)
                         stack.callback(heart.close)
                     engine = self._engine(connection, journal, heart)
-                    return await self._trade(engine, connection, caught)
+                    async with self._metrics(engine, connection):
+                        return await self._trade(engine, connection, caught)
+
+    @asynccontextmanager
+    async def _metrics(self, engine: Engine, connection: Connection) -> AsyncIterator[None]:
+        if self._metrics_port is None:
+            yield
+            return
+        from nkfast.app.metrics import EngineMetrics, serve_metrics  # noqa: PLC0415 - if wanted
+
+        name, strategy = self._instance.name, self._config.strategy_name
+        metrics = EngineMetrics(engine, connection, self._clock, instance=name, strategy=strategy)
+        async with serve_metrics(metrics, self._metrics_port) as address:
+            say("life", f"metrics at {address}", address=address)
+            yield
 
     def _note(self, connection: Connection) -> None:
         config = self._config

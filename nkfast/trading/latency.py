@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 __all__ = ["BOUNDS_US", "Latencies"]
 
-#: Upper bounds of the buckets, microseconds: 1, 2, 5 to 10 s. What is longer has one more bucket.
-BOUNDS_US: Sequence[float] = tuple(
-    digit * 10**exponent for exponent in range(1, 7) for digit in (1, 2, 5)
-) + (10_000_000,)
-_BOUNDS_NS = [int(bound * 1000) for bound in BOUNDS_US]
+#: Upper bounds of the buckets, microseconds: 10, 20, 50 and so on to 10 s. What takes longer has
+#: one more bucket.
+BOUNDS_US: Sequence[int] = (
+    *(digit * 10**exponent for exponent in range(1, 7) for digit in (1, 2, 5)),
+    10_000_000,
+)
+_BOUNDS_NS = [bound * 1000 for bound in BOUNDS_US]
 
 
 class Latencies:

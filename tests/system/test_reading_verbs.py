@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import signal
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client.parser import text_string_to_metric_families
 
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
@@ -65,10 +67,15 @@ def test_instance_is_described_while_it_runs_and_after(
         'symbol = "BTC/USDT"\nstrategy = "grid"\nstep_pct = 0.004\nfee_buffer_pct = 0\n'
         "fee_rate = 0.0015\nbase_order_size = 0.003\nmode = 'paper'\non_exit = 'cancel'\n"
     )
-    process = start("run", "bot.toml", *exchange.pairs(), env=exchange.environment())
+    words = ("run", "bot.toml", "--metrics-port", "0", *exchange.pairs())
+    process = start(*words, env=exchange.environment())
+    address = ""
     for line in process.stdout:
+        if "metrics at " in line:
+            address = line.split()[-1]
         if "[fill]" in line:
             break
+    check_metrics(address)
     [row] = json.loads(ask("status", "--json"))
     assert (row["name"], row["mode"], row["state"]) == ("bot", "paper", "running")
     assert row["process_id"] == process.pid
@@ -91,6 +98,34 @@ def test_instance_is_described_while_it_runs_and_after(
     assert ask("orders", "bot") == "none\n"
     ask("status", "bto", code=ExitCode.NOT_FOUND)
     ask("pause", "bot", code=ExitCode.WRONG_STATE)
+
+
+def check_metrics(address: str) -> None:
+    """Scrape a paper grid that has filled, as Prometheus does."""
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        families = {
+            family.name: family.samples
+            for family in text_string_to_metric_families(answer.read().decode())
+        }
+    values = {name: samples[0].value for name, samples in families.items() if samples}
+    assert families["nkfast_info"][0].labels["mode"] == "paper"
+    assert values["nkfast_fills"] >= 1
+    assert values["nkfast_orders"] >= values["nkfast_open_orders"] > 0
+    assert values["nkfast_reconnects"] == values["nkfast_unknown_orders"] == 0
+    assert values["nkfast_frames"] > 0
+    assert 0 <= values["nkfast_book_age_seconds"] < 60
+    assert values["nkfast_book_live"] == 1
+    assert values["nkfast_loop_wait_seconds"] >= 0
+    assert {sample.labels["asset"] for sample in families["nkfast_balance"]} == {"BTC", "USDT"}
+    assert "nkfast_equity_change" in values and "nkfast_fees" in values
+    for name in ("tick_to_order", "answer", "journal"):
+        samples = families[f"nkfast_{name}_seconds"]
+        buckets = [sample.value for sample in samples if sample.name.endswith("_bucket")]
+        assert buckets == sorted(buckets)
+        [count] = [sample.value for sample in samples if sample.name.endswith("_count")]
+        assert count == buckets[-1]
+        assert count > 0 or name == "tick_to_order"
 
 
 def test_killed_process_is_shown_as_gone(ask: Ask, start: Any, exchange: Any) -> None:

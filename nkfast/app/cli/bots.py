@@ -28,6 +28,11 @@ __all__ = ["COMMANDS"]
 
 NAME = click.option("--name", help="Of the instance; the file's name without.")
 TARGET = click.argument("file", type=FILE)
+METRICS = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Answer Prometheus there, on this machine alone; 0 takes a free port.",
+)
 
 
 @verb()
@@ -39,6 +44,7 @@ TARGET = click.argument("file", type=FILE)
 @click.option("--live", "is_live", is_flag=True, help="Trade real money; mode must be live, too.")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask for the market's name.")
 @click.option("--token", help="What nkfast check showed, in place of the market's name.")
+@METRICS
 @JSON
 def run(
     file: Path,
@@ -49,6 +55,7 @@ def run(
     is_live: bool,
     is_sure: bool,
     token: str | None,
+    metrics_port: int | None,
     as_json: bool,
 ) -> ExitCode:
     """Run a bot in the mode of its configuration, until Ctrl-C or SIGTERM.
@@ -61,7 +68,13 @@ def run(
     config = _load(file, pairs)
     if config.common.mode == "live" or is_live:
         _arm(config, is_live=is_live, is_sure=is_sure, token=token)
-    return run_bot(config, _instance(file, name, state_dir), seconds=seconds, as_json=as_json)
+    return run_bot(
+        config,
+        _instance(file, name, state_dir),
+        seconds=seconds,
+        as_json=as_json,
+        metrics_port=metrics_port,
+    )
 
 
 @verb()
@@ -70,6 +83,7 @@ def run(
 @NAME
 @STATE_DIR
 @FOR
+@METRICS
 @JSON
 def paper(
     file: Path,
@@ -77,13 +91,20 @@ def paper(
     name: str | None,
     state_dir: Path | None,
     seconds: float | None,
+    metrics_port: int | None,
     as_json: bool,
 ) -> ExitCode:
     """Run a bot with pretended money on the real market, whatever mode its configuration has."""
     from nkfast.app.run import run_bot
 
     config = _load(file, (*pairs, "mode=paper"))
-    return run_bot(config, _instance(file, name, state_dir), seconds=seconds, as_json=as_json)
+    return run_bot(
+        config,
+        _instance(file, name, state_dir),
+        seconds=seconds,
+        as_json=as_json,
+        metrics_port=metrics_port,
+    )
 
 
 @verb()
