@@ -194,6 +194,8 @@ def print_plan(config: BotConfig, *, as_json: bool) -> ExitCode:
     click.echo(f"{mode} {name} on {outlook.market.symbol}, {mid}")
     if outlook.is_plan:
         click.echo("it would take legs at once; nothing rests")
+    elif not outlook.orders:
+        click.echo("nothing would be placed now")
     for order in sorted(outlook.orders, key=lambda order: order.price or ZERO, reverse=True):
         price = "the market" if order.price is None else plain(order.price)
         quote = order.symbol.split("/")[1]

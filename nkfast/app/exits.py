@@ -7,7 +7,7 @@ import click
 
 from nkfast import errors
 
-__all__ = ["ExitCode", "Failure", "NotFoundError", "describe", "failures"]
+__all__ = ["ExitCode", "Failure", "NotFoundError", "codes_by_error", "describe", "failures"]
 
 
 class ExitCode(IntEnum):
@@ -101,6 +101,11 @@ def describe(error: BaseException) -> Failure:
     return Failure(
         code, "", f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)"
     )
+
+
+def codes_by_error() -> tuple[tuple[type[BaseException], ExitCode], ...]:
+    """Return which errors end with which code; the first kind that fits decides."""
+    return _CODES
 
 
 def failures(error: BaseException) -> tuple[Failure, ...]:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from nkfast.errors import ConfigError
 from nkfast.strategies import GROUP, load, names
 from nkfast.strategies.settings import Key, keys
 
-__all__ = ["markdown", "page", "summaries", "write_new"]
+__all__ = ["key_table", "markdown", "page", "summaries", "write_new"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
@@ -41,12 +42,17 @@ def markdown(shown: dict[str, Any]) -> str:
     """Return a page as Markdown: the text, and a table with a row for each key."""
     lines = [f"# {shown['name']}", "", shown["text"], ""]
     lines += [f"When it is stopped, its orders: {shown['on_exit']}.", ""]
-    lines += ["| key | takes | unit | default | range | meaning |", "|---|---|---|---|---|---|"]
-    for row in shown["keys"]:
-        item = Key(**row)
+    return "\n".join([*lines, key_table([Key(**row) for row in shown["keys"]])])
+
+
+def key_table(rows: Iterable[Key]) -> str:
+    """Return a Markdown table with a row for each key."""
+    lines = ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    for item in rows:
         default = "required" if item.default is None else item.default or "empty"
+        takes = ", ".join(said for said in (item.type, item.unit, item.range) if said)
         also = f" Also called {', '.join(item.aliases)}." if item.aliases else ""
-        cells = (item.name, item.type, item.unit, default, item.range, item.meaning + also)
+        cells = (f"`{item.name}`", takes, default, item.meaning + also)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -28,14 +28,23 @@ def test_every_strategy_is_listed_with_a_sentence() -> None:
 @pytest.mark.parametrize("name", names())
 def test_a_page_has_a_row_for_every_key(name: str) -> None:
     text = run("strategies", "show", name).output
-    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in text.partition("## Keys")[2].splitlines() if line.startswith("| ")][1:]
     wanted = keys(load(name).settings_type)
-    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [k.name for k in wanted]
+    assert [row.split(" | ")[0].strip("| `") for row in rows] == [k.name for k in wanted]
     for row, item in zip(rows, wanted, strict=True):
         assert item.meaning.replace("|", "\\|") in row
         assert item.range in row
     shown = json.loads(run("strategies", "show", name, "--json").output)
     assert [row["name"] for row in shown["keys"]] == [item.name for item in wanted]
+
+
+def test_a_strategy_of_another_package_has_a_page_made_of_its_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nkfast.app.documents.pages.pages", tuple)
+    text = run("strategies", "show", "grid").output
+    assert text.startswith("# grid\n\nThe grid: buys below")
+    assert "| `step_pct` | number, fraction, more than 0 | none | From level" in text
 
 
 def test_a_misspelt_strategy_is_named() -> None:

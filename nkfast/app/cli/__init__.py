@@ -4,6 +4,7 @@ from nkfast.app.cli import (
     bots,
     configs,
     control,
+    documents,
     journals,
     keys,
     machine,
@@ -18,7 +19,7 @@ __all__ = ["main"]
 
 for _module in (
     *(simulation, bots, strategies, status, market),
-    *(configs, keys, journals, control, machine),
+    *(configs, keys, journals, control, machine, documents),
 ):
     for _command in _module.COMMANDS:
         main.add_command(_command)

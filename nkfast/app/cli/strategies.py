@@ -35,10 +35,19 @@ def strategies_list(as_json: bool) -> None:
 @JSON
 def strategies_show(name: str, as_json: bool) -> None:
     """Print the page of a strategy: what it does, and every key with unit, default and range."""
+    from nkfast.app.cli.documents import show_page
+    from nkfast.app.documents.pages import Page, find_page
+    from nkfast.app.exits import NotFoundError
     from nkfast.app.strategy_pages import markdown, page
 
     shown = page(name)
-    click.echo(json.dumps(shown) if as_json else markdown(shown))
+    if as_json:
+        click.echo(json.dumps(shown))
+        return
+    try:
+        show_page(find_page(f"strategies/{name}"))
+    except NotFoundError:  # of another package
+        show_page(Page(name, name, "", markdown(shown)))
 
 
 @strategies.command("new")

@@ -281,13 +281,15 @@ class _Reader:
             if path[0] == "strategy" and path != ("strategy", "name"):
                 _put(given, path[1:], entry.value)
         symbol = self._entries.get(("symbol",))
-        if "symbol" in kind.settings_type.model_fields:
-            if symbol is None:
-                problem = ConfigError("symbol is required, BASE/QUOTE", self._layers.name)
-                self._layers.problems.append(problem)
-            else:
-                given["symbol"] = symbol.value
-        return self._checked(kind.settings_type, ("strategy",), given)
+        is_of_one_market = "symbol" in kind.settings_type.model_fields
+        if is_of_one_market and symbol is not None:
+            given["symbol"] = symbol.value
+        settings = self._checked(kind.settings_type, ("strategy",), given)
+        names_none = settings is None or not settings.symbols({})  # others may name their markets
+        if is_of_one_market and symbol is None and names_none:
+            problem = ConfigError("symbol is required, BASE/QUOTE", self._layers.name)
+            self._layers.problems.append(problem)
+        return settings
 
     def _checked(
         self, kind: type[Settings], prefix: Path_, given: dict[str, Any]
