@@ -177,7 +177,7 @@ ROWS = [
 ]
 
 
-def test_d11__d12_nothing_is_sent_and_live_mode_is_refused(tmp_path: Path) -> None:
+def test_d11_d12_nothing_is_sent_and_live_mode_is_refused(tmp_path: Path) -> None:
     """No leg can be left alone, and no swap repeated, where none is ever taken."""
 
     async def main(clock: VirtualClock) -> None:

@@ -72,6 +72,19 @@ def test_a_number_is_a_number(given: object) -> None:
         GridSettings.read({"step_pct": "0.01", "base_order_size": given})
 
 
+@pytest.mark.parametrize(("given", "read"), [(False, False), ("false", False), ("true", True)])
+def test_d55_a_switch_is_what_it_says(given: object, read: bool) -> None:
+    assert GridSettings.read(
+        {"step_pct": "0.01", "startup_rebalance": given}
+    ).startup_rebalance is (read)
+
+
+@pytest.mark.parametrize("given", ["no", "False", "", 0, 1, "0", None])
+def test_d55_what_may_be_a_switch_or_not_is_refused(given: object) -> None:
+    with pytest.raises(ConfigErrors, match="startup_rebalance"):
+        GridSettings.read({"step_pct": "0.01", "startup_rebalance": given})
+
+
 def test_keys_are_told_to_a_person() -> None:
     told = {item.name: item for item in keys(GridSettings)}
     assert [name for name in told if "." not in name] == list(GridSettings.model_fields)

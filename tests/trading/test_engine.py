@@ -395,7 +395,7 @@ def test_two_refusals_of_the_key_halt(on_virtual_desk) -> None:
 
 
 @pytest.mark.parametrize("fate", ["lose", "silent"])
-def test_a_lost_answer_is_looked_up_and_the_order_adopted(on_virtual_desk, fate) -> None:
+def test_d02_a_lost_answer_is_looked_up_and_the_order_adopted(on_virtual_desk, fate) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         desk.venue.submits.append(fate)
@@ -574,7 +574,7 @@ def test_a_cancel_without_an_answer_is_looked_up(on_virtual_desk, fate) -> None:
     on_virtual_desk(scenario)
 
 
-def test_a_fill_during_the_cancel_is_counted_and_nothing_hangs(on_virtual_desk) -> None:
+def test_d22_a_fill_during_the_cancel_is_counted_and_nothing_hangs(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading() as engine:
@@ -636,7 +636,7 @@ def test_an_untold_fill_is_found_by_the_comparison(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
-def test_an_order_that_nobody_finds_any_more_is_over_after_two_rounds(on_virtual_desk) -> None:
+def test_d03_an_order_that_nobody_finds_any_more_is_over_after_two_rounds(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading() as engine:
@@ -646,6 +646,8 @@ def test_an_order_that_nobody_finds_any_more_is_over_after_two_rounds(on_virtual
             desk.venue.end(true, told=False)
             await desk.until(lambda: engine.reasons["VANISHED"] == 1, 60)
             await desk.until(lambda: len(desk.venue.wire) == 2)
+            assert desk.strategy.told == []  # gone is not filled
+            assert engine.ledger.profit.fills == 0
 
     on_virtual_desk(scenario)
 
@@ -688,7 +690,7 @@ def test_a_fee_that_is_known_late_is_told_once_and_durable(on_virtual_desk) -> N
     on_virtual_desk(scenario)
 
 
-def test_foreign_orders_are_reported_and_left_alone(on_virtual_desk) -> None:
+def test_d46_foreign_orders_are_reported_and_left_alone(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         foreign = desk.venue.place_foreign("web-1", "sell", "120.00", "3")
         other = IdSource("nk02", 9).next()

@@ -247,7 +247,7 @@ def away() -> UnreachableError:
     return UnreachableError("nobody is there", sent="no")
 
 
-def test_a_venue_that_is_away_is_tried_again_later_each_time(in_yard) -> None:
+def test_d21_a_venue_that_is_away_is_tried_again_later_each_time(in_yard) -> None:
     async def scenario(yard: Yard) -> None:
         yard.failures = [away() for _ in range(8)]
         fleet = yard.fleet(*TWO, restarts=Restarts(first_wait_s=1, longest_wait_s=5))

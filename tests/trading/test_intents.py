@@ -117,7 +117,7 @@ def test_in_a_batch_with_other_writes_it_is_one_transaction(path: Path) -> None:
         assert len(journal.recover(0).orders) == 2
 
 
-def test_a_record_that_was_torn_at_any_byte_is_nothing(path: Path, tmp_path: Path) -> None:
+def test_d25_a_record_that_was_torn_at_any_byte_is_nothing(path: Path, tmp_path: Path) -> None:
     with Journal.open(path, instance="nk01") as journal:
         file = path.with_name("j.db.intents")
         before = file.read_bytes()

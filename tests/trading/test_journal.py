@@ -232,7 +232,7 @@ def test_a_closed_journal_says_so(tmp_path: Path) -> None:
         journal.intend(an_order("c1"))
 
 
-def test_only_one_holder(tmp_path: Path) -> None:
+def test_d60_only_one_holder(tmp_path: Path) -> None:
     with (
         Journal.open(tmp_path / "j.db", instance="nk01"),
         pytest.raises(JournalLockedError, match=f"process {os.getpid()} holds"),
@@ -532,7 +532,7 @@ def test_an_empty_file_is_no_new_journal(tmp_path: Path, content: bytes) -> None
         Journal.open(tmp_path / "j.db", instance="nk01")
 
 
-def test_no_damaged_file_is_taken(tmp_path: Path) -> None:
+def test_d26_no_damaged_file_is_taken(tmp_path: Path) -> None:
     """Whatever is done to the file: it is refused, or everything it says is as it was."""
     live_a_little(tmp_path / "j.db")
     whole = (tmp_path / "j.db").read_bytes()

@@ -227,7 +227,7 @@ def test_our_own_holds_are_not_the_foreign_ones(ledger: Ledger) -> None:
     assert ledger.available("USDT") == 0
 
 
-def test_a_fill_moves_the_balances_until_the_venue_speaks(ledger: Ledger) -> None:
+def test_d48_a_fill_moves_the_balances_until_the_venue_speaks(ledger: Ledger) -> None:
     ledger.set_holdings([Holding("BTC", D(5), D(0)), Holding("USDT", D(1000), D(0))])
     ledger.apply(ledger.profit.after_fill(a_fill("buy", 100, 1, "0.2")))
     assert ledger.total("BTC") == 6

@@ -69,7 +69,7 @@ def test_rounds_of_reading_without_a_connection_prove_less(on_virtual_desk) -> N
     on_virtual_desk(scenario)
 
 
-def test_many_in_doubt_are_looked_up_together(on_virtual_desk) -> None:
+def test_d45_many_in_doubt_are_looked_up_together(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(a=BUY, b=("buy", "98.00", "1"), c=("buy", "97.00", "1"))
         desk.venue.submits.extend(["drop"] * 3)
@@ -389,7 +389,7 @@ def test_a_balance_that_came_before_its_fill_is_right_soon(on_virtual_desk) -> N
     on_virtual_desk(scenario)
 
 
-def test_balances_that_cannot_be_read_after_a_fill_are_asked_for_again(on_virtual_desk) -> None:
+def test_d21_balances_that_cannot_be_read_after_a_fill_are_asked_for_again(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading(reconcile_interval_s=100_000) as engine:

@@ -337,7 +337,7 @@ def request(**changes):
     return OrderRequest(**(fields | changes))
 
 
-def test_order_request_goes_out_in_plain_digits():
+def test_d20_order_request_goes_out_in_plain_digits():
     payload = request(price=Decimal("2.33E-6"), user_provided_id="nk-1").to_payload()
     assert payload == {
         "symbol": "AAA/USDT",
