@@ -207,14 +207,16 @@ class Accumulation(Strategy):
     def decide(self, view: MarketView) -> Desired:
         """Return the orders that should rest; the same object while nothing has changed."""
         self._now_ms = view.now_ms
-        is_due = view.now_ms >= self._sample_due_ms
+        # A clock that was set back must not put it off.
+        interval_ms = self.settings.sample_interval_sec * _MS
+        is_due = not view.now_ms < self._sample_due_ms <= view.now_ms + interval_ms
         if not is_due and not self._is_stale and view.orders is self._orders:
             return self._desired
         self._begin_day(view.now_ms)
         self._placed_ms.update({s: o.placed_ms for s, o in view.orders.items()})
         if is_due:
             self._sample(view)
-            self._sample_due_ms = view.now_ms + self.settings.sample_interval_sec * _MS
+            self._sample_due_ms, self._state = view.now_ms + interval_ms, None
         self._drop_dust(view.orders)
         skip = self._guard(view.now_ms)
         if self.watch.ema is None or skip is not None:
@@ -272,7 +274,8 @@ class Accumulation(Strategy):
     def state(self) -> dict[str, Any]:
         """Return levels, passive buy, budgets and what guards need, in plain digits."""
         if self._state is None:
-            passive, laid_at, ema = self._passive, self._laid_at, self.watch.ema
+            passive, laid_at = self._passive, self._laid_at
+            jump_from = self._jump_from
             self._state = {
                 "levels": {str(number): _row(level) for number, level in self._levels.items()},
                 "passive": None if passive is None else [passive[0], *_row(passive[1])],
@@ -288,7 +291,9 @@ class Accumulation(Strategy):
                 "passive_due_ms": self._passive_due_ms,
                 "ladder_filled_ms": self._ladder_filled_ms,
                 "paused_until_ms": self.impact.paused_until_ms,
-                "ema": None if ema is None else plain(ema),
+                "watch": self.watch.state(),
+                "sample_due_ms": self._sample_due_ms,
+                "jump_from": None if jump_from is None else plain(jump_from),
                 "bought": [[b.time_ms, plain(b.price), plain(b.quantity)] for b in self._bought],
             }
         return self._state
@@ -307,7 +312,10 @@ class Accumulation(Strategy):
         self._passive_due_ms = state["passive_due_ms"]
         self._ladder_filled_ms = state["ladder_filled_ms"]
         self.impact.paused_until_ms = state["paused_until_ms"]
-        self.watch.ema = None if state["ema"] is None else Decimal(state["ema"])
+        self.watch.restore(state["watch"])
+        self._sample_due_ms = state["sample_due_ms"]
+        jump_from = state["jump_from"]
+        self._jump_from = None if jump_from is None else Decimal(jump_from)
         self._bought = [_Bought(at, Decimal(p), Decimal(q)) for at, p, q in state["bought"]]
         for bought in self._bought:
             self._own_hour.add(bought.time_ms, multiply(bought.price, bought.quantity))

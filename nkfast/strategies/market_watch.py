@@ -5,21 +5,26 @@ an end: a number of samples, or a window of time.
 """
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from nkfast.trading.exact import ONE, ZERO, add, multiply, subtract
+from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 
 __all__ = ["Adjustment", "ImpactGuard", "MarketWatch", "Window", "adjust", "vwap"]
 
 _KEPT = Context(prec=28, rounding=ROUND_HALF_EVEN)
 _HALF = Decimal("0.5")
 _SPREADS = 120
+#: A window is known to so many parts of its span.
+_PARTS = 60
 
 
 class Window:
     """Numbers of the newest span of time, and their sum.
+
+    Those of a sixtieth of the span are remembered together, and as long as the last of them.
 
     Parameters
     ----------
@@ -29,13 +34,31 @@ class Window:
 
     def __init__(self, span_ms: int) -> None:
         self.span_ms = span_ms
-        self._rows: deque[tuple[int, Decimal]] = deque()
+        self._rows: deque[tuple[int, int, Decimal, int]] = deque()  # first, last, sum, count
         self._sum = ZERO
+        self._count = 0
 
     def add(self, time_ms: int, number: Decimal) -> None:
         """Remember a number."""
-        self._rows.append((time_ms, number))
+        first_ms, count, together = time_ms, 1, number
+        if self._rows and time_ms - self._rows[-1][0] < self.span_ms // _PARTS:
+            first_ms, _, before, count_before = self._rows.pop()
+            together, count = add(before, number), count_before + 1
+        self._rows.append((first_ms, time_ms, together, count))
         self._sum = add(self._sum, number)
+        self._count += 1
+
+    def state(self) -> list[list[Any]]:
+        """Return what is remembered, in plain digits."""
+        return [[first, last, plain(number), count] for first, last, number, count in self._rows]
+
+    def restore(self, state: Iterable[list[Any]]) -> None:
+        """Take back what `state` returned."""
+        for first, last, digits, count in state:
+            number = Decimal(digits)
+            self._rows.append((first, last, number, count))
+            self._sum = add(self._sum, number)
+            self._count += count
 
     def sum(self, now_ms: int) -> Decimal:
         """Return the sum of what is not too old."""
@@ -45,7 +68,7 @@ class Window:
     def count(self, now_ms: int) -> int:
         """Return how many are not too old."""
         self._forget(now_ms)
-        return len(self._rows)
+        return self._count
 
     def mean(self, now_ms: int) -> Decimal | None:
         """Return their mean, None where there are none."""
@@ -53,8 +76,10 @@ class Window:
         return _KEPT.divide(self._sum, Decimal(count)) if count else None
 
     def _forget(self, now_ms: int) -> None:
-        while self._rows and self._rows[0][0] <= now_ms - self.span_ms:
-            self._sum = subtract(self._sum, self._rows.popleft()[1])
+        while self._rows and self._rows[0][1] <= now_ms - self.span_ms:
+            _, _, number, count = self._rows.popleft()
+            self._sum = subtract(self._sum, number)
+            self._count -= count
 
 
 class MarketWatch:
@@ -100,12 +125,11 @@ class MarketWatch:
         mid = multiply(add(bid, ask), _HALF)
         self.spread = _KEPT.divide(subtract(ask, bid), mid)
         self._spreads.append(self.spread)
-        self.median_spread = sorted(self._spreads)[len(self._spreads) // 2]
         if self.mid is not None:
             move = subtract(mid, self.mid).copy_abs()
             self._moves.append(move)
             self.moved.add(time_ms, multiply(move, mid))
-            self.mean_move = _KEPT.divide(reduce(add, self._moves), Decimal(len(self._moves)))
+        self._average()
         if self.ema is None:
             self.ema = mid
         else:
@@ -113,6 +137,41 @@ class MarketWatch:
             self.ema = _KEPT.add(multiply(self._alpha, mid), kept)
         self.mids.add(time_ms, mid)
         self.mid = mid
+
+    def state(self) -> dict[str, Any]:
+        """Return everything, in plain digits."""
+        return {
+            "mid": None if self.mid is None else plain(self.mid),
+            "ema": None if self.ema is None else plain(self.ema),
+            "spreads": [*map(plain, self._spreads)],
+            "moves": [*map(plain, self._moves)],
+            "mids": self.mids.state(),
+            "moved": self.moved.state(),
+            "traded": self.traded.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        mid, ema = state["mid"], state["ema"]
+        self.mid = None if mid is None else Decimal(mid)
+        self.ema = None if ema is None else Decimal(ema)
+        self._spreads.extend(map(Decimal, state["spreads"]))
+        self._moves.extend(map(Decimal, state["moves"]))
+        for window, rows in zip(
+            (self.mids, self.moved, self.traded),
+            (state["mids"], state["moved"], state["traded"]),
+            strict=True,
+        ):
+            window.restore(rows)
+        if self._spreads:
+            self.spread = self._spreads[-1]
+        self._average()
+
+    def _average(self) -> None:
+        if self._spreads:
+            self.median_spread = sorted(self._spreads)[len(self._spreads) // 2]
+        if self._moves:
+            self.mean_move = _KEPT.divide(reduce(add, self._moves), Decimal(len(self._moves)))
 
     @property
     def volatility(self) -> Decimal:

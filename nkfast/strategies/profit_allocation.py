@@ -98,7 +98,8 @@ class ProfitAllocation(Strategy):
         self._next_ms = 0  # when the next check is due
         self._has_traded = False  # since the last decision
         self._desired = Desired()
-        self._state: tuple[int, dict[str, Any]] | None = None
+        self._state: dict[str, Any] | None = None
+        self._state_version = 0  # of the store
 
     @classmethod
     def build(cls, settings: ProfitAllocationSettings, markets: "Mapping[str, Market]") -> Self:
@@ -115,11 +116,11 @@ class ProfitAllocation(Strategy):
         now_ms = view.now_ms
         interval_ms = self.settings.poll_interval_s * _MS
         if self._has_traded:  # let the balances be told before they are believed
-            self._has_traded = False
+            self._has_traded, self._state = False, None
             self._next_ms = now_ms + _BALANCE_LAG_MS
             self._desired = Desired(again_at_ms=self._next_ms)
         elif not now_ms < self._next_ms <= now_ms + max(interval_ms, _BALANCE_LAG_MS):
-            self._next_ms = now_ms + interval_ms
+            self._next_ms, self._state = now_ms + interval_ms, None
             skips: list[Skip] = []
             if view.total:
                 self._split(view.total.get(self._quote_asset, ZERO), skips)
@@ -145,22 +146,30 @@ class ProfitAllocation(Strategy):
 
     def on_fill(self, fill: Fill) -> None:
         """Count what was paid."""
-        self._has_traded = True
+        self._has_traded, self._state = True, None
         self.store.on_fill(fill)
 
     def on_end(self, order: EndedOrder) -> None:
         """Take note that the order has ended: the wish for it has, too."""
         del order
-        self._has_traded = True
+        self._has_traded, self._state = True, None
 
     def state(self) -> dict[str, Any]:
-        """Return the principal and the store's counts."""
-        if self._state is None or self._state[0] != self.store.version:
-            kept = {"principal": plain(self.principal), "profit_store": self.store.state()}
-            self._state = (self.store.version, kept)
-        return self._state[1]
+        """Return the principal, the store's counts, and what the next check waits for."""
+        if self._state is None or self._state_version != self.store.version:
+            self._state_version = self.store.version
+            self._state = {
+                "principal": plain(self.principal),
+                "profit_store": self.store.state(),
+                "next_ms": self._next_ms,
+                "has_traded": self._has_traded,
+            }
+        return self._state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned; what the principal has grown to stands."""
         self.principal = Decimal(state["principal"])
         self.store.restore(state["profit_store"])
+        self._next_ms, self._has_traded = state["next_ms"], state["has_traded"]
+        self._desired = Desired(again_at_ms=self._next_ms)
+        self._state = None

@@ -373,27 +373,34 @@ class Rebalance(Strategy):
     def on_end(self, order: EndedOrder) -> None:
         """Take note that the order has ended: what is wanted next has to be found out anew."""
         self._ended = order.end
+        self._state = None
 
     def on_trade(self, trade: PublicTrade) -> None:
         """Take note of the last price."""
         self._last[trade.symbol] = trade.price
 
     def state(self) -> dict[str, Any]:
-        """Return what was done so far."""
+        """Return what was done so far, and what must be waited for before the next check."""
         if self._state is None:
             self._state = {
                 "checks": self._checks,
                 "corrections": self._corrections,
                 "fills": self._fills,
                 "moved": {asset: plain(amount) for asset, amount in sorted(self._moved.items())},
+                "next_ms": self._next_ms,
+                "has_filled": self._has_filled,
+                "ended": self._ended,
             }
         return self._state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take the counts back. What is owned is the venue's word, and what rests is shown."""
+        """Take it back. What is owned is the venue's word, and what rests is shown."""
         self._checks, self._corrections = state["checks"], state["corrections"]
         self._fills = state["fills"]
         self._moved = {asset: Decimal(amount) for asset, amount in state["moved"].items()}
+        self._next_ms, self._has_filled = state["next_ms"], state["has_filled"]
+        self._ended = state["ended"]
+        self._desired = Desired(again_at_ms=self._next_ms)
         self._state = None
 
     def _move(self, asset: str, amount: Decimal) -> None:
@@ -427,6 +434,7 @@ class Rebalance(Strategy):
         elif end not in ("rejected", "abandoned"):
             self._next_ms = now_ms
         self._has_filled = False
+        self._state = None
         self._desired = Desired(again_at_ms=self._next_ms)
 
     # The check ---------------------------------------------------------------------------------

@@ -172,6 +172,21 @@ class Bookkeeper:
         self._ledger.reserve(order, at)
         self.intent_count += 1
 
+    def keep_state(self) -> None:
+        """Store what the strategy remembers, where no order and no fill took it along.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            It could not be stored.
+        """
+        if not (self.can_record and self._host.can_tell):
+            return
+        state = self._host.unstored_state()
+        if state is not None:
+            self._journal.set_strategy_state(state)
+            self._host.note_stored(state)
+
     def forget(self, order: Order) -> None:
         """Take back an intent that could not be made durable: it is never sent."""
         news = order.hear_outcome(Outcome.REJECTED, "never sent: its intent is not durable")

@@ -135,7 +135,10 @@ class Deciding:
         self._watch = watch
         self._is_open = True
 
-    def _write_due_reasons(self) -> None:
+    def _write_the_rest(self) -> None:
+        """Store what the decision left behind, once its orders are on their way."""
+        if self._sends:
+            self._news.guarded(self._bookkeeper.keep_state)
         if self._reasons.is_due and self._bookkeeper.can_record:
             self._news.guarded(self._write_reasons)
 
@@ -177,7 +180,7 @@ class Deciding:
             self.decide_soon(received_ns)
         else:
             self._decide(received_ns)
-            self._write_due_reasons()
+            self._write_the_rest()
 
     def note_change(self) -> None:
         """Wake who waits for an order to end (told by the news desk)."""
@@ -213,7 +216,7 @@ class Deciding:
         event_ns, self._event_ns = self._event_ns, 0
         self._decide(event_ns)
         self._news.guarded(self._bookkeeper.flush)  # what this turn of the loop told us
-        self._write_due_reasons()
+        self._write_the_rest()
 
     @property
     def may_decide(self) -> bool:

@@ -224,7 +224,8 @@ class Strategy(ABC):
     an order or a balance changed or the time has come that the last `Desired` named, and `on_fill`
     for each fill, exactly once over all restarts; after each fill it stores `state` in the same
     transaction as the fill. The same holds for `on_fee`, `on_end` and `on_plan`, which may be left
-    out.
+    out. What a decision changed is stored with its orders before they are sent, else right after
+    it.
     """
 
     #: Short name of the kind: ``"grid"``.

@@ -1,5 +1,6 @@
 """What is remembered of a market: each window ends, each guard is strict at its limit."""
 
+import json
 from decimal import Decimal
 
 from hypothesis import given
@@ -37,8 +38,29 @@ def test_averages_begin_with_the_first_sample_and_stay_short() -> None:
     assert watch.ema is not None
     assert len(watch.ema.as_tuple().digits) <= 28
     assert watch.mids.count(19_990) == 100
-    assert watch.moved.count(19_990) == 200
+    assert 200 <= watch.moved.count(19_990) <= 203  # a sixtieth of the window is one
+    assert len(watch.moved.state()) <= 61
     assert D("100.3") < watch.ema < D("100.6")
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 100)), max_size=40))
+def test_what_is_restored_is_what_was_remembered(rows: list[tuple[int, int]]) -> None:
+    watch, now = MarketWatch(D("0.1"), 5, 3_000, 1_000), 0
+    for wait, number in rows:
+        now += wait
+        watch.sample(now, D(number), D(number + 1))
+        watch.traded.add(now, D(number))
+    again = MarketWatch(D("0.1"), 5, 3_000, 1_000)
+    again.restore(json.loads(json.dumps(watch.state())))
+    assert again.state() == watch.state()
+    for later in (now, now + 900, now + 2_000):
+        for one in (watch, again):
+            one.sample(later, D(50), D(51))
+        assert again.state() == watch.state()
+        assert again.mids.mean(later) == watch.mids.mean(later)
+        assert again.traded.sum(later) == watch.traded.sum(later)
+        assert again.volatility == watch.volatility
+        assert again.median_spread == watch.median_spread
 
 
 def test_a_mean_move_is_of_the_last_moves() -> None:

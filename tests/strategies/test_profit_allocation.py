@@ -60,6 +60,8 @@ def test_balances_told_late_are_not_profit() -> None:
     pit.pass_time(9)
     pit.settle()
     pit.restart()
+    pit.settle()
+    assert len(pit.placed) == 1  # a restart does not believe them sooner
     pit.totals["USDT"] = D(130) - pit.strategy.store.converted
     pit.pass_time(1)
     pit.settle()

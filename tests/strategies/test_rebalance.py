@@ -185,6 +185,21 @@ def test_balances_told_late_are_not_acted_on() -> None:
     assert codes(pit) == ["BALANCED"]
 
 
+def test_a_restart_believes_no_balances_that_may_be_told_late() -> None:
+    pit = a_pit("0.6", "40")
+    pit.settle()
+    totals = dict(pit.totals)
+    pit.fill("rebalance-ETH")
+    pit.totals = totals  # the venue does not show it yet
+    pit.restart()
+    pit.settle()
+    assert not pit.orders
+    pit.restart()
+    pit.settle()
+    assert not pit.orders
+    assert pit.desired.again_at_ms == pit.now_ms + 10_000
+
+
 def test_nothing_is_looked_at_between_checks() -> None:
     pit = a_pit("0.5", "50")
     pit.settle()
@@ -289,6 +304,9 @@ def test_statistics_survive_a_restart() -> None:
         "corrections": 1,
         "fills": 2,
         "moved": {"ETH": "-0.1", "USDT": "10.011984"},
+        "next_ms": pit.now_ms + 60_000,
+        "has_filled": True,
+        "ended": "filled",
     }
     assert pit.strategy.state() is state
 

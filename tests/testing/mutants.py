@@ -245,7 +245,7 @@ MUTANTS = (
     Mutant("error means rejected", _every_error_is_a_rejection, frozenset({"I12", "I7"}), 4),
     Mutant("send again", _send_again_what_was_not_answered, frozenset({"I13"}), 2),
     Mutant("no limits", _no_limits, frozenset({"I3", "I14", "I17"}), 0),
-    Mutant("a restart resets the minute", _forget_the_minute, frozenset({"I17"}), 1),
+    Mutant("a restart resets the minute", _forget_the_minute, frozenset({"I17"}), 2),
     Mutant("decide before comparing", _decide_before_comparing, frozenset({"I11"}), 0),
     Mutant("tell a fill twice", _tell_twice, frozenset({"I19"}), 0),
     Mutant("tell no fill", _tell_nothing, frozenset({"I19"}), 0),
@@ -264,6 +264,6 @@ MUTANTS = (
     Mutant("a proxy's page is a rejection", _a_page_of_the_proxy_is_a_rejection, _LATER, 4),
     Mutant("count every execution", _count_every_execution, frozenset({"I5", "I19"}), 0),
     Mutant("close before the fills", _close_before_the_fills_are_told, frozenset({"I5"}), 0),
-    Mutant("a restart sends again", _send_again_after_a_restart, frozenset({"I13"}), 1),
+    Mutant("a restart sends again", _send_again_after_a_restart, frozenset({"I13"}), 5),
     Mutant("never look again", _never_look_again_for_what_was_given_up, _LATER, 16, _SHORT),
 )

@@ -873,6 +873,21 @@ def test_a_trade_that_may_be_its_own_forbids_to_give_an_order_up(on_virtual_desk
 # Restarts ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", ["live", "monitor"])
+def test_d44_what_a_strategy_decided_without_an_order_is_kept(on_virtual_desk, mode: str) -> None:
+    async def scenario(desk) -> None:
+        remembered = {"first_mid": ""}
+        desk.strategy.state = lambda: remembered
+        async with desk.trading(mode):
+            remembered = {"first_mid": "100.05"}
+            desk.venue.tell_book()
+        second = desk.strategy = type(desk.strategy)()
+        async with desk.trading(mode):
+            assert second.restored == ({"first_mid": "100.05"} if mode == "live" else None)
+
+    on_virtual_desk(scenario)
+
+
 def test_a_restart_adopts_its_orders_and_tells_missed_fills_once(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY, high=SELL)
