@@ -39,8 +39,9 @@ from nkfast.trading.journal_file import (
     FileLock,
     check_file,
     connect,
+    make_file,
+    make_power_proof,
     prepare,
-    set_durability,
 )
 from nkfast.trading.journal_replay import JournalReport, replay, verify
 from nkfast.trading.journal_rows import (
@@ -177,20 +178,22 @@ class Journal:
         code = instance_code(instance)
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            is_new = not check_file(file)
             lock = FileLock.of(file)
         except OSError as error:
             raise JournalError(str(file), f"cannot be locked: {error}") from error
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
+            if not check_file(file):
+                make_file(file, code)
             store = undo.enter_context(contextlib.closing(connect(file, durability or "process")))
             intents = undo.enter_context(contextlib.closing(IntentFile(file)))
             undo.pop_all()
         journal = cls(file, code, store, lock, intents)
         journal._chosen = durability
-        journal._may_promise = durability != "power"
         try:
-            prepare(file, store, code, is_new=is_new)
+            prepare(file, store, code)
+            if durability == "power":
+                journal._survive_power()
             journal._take_up()
             journal._check()
             journal._count_boot(secrets.randbelow(MARKS) if mark is None else mark)
@@ -228,11 +231,7 @@ class Journal:
         """Make writes survive the loss of power from now on, unless whoever opened it chose."""
         if self._chosen is None:
             self._check_open()
-            try:
-                set_durability(self._store, "power")
-                self._may_promise = False
-            except sqlite3.Error as error:
-                raise self._failure(error) from error
+            self._survive_power()
 
     # Batches -----------------------------------------------------------------------------------
 
@@ -441,6 +440,13 @@ class Journal:
         return order
 
     # Opening -----------------------------------------------------------------------------------
+
+    def _survive_power(self) -> None:
+        self._may_promise = False
+        try:
+            make_power_proof(self.path, self._store)
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure(error) from error
 
     def _check(self) -> None:
         """Refuse a journal whose state does not follow from its events, while that is quick."""

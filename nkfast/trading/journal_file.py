@@ -27,8 +27,9 @@ __all__ = [
     "FileLock",
     "check_file",
     "connect",
+    "make_file",
+    "make_power_proof",
     "prepare",
-    "set_durability",
 ]
 
 #: "process" survives kill -9; "power" also the loss of power, for about 0.2 ms more a write.
@@ -194,22 +195,79 @@ def check_file(path: Path) -> bool:
     return True
 
 
-def set_durability(store: sqlite3.Connection, durability: Durability) -> None:
-    """Choose what a commit from now on survives."""
+def make_power_proof(path: Path, store: sqlite3.Connection) -> None:
+    """Let every commit from now on survive the loss of power, and the file's very name, too.
+
+    Raises
+    ------
+    sqlite3.Error, OSError
+        It cannot be had.
+    """
+    _set_durability(store, "power")
+    if sys.platform != "win32":  # which gives nobody a folder to sync
+        _sync_folders(path.parent.absolute())
+
+
+def _set_durability(store: sqlite3.Connection, durability: Durability) -> None:
     store.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
 
 
+def _sync_folders(folder: Path) -> None:
+    """Make a folder's entries durable, and its own in those above it: they may be as new."""
+    while True:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except PermissionError:
+            return  # in what we may not even read we made nothing
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if os.path.ismount(folder):
+            return
+        folder = folder.parent
+
+
+def make_file(path: Path, instance: str) -> None:
+    """Make a new journal, whole or not at all; its lock is held.
+
+    Raises
+    ------
+    nkfast.errors.JournalError
+        It cannot be made.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        for part in ("", "-journal", "-wal", "-shm"):  # of a making that did not end
+            fresh.with_name(fresh.name + part).unlink(missing_ok=True)
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as store:
+                store.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+                store.execute("PRAGMA synchronous = OFF")  # it is synced once, as a whole
+                store.execute("PRAGMA journal_mode = MEMORY")
+                with _upgrade(store, SCHEMA_VERSION):
+                    _run(store, SCHEMA)
+                    store.execute("INSERT INTO meta VALUES ('instance', ?)", (instance,))
+                store.execute("PRAGMA journal_mode = WAL")
+            os.fsync(file)
+        finally:
+            os.close(file)
+        fresh.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise JournalError(str(path), f"cannot be made: {error}") from error
+
+
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Open the store, made when it is missing, readable by its owner only."""
+    """Open the store."""
     if durability not in _SYNCHRONOUS:
         raise JournalError(str(path), f"durability {durability!r}: 'process' or 'power'")
     store: sqlite3.Connection | None = None
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        os.close(os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)))
         store = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-        store.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         store.execute("PRAGMA journal_mode = WAL")
-        set_durability(store, durability)
+        _set_durability(store, durability)
         store.execute("PRAGMA wal_autocheckpoint = 8000")
         store.execute("PRAGMA busy_timeout = 2000")
     except DAMAGE as error:
@@ -221,8 +279,8 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     return store
 
 
-def prepare(path: Path, store: sqlite3.Connection, instance: str, *, is_new: bool) -> None:
-    """Make the tables of a new file, or bring them to this version; check that it is whole.
+def prepare(path: Path, store: sqlite3.Connection, instance: str) -> None:
+    """Check that a file is whole and whose it is, and bring its tables to this version.
 
     A file of an earlier version is copied beside itself (``path.v1``) before it is changed, in one
     transaction: a crash leaves the old version or the new one.
@@ -234,11 +292,6 @@ def prepare(path: Path, store: sqlite3.Connection, instance: str, *, is_new: boo
     """
     try:
         version = store.execute("PRAGMA user_version").fetchone()[0]
-        if is_new:
-            with _upgrade(store, SCHEMA_VERSION):
-                _run(store, SCHEMA)
-                store.execute("INSERT INTO meta VALUES ('instance', ?)", (instance,))
-            return
         if not store.execute("SELECT name FROM sqlite_master").fetchone():
             raise JournalCorruptError(
                 str(path), "is empty; remove it if no order was ever sent with it"
