@@ -46,6 +46,7 @@ HOMES = {
     "rich": {"app"},
     "platformdirs": {"directories"},
     "prometheus_client": {"app"},
+    "apprise": {"app"},
     "pydantic": {"strategies", "app"},
     "ruamel": {"app"},
     "keyring": {"app"},

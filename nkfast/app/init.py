@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
 from nkfast.app.config.bot import BotConfig, load_config
 from nkfast.app.config.documents import read_document
@@ -151,6 +152,8 @@ def _given(config: BotConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     if isinstance(value, Settings):
         fields = {key: getattr(value, key) for key in type(value).model_fields}
         return {key: _plain(item) for key, item in fields.items() if item is not None}

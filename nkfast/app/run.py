@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from nkfast import __version__
+from nkfast.app.alerts import alerting
 from nkfast.app.config.bot import BotConfig
 from nkfast.app.connection import Connection, connected
 from nkfast.app.credentials import find_credentials
@@ -153,6 +154,7 @@ class _Run:
         secrets = []
         if found is not None and found.credentials is not None:
             secrets = [found.credentials.api_secret]
+        secrets += self._config.alerts.secrets
         is_plain = self._screen is None and not self._as_json
         with (
             instance.held(),
@@ -164,6 +166,12 @@ class _Run:
                 secrets=secrets,
                 show=_print_line if is_plain else None,
             ),
+            alerting(
+                self._config.alerts,
+                instance=instance.name,
+                mode=self._mode,
+                secrets=tuple(secrets),
+            ) as self._beat,
         ):
             async with connected(self._config, self._clock) as connection:
                 self._note(connection)
@@ -310,6 +318,7 @@ class _Run:
                 while True:
                     elapsed_s = (self._clock.monotonic_ns() - began_ns) / _NS
                     narrator.look(elapsed_s)
+                    self._beat(_newest_ns(connection))
                     if elapsed_s >= next_status_s:
                         narrator.status(elapsed_s)
                         next_status_s += status_s
@@ -325,6 +334,12 @@ class _Run:
             narrator.look(elapsed_s)
             self._stop.set()
             await trading
+
+
+def _newest_ns(connection: Connection) -> int | None:
+    """Return when the newest frame of any book came; None before the first."""
+    times = [connection.venue.book(symbol).received_ns for symbol in connection.symbols]
+    return max(times) or None
 
 
 def _wishes(engine: Engine) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -183,6 +184,8 @@ class Settings(BaseModel):
     def _problem(cls, details: ErrorDetails, name: str, word: str) -> ConfigError:
         value, context = details["input"], details.get("ctx", {})
         shown = plain(value) if isinstance(value, Decimal) and value.is_finite() else repr(value)
+        if _is_secret(cls.model_fields.get(name.partition(".")[0])):
+            shown = "something else"
         match details["type"]:
             case "missing":
                 text = "is required"
@@ -260,6 +263,12 @@ def _choices(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(hint) if is_union else (hint,)
 
 
+def _is_secret(field: FieldInfo | None) -> bool:
+    """Whether a key's value must not be quoted."""
+    hints = () if field is None else _choices(field)
+    return any(SecretStr in (hint, *get_args(hint)) for hint in hints)
+
+
 def _section_of(hint: Any) -> type[Settings] | None:
     item = get_args(hint)[0] if get_origin(hint) is tuple else hint
     return item if isinstance(item, type) and issubclass(item, Settings) else None
@@ -267,6 +276,7 @@ def _section_of(hint: Any) -> type[Settings] | None:
 
 def _type_of(field: FieldInfo) -> str:
     names = {Decimal: "number", int: "whole number", bool: "switch", str: "text"}
+    names |= {SecretStr: "secret text"}
     said = []
     for hint in _choices(field):
         if _section_of(hint) is not None:

@@ -1,6 +1,7 @@
 """The command line: ``nkfast`` and ``python -m nkfast``. One module for each kind of command."""
 
 from nkfast.app.cli import (
+    alerts,
     bots,
     configs,
     control,
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 for _module in (
     *(simulation, bots, strategies, status, market),
-    *(configs, keys, journals, control, machine, documents),
+    *(configs, keys, alerts, journals, control, machine, documents),
 ):
     for _command in _module.COMMANDS:
         main.add_command(_command)

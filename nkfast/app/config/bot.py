@@ -16,6 +16,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from pydantic import SecretStr
+
+from nkfast.app.config.alerts import AlertSettings
 from nkfast.app.config.layers import PREFIX, Entry, Layers, nearest, read_layers
 from nkfast.app.config.sections import (
     SECTIONS,
@@ -52,6 +55,7 @@ class BotConfig:
     strategy: Settings
     risk: RiskSettings
     paper: PaperSettings
+    alerts: AlertSettings
     entries: Mapping[Path_, Entry]
 
     @property
@@ -67,6 +71,7 @@ class BotConfig:
             "strategy": self.strategy,
             "risk": self.risk,
             "paper": self.paper,
+            "alerts": self.alerts,
         }
 
     def values(self) -> dict[str, Any]:
@@ -150,6 +155,7 @@ def load_config(
         strategy=strategy,
         risk=cast(RiskSettings, sections["risk"]),
         paper=cast(PaperSettings, sections["paper"]),
+        alerts=cast(AlertSettings, sections["alerts"]),
         entries=entries,
     )
 
@@ -360,6 +366,8 @@ def _flatten(found: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _as_json(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return str(value)  # stars
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, Settings):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
+from nkfast.app.config.alerts import AlertSettings
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.trading.exact import plain
 from nkfast.trading.limits import RiskLimits
@@ -160,5 +161,10 @@ def _checked_url(value: str, schemes: tuple[str, ...]) -> str:
 
 #: Beside the strategy's own, in the order of a file.
 SECTIONS: Mapping[str, type[Settings]] = MappingProxyType(
-    {"exchange": ExchangeSettings, "risk": RiskSettings, "paper": PaperSettings}
+    {
+        "exchange": ExchangeSettings,
+        "risk": RiskSettings,
+        "paper": PaperSettings,
+        "alerts": AlertSettings,
+    }
 )
