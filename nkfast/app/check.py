@@ -18,6 +18,7 @@ from nkfast.app.protocol_matrix import Answered, probe_protocol
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.errors import ConfigError, NkfastError
 from nkfast.strategies.round_trip import grid_profit
+from nkfast.strategies.settings import keys
 from nkfast.strategies.spacing import SpacedSettings
 from nkfast.trading.exact import ZERO, add, multiply, plain
 from nkfast.venue.clock import RealClock
@@ -28,6 +29,7 @@ __all__ = ["check", "print_plan"]
 _SKEW_MAX_S = 30.0
 #: For a share that a person reads.
 _SHOWN = Context(prec=12)
+_CENT = Decimal("0.01")
 
 
 def check(config: BotConfig, *, is_offline: bool, has_matrix: bool, prints_json: bool) -> ExitCode:
@@ -135,6 +137,7 @@ def _of_outlook(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     yield Finding("ok", "plan", "takes legs at once" if outlook.is_plan else text)
     yield from _of_round_trip(config, outlook)
     yield from _of_limits(config, outlook)
+    yield from _of_budgets(config, outlook)
     for skip in outlook.skips[:5]:
         yield Finding("warn", "not done", f"{skip.code}: {skip.detail}")
 
@@ -181,6 +184,22 @@ def _of_limits(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     if spent:
         text = f"if the price falls to 0: -{plain(spent)} {outlook.market.quote} of the buys"
         yield Finding("ok", "worst case", text)
+
+
+def _of_budgets(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
+    """Say in USDT what is set in a quote asset whose amounts tell a person little: 10 BTC a day."""
+    quote, worth = outlook.market.quote, outlook.quote_worth
+    if worth is None or quote == "USDT":
+        return
+    amounts = []
+    for section in (config.strategy, config.risk):
+        for key in keys(type(section)):
+            value = getattr(section, key.name, None)
+            if key.unit == "quote" and isinstance(value, Decimal) and value > 0:
+                told = _SHOWN.multiply(value, worth).quantize(_CENT)
+                amounts.append(f"{key.name} {plain(value)} {quote} is {told:,f} USDT")
+    if amounts:
+        yield Finding("ok", "amounts", "; ".join(amounts))
 
 
 def print_plan(config: BotConfig, *, as_json: bool) -> ExitCode:

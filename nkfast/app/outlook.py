@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from nkfast.app.config.bot import BotConfig
@@ -15,13 +15,15 @@ from nkfast.core.market import Market
 from nkfast.trading.exact import ONE, ZERO, add, multiply
 from nkfast.trading.strategy import Desired, MarketView, Quote, Skip
 from nkfast.venue.clock import RealClock
-from nkfast.wire.models import OrderBookSnapshot
+from nkfast.wire.models import MarketInfo, OrderBookSnapshot
 
 __all__ = ["Outlook", "PlannedOrder", "look_ahead"]
 
 #: An account whose size is not known is taken to be large enough for everything.
 _PLENTY = Decimal(10) ** 12
 _BOOK_LEVELS = 100
+#: What amounts are told in where their own unit says little to a person.
+_COUNTED_IN = "USDT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Outlook:
     is_plan: bool  # legs to be taken at once, not orders to rest
     needs: Mapping[str, Decimal]
     owns: Mapping[str, Decimal]
+    quote_worth: Decimal | None = None  # of a unit of the home market's quote asset, in USDT
 
     @property
     def missing(self) -> dict[str, Decimal]:
@@ -92,7 +95,15 @@ async def look_ahead(config: BotConfig) -> Outlook:
             owns = {row.asset: row.available for row in await rest.get_balances()}
         elif config.paper.funds:
             owns = dict(config.paper.funds)
-    return _decide(config, markets, books, owns)
+    outlook = _decide(config, markets, books, owns)
+    return replace(outlook, quote_worth=_worth(outlook.market.quote, listed))
+
+
+def _worth(asset: str, listed: Mapping[str, tuple[Market, MarketInfo]]) -> Decimal | None:
+    if asset == _COUNTED_IN:
+        return ONE
+    found = listed.get(f"{asset}/{_COUNTED_IN}")
+    return None if found is None else found[1].last_price
 
 
 async def _read_book(rest: AsyncRestClient, market: Market) -> OrderBook:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from ruamel.yaml import YAML
 
 from nkfast.app.cli import main
 from nkfast.app.config.bot import load_config
 from nkfast.app.exits import ExitCode
 
+FOREIGN = sorted((Path(__file__).parent.parent / "data" / "nonkycbot").glob("*.yml"))
 GRID = """\
 trading_pair: BTC_USDT
 mode: live
@@ -74,3 +76,37 @@ def test_a_file_is_never_written_over() -> None:
     result = take(GRID, "--strategy", "grid")
     assert result.exit_code == ExitCode.CONFIG, result.stderr
     assert Path("new.toml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
+def test_files_of_the_reference_bot_become_ours_without_an_edit(path: Path) -> None:
+    # Every key that its strategies know, under each of its names.
+    words = ["config", "import", str(path), "--out", "new.toml"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == ExitCode.OK, result.output
+    config = load_config(Path("new.toml"), environment={})
+    assert config.strategy_name == path.stem
+    assert config.common.mode in ("monitor", "paper")
+    given = YAML(typ="safe").load(path)
+    kept = {word for word in given if word in type(config.strategy).model_fields}
+    for word in kept - {"mode", "symbol", "strategy"}:
+        assert getattr(config.strategy, word) is not None
+    told = " ".join(line.split()[1] for line in result.stdout.splitlines()[:-2])
+    for word in given.keys() - kept - {"symbol", "mode"}:
+        assert word in told, word
+
+
+def test_triangle_of_the_reference_bot_keeps_its_three_markets() -> None:
+    [path] = [path for path in FOREIGN if path.stem == "arbitrage"]
+    CliRunner().invoke(main, ["config", "import", str(path), "--out", "new.toml"])
+    settings = load_config(Path("new.toml"), environment={}).strategy
+    assert set(settings.pairs) == {"ETH/USDT", "ETH/BTC", "BTC/USDT"}
+    assert settings.start_assets == ("USDT",)
+
+
+def test_address_of_another_exchange_is_kept() -> None:
+    address = "base_url: http://127.0.0.1:8080\n"
+    result = take(address + GRID, "--strategy", "grid")
+    assert result.exit_code == ExitCode.OK, result.stderr
+    exchange = load_config(Path("new.toml"), environment={}).exchange
+    assert exchange.rest_url == "http://127.0.0.1:8080/api/v2"

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from nkfast.app.check import _of_budgets
+from nkfast.app.config.bot import load_config
 from nkfast.app.config.sections import ExchangeSettings
 from nkfast.app.key_permissions import examine_key, examine_withdrawal
+from nkfast.app.outlook import look_ahead
 from nkfast.app.protocol_matrix import probe_protocol
 from nkfast.exchange import server
 from nkfast.exchange.weather import Rule
@@ -102,3 +105,23 @@ async def test_wide_nonces_are_left_alone_where_narrow_ones_are_refused(
     assert found["13 digits, milliseconds, after 14"] == "refused: 401, code 401, Bad Nonce"
     assert found["16 digits, microseconds"] == "not tried: it could shut the key out"
     assert found["ours, after all of these"] == "taken"
+
+
+async def test_amounts_in_another_asset_are_told_in_usdt() -> None:
+    # A daily budget of "10.00" was meant in dollars, and the market is quoted in bitcoin.
+    async with exchange(speed=1.0) as there:
+        config = load_config(
+            None,
+            [
+                *{"strategy": "grid", "symbol": "ETH/BTC", "step_pct": "0.01"}.items(),
+                *{"base_order_size": "1", "min_notional_quote": "0.0001"}.items(),
+                *{"risk.max_daily_loss": "10", "exchange.rest_url": there.rest_url}.items(),
+                ("mode", "paper"),
+            ],
+            {},
+        )
+        outlook = await look_ahead(config)
+    assert outlook.quote_worth is not None and outlook.quote_worth > 1000
+    [told] = _of_budgets(config, outlook)
+    wanted = f"max_daily_loss 10 BTC is {outlook.quote_worth * 10:,.2f} USDT"
+    assert told.detail.endswith(wanted)

@@ -1,13 +1,17 @@
 """Files of other bots for NonKYC become files of nkfast; everything that changes is said."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from nkfast.app.config.documents import read_document
 from nkfast.errors import ConfigError, ConfigErrors
 from nkfast.strategies import load, names
 from nkfast.strategies.settings import Settings
+from nkfast.wire.addresses import BASE_URL
 
 __all__ = ["Imported", "import_document"]
 
@@ -35,9 +39,34 @@ _NOT_NEEDED = {
         "the client has limits of its own",
     ),
     **dict.fromkeys(
-        ("enable_signing", "use_signing", "sign_absolute_url", "nonce_multiplier"),
+        (
+            *("enable_signing", "use_signing", "sign_requests", "sign_absolute_url"),
+            *("nonce_multiplier", "sort_params", "sort_body", "debug_auth"),
+        ),
         "requests are always signed, the one right way",
     ),
+    **dict.fromkeys(
+        ("log_level", "log_file", "timestamp"), "the instance keeps its log: nkfast logs NAME"
+    ),
+    "exchange": "there is one",
+    **dict.fromkeys(
+        (
+            *("price_decimals", "qty_decimals", "tick_size", "step_size", "quantity_step"),
+            *("qty_step", "quantity_step_size", "quantity_precision", "qty_precision"),
+        ),
+        "ticks and lots are the market's own",
+    ),
+    **dict.fromkeys(("fee_rate", "orderbook_fee", "pool_fee"), "fees are the market's own"),
+    "startup_cancel_all": "orders of others are never touched; cancel them by hand",
+    **dict.fromkeys(("asset_b", "asset_c"), "the markets say them"),
+    "order_type": "legs are limit orders at the price that the books are walked to",
+    "orderbook_pairs": "the pool's assets and the start asset say them",
+    "orderbook_aggressive_limit_pct": "the books are walked to the price that is needed",
+    "aggressive_limit_pct": "the books are walked to the price that is needed",
+    "exit_symbol": "nothing is sold beside the cycle",
+    "target_base_reserve": "profit is what the account has beyond its principal in quote",
+    "limit_order_spread": "the reserve is bought at the ask",
+    "price_source": "the reserve is bought at the ask",
     **dict.fromkeys(
         ("api_key", "api_secret"), "keys are kept by nkfast keys set, never in this file"
     ),
@@ -46,7 +75,14 @@ _NOT_NEEDED = {
         "the engine sets it for each order",
     ),
 }
+#: The same within a section.
+_NOT_NEEDED_WITHIN = {
+    ("ema", "ema_window_sec"): "ema_alpha says how fast the average moves",
+    ("profit_store", "quote_asset"): "profit is in the market's quote asset",
+}
 _SYMBOLS = ("symbol", "trading_pair")
+#: The three markets of a triangle, in the order of its legs.
+_LEGS = ("pair_ab", "pair_bc", "pair_ac")
 
 
 class Imported(NamedTuple):
@@ -89,7 +125,12 @@ def import_document(path: Path, strategy: str | None) -> Imported:
             if word != "symbol":
                 changes.append(f"{word} is called symbol")
         elif word in kind.model_fields:
-            own[word] = value
+            own[word] = _without_unneeded(word, value, changes)
+        elif word == "base_url":
+            _address(str(value), values, changes)
+        elif word in _LEGS and "pairs" in kind.model_fields:
+            own.setdefault("pairs", []).append(value)
+            changes.append(f"{word} is one of pairs")
         elif word in kind.aliases:
             own |= dict.fromkeys(kind.aliases[word], value)
             changes.append(f"{word} is called {' and '.join(kind.aliases[word])}")
@@ -108,6 +149,31 @@ def import_document(path: Path, strategy: str | None) -> Imported:
     return Imported(chosen, values, tuple(changes))
 
 
+def _without_unneeded(section: str, value: Any, changes: list[str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for word, item in value.items():
+        reason = _NOT_NEEDED_WITHIN.get((section, word))
+        if reason is None:
+            kept[word] = item
+        else:
+            changes.append(f"{section}.{word} is left out: {reason}")
+    return kept
+
+
+def _address(url: str, values: dict[str, Any], changes: list[str]) -> None:
+    """Take over where the exchange is; NonKYC's own address is the default."""
+    parts = urlsplit(url)
+    if parts.hostname == urlsplit(BASE_URL).hostname:
+        changes.append("base_url is left out: it is the default")
+        return
+    path = parts.path.rstrip("/") or urlsplit(BASE_URL).path
+    rest_url = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    values["exchange"] = {"rest_url": rest_url}
+    changes.append(f"base_url is called exchange.rest_url, {rest_url}; set exchange.ws_url, too")
+
+
 def _mode(value: Any, changes: list[str]) -> str:
     mode = str(value).lower().replace("-", "").replace("_", "")
     if mode == "dryrun":
@@ -119,7 +185,13 @@ def _mode(value: Any, changes: list[str]) -> str:
 
 
 def _guess(given: Mapping[str, Any], name: str) -> str:
-    scores = {strategy: _score(load(strategy).settings_type, given) for strategy in names()}
+    known = {strategy: _known(load(strategy).settings_type, given) for strategy in names()}
+    # A word that many strategies know says little.
+    knowing = Counter(word for words in known.values() for word in words)
+    scores = {
+        strategy: sum((Fraction(1, knowing[word]) for word in words), Fraction())
+        for strategy, words in known.items()
+    }
     best = max(scores.values())
     found = [strategy for strategy, score in scores.items() if score == best]
     if len(found) > 1 or not best:
@@ -129,10 +201,8 @@ def _guess(given: Mapping[str, Any], name: str) -> str:
     return found[0]
 
 
-def _score(kind: type[Settings], given: Mapping[str, Any]) -> int:
-    return sum(1 for _ in _known(kind, given))
-
-
-def _known(kind: type[Settings], given: Mapping[str, Any]) -> Iterator[str]:
+def _known(kind: type[Settings], given: Mapping[str, Any]) -> list[str]:
     own = {*kind.model_fields, *kind.aliases} - set(_SYMBOLS)
-    return (word for word in given if word in own)
+    if "pairs" in own:
+        own |= set(_LEGS)
+    return [word for word in given if word in own]
