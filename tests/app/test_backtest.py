@@ -5,6 +5,7 @@ import json
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal as D
 from html.parser import HTMLParser
 from pathlib import Path
@@ -143,9 +144,9 @@ def test_the_html_report_draws_and_needs_no_network(clean: Backtest) -> None:
     assert not page.loads
     assert "url(" not in html
     assert "script" not in page.counts
-    assert page.counts["svg"] == 5  # wealth, price, two assets, fees
-    assert page.counts["circle"] == len(clean.fills)
-    assert f"{clean.equity_change:+,.8f} USDT" in page.text
+    assert page.counts["svg"] == 6  # wealth, ahead of holding, price, two assets, fees
+    assert len(re.findall(r"<title>\d{4}-", html)) == len(clean.fills)
+    assert f"{clean.equity_change:+,.8f}".rstrip("0") + " USDT" in page.text
     assert clean.result.hash in page.text
 
 
@@ -212,6 +213,28 @@ def test_parity_paper_replay_and_backtest_give_the_same_orders_and_fills(
     assert len(paper) == tested.result.engine.orders == replayed.orders
     fills = {(fill.client_id, fill.trade_id) for fill in tested.fills}
     assert fills == {(order[0], key[0]) for order in paper for key in order[4]}  # type: ignore[index, misc, union-attr]
+
+
+def test_a_run_without_orders_and_one_of_one_fill_are_reported(clean: Backtest) -> None:
+    engine = clean.result.engine
+    idle = replace(clean, fills=[], result=replace(clean.result, engine=replace(engine, orders=0)))
+    page = _Page()
+    page.feed(as_html(idle))
+    assert "No order was placed; below is said why not." in page.text
+    assert "bought" not in page.text
+    unseen = as_html(replace(idle, samples=[]))
+    assert "There was never a price: nothing can be drawn." in unseen
+    assert "<svg" not in unseen
+    single = as_html(replace(clean, fills=clean.fills[:1], samples=clean.samples[:1]))
+    assert single.count("<title>2") == 1
+    assert not re.search(r"nan|inf\b", single)
+
+
+def test_a_report_of_a_hundred_thousand_fills_stays_small(clean: Backtest) -> None:
+    fills = (clean.fills * (100_000 // len(clean.fills) + 1))[:100_000]
+    html = as_html(replace(clean, fills=fills))
+    assert len(html) < 1_000_000
+    assert "(one of 50 of 100,000)" in html
 
 
 def test_a_limit_that_is_broken_ends_the_run_and_is_reported(tape: Path, tmp_path: Path) -> None:
