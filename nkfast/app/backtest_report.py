@@ -37,7 +37,7 @@ dd small {{ font-weight: 400; opacity: .75; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .2rem 1rem .2rem 0; text-align: left;
   vertical-align: top; overflow-wrap: anywhere; }} th {{ font-weight: 600; }}
 td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-table tr:first-child th + th {{ white-space: nowrap; }}
+table.wide th, table.wide td {{ overflow-wrap: normal; }}
 tr + tr > * {{ border-top: 1px solid #8883; }}
 .bad {{ color: #cf4446; font-weight: 600; }} .scroll {{ overflow-x: auto; }}
 code {{ font-size: .9em; overflow-wrap: normal; }} summary {{ cursor: pointer; margin: .8rem 0; }}
@@ -256,7 +256,7 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 def _rows(head: Iterable[str], rows: Iterable[str]) -> str:
     names = "".join(f"<th>{name}</th>" for name in head)
-    return f'<div class="scroll"><table><tr>{names}</tr>{"".join(rows)}</table></div>'
+    return f'<div class="scroll"><table class="wide"><tr>{names}</tr>{"".join(rows)}</table></div>'
 
 
 def _spelled(value: object) -> str:

@@ -275,7 +275,7 @@ def _section_of(hint: Any) -> type[Settings] | None:
 
 
 def _type_of(field: FieldInfo) -> str:
-    names = {Decimal: "number", int: "whole number", bool: "switch", str: "text"}
+    names = {Decimal: "number", float: "number", int: "whole number", bool: "switch", str: "text"}
     names |= {SecretStr: "secret text"}
     said = []
     for hint in _choices(field):
@@ -285,7 +285,7 @@ def _type_of(field: FieldInfo) -> str:
             said.append(" or ".join(repr(choice) for choice in get_args(hint)))
         elif get_origin(hint) is tuple:
             said.append("list of texts")
-        elif get_origin(hint) is Mapping:
+        elif get_origin(hint) in (Mapping, dict):
             said.append("number for each name")
         elif hint is not type(None):
             said.append(names.get(hint, str(hint).replace("typing.", "")))

@@ -23,7 +23,6 @@ from nkfast.trading.reason_codes import MEANINGS
 __all__ = ["BLOCKS", "refreshed", "write_pages"]
 
 _BLOCK = re.compile(r"(?<=^<!-- generated: )(.+?)( -->\n).*?(?=^<!-- end -->$)", re.M | re.S)
-_SECTIONS: Mapping[str, type[Settings]] = {"common": CommonSettings, **SECTIONS}
 
 
 def refreshed(text: str) -> str:
@@ -63,9 +62,15 @@ def _keys(strategy: str) -> str:
     )
 
 
-def _section(name: str) -> str:
-    rows = keys(_SECTIONS[name])
-    return key_table(tuple(row._replace(name=row.name.removesuffix("_")) for row in rows))
+def _sections() -> str:
+    parts = ["## Common keys", _section(CommonSettings)]
+    for name, kind in SECTIONS.items():
+        parts += [f"## [{name}]", (kind.__doc__ or "").partition("\n")[0], _section(kind)]
+    return "\n\n".join(parts)
+
+
+def _section(kind: type[Settings]) -> str:
+    return key_table(row._replace(name=row.name.removesuffix("_")) for row in keys(kind))
 
 
 def _strategies() -> str:
@@ -116,7 +121,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = MappingProxyType(
         "exits": _exits,
         "keys": _keys,
         "reasons": _reasons,
-        "section": _section,
+        "sections": _sections,
         "strategies": _strategies,
     }
 )
