@@ -521,8 +521,10 @@ class Accumulation(Strategy):
             return
         count, self._to_add = self._to_add, 0
         cap = settings.grid.per_order_volume_cap
-        for index, ticks, lots in self._steps_from(self.next_index, count, adjustment, cap):
+        rows = self._steps_from(self.next_index, count, adjustment, cap)
+        for index, ticks, lots in rows:
             self._add_level(index, self.market.ticks_to_price(ticks), lots, skips)
+        left_out = {*range(self.next_index, self.next_index + count)} - {row[0] for row in rows}
         self.next_index += count
         self._state = None
         # It ends for good where a price or a size comes to nothing; a step left out is a gap.
@@ -530,6 +532,10 @@ class Accumulation(Strategy):
         if not self._steps_from(last, 1, adjustment, cap=None):
             self._is_exhausted = True
             skips.append(Skip("LADDER_EXHAUSTED", f"step {last} would have no price or no size"))
+        elif left_out:
+            steps = ", ".join(map(str, sorted(left_out)))
+            detail = f"steps {steps}: the least order is above the cap, {plain(cap)}"
+            skips.append(Skip("BELOW_MINIMUM", detail))
 
     def _steps_from(
         self, first: int, count: int, adjustment: Adjustment, cap: Decimal | None

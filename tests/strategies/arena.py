@@ -75,8 +75,8 @@ class Arena:
         mode: Literal["live", "monitor"] = "live",
         engine_settings: EngineSettings = SETTINGS,
     ) -> None:
-        self._kind = load(name)
-        self._settings = self._kind.settings_type.read(settings)
+        self.kind = load(name)
+        self._settings = self.kind.settings_type.read(settings)
         self._limits, self._mode, self._engine_settings = limits, mode, engine_settings
         self._path = path / "journal.db"
         self.loop = ProcessLoop()
@@ -130,7 +130,7 @@ class Arena:
     async def _live(self, ready: asyncio.Event) -> None:
         markets = {symbol: listing.market for symbol, listing in self.listings.items()}
         self.journal = Journal.open(self._path, instance=_INSTANCE, durability="process")
-        self.strategy = self._kind.build(self._settings, markets)
+        self.strategy = self.kind.build(self._settings, markets)
         self._venue = SimulatedVenue(self.exchange, self.account, clock=self.clock, tick_s=0.5)
         home, *more = self.listings
         self.engine = Engine(
@@ -166,7 +166,7 @@ class Arena:
         """End the process in order, as the strategy has it where nobody says more."""
         assert self._process is not None
         stopping: asyncio.Task[StopReport] = self._process.start(
-            self.engine.stop(self._kind.on_exit)
+            self.engine.stop(self.kind.on_exit)
         )
         return await stopping
 
@@ -196,29 +196,36 @@ class Arena:
     def _place(self, listing: Listing, side: Side, price: str, quantity: str) -> Order:
         market = listing.market
         ticks, lots = market.price_to_ticks(D(price)), market.quantity_to_lots(D(quantity))
+        return self._place_ticks(listing, side, ticks, lots)
+
+    def _place_ticks(self, listing: Listing, side: Side, ticks: int, lots: int) -> Order:
         return self.exchange.place(self.other, listing, side, ticks, lots, self.now_ms())
 
     def hit(self, order: Order, part: str | Decimal = "1") -> None:
         """Let the other one trade with an order of ours, as a part of what is left of it.
 
-        Whatever of ours is better priced would be hit before it: take the best.
+        The market comes to its price and goes back; no side of the book is ever empty. Whatever of
+        ours is better priced would be hit before it: take the best.
         """
-        listing, market = order.listing, order.listing.market
-        lots = max(1, int(order.remaining_lots * D(part)))
-        quotes = [one for one in self._quotes if one.is_open and one.side == order.side]
-        shown = [(one.ticks, one.remaining_lots) for one in quotes]
-        for one in quotes:
-            if one.listing is listing:
-                self.exchange.withdraw(one, self.now_ms())
-        side: Side = "sell" if order.side == "buy" else "buy"
-        assert order.ticks is not None
-        before = order.executed_lots
-        self.exchange.place(self.other, listing, side, order.ticks, lots, self.now_ms())
+        listing, ticks = order.listing, order.ticks
+        assert ticks is not None
+        behind, taker = (-1, "sell") if order.side == "buy" else (1, "buy")
+        quotes = [one for one in self._quotes if one.is_open and one.listing is listing]
+        beside = [one for one in quotes if one.side == order.side]
+        in_front = [one for one in beside if (one.ticks or 0) * behind <= ticks * behind]
+        stand_in = None
+        if len(in_front) == len(beside):
+            stand_in = self._place_ticks(listing, order.side, ticks + behind, 10**9)
+        for one in in_front:
+            self.exchange.withdraw(one, self.now_ms())
+        lots, before = max(1, int(order.remaining_lots * D(part))), order.executed_lots
+        self._place_ticks(listing, taker, ticks, lots)  # type: ignore[arg-type]
         assert order.executed_lots == before + lots, "another order of ours was in front"
-        for ticks, rest in shown:
-            assert ticks is not None
-            price, quantity = market.ticks_to_price(ticks), market.lots_to_quantity(rest)
-            self._quotes.append(self._place(listing, order.side, str(price), str(quantity)))
+        for one in in_front:
+            again = self._place_ticks(listing, one.side, one.ticks or 0, one.cancelled_lots)
+            self._quotes.append(again)
+        if stand_in is not None:
+            self.exchange.withdraw(stand_in, self.now_ms())
 
     def cancel(self, order: Order) -> None:
         """Let the owner cancel an order of ours by hand."""
