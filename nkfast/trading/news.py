@@ -278,9 +278,9 @@ class NewsDesk:
         age_s = (self._clock.boot_ns() - order.sent_ns) / 1e9
         self._halt("UNKNOWN_ORDERS", f"{order.client_id} is unknown for {age_s:.0f} s")
 
-    def on_rolled_back(self, order: Order, trade_id: str) -> None:
+    def on_rolled_back(self, client_id: str, trade_id: str) -> None:
         """Halt: the venue's history no longer has a fill that it told."""
-        self._halt("UNRECONCILED", f"trade {trade_id} of {order.client_id} was taken back")
+        self._halt("UNRECONCILED", f"trade {trade_id} of {client_id} was taken back")
 
     def on_settled(self, order: Order) -> None:
         """Take note that an order is in doubt no more: it may be cancelled again."""

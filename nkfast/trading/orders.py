@@ -527,14 +527,14 @@ class OrderStore:
         Finished orders kept for late news; older ones are read back from the journal.
     """
 
-    def __init__(self, finished_limit: int = 4096) -> None:
+    def __init__(self, finished_limit: int = 512) -> None:
         self._by_client_id: dict[str, Order] = {}
         self._by_order_id: dict[str, Order] = {}
         self._by_slot: dict[str, Order] = {}
         self._open: dict[str, Order] = {}
         self._finished: dict[str, None] = {}
         self._finished_limit = finished_limit
-        self._newest_fills: deque[tuple[Order, FillKey, int]] = deque(maxlen=_NEWEST_FILLS)
+        self._newest_fills: deque[tuple[str, FillKey, int]] = deque(maxlen=_NEWEST_FILLS)
         self.version = 0
 
     def __len__(self) -> int:
@@ -588,7 +588,7 @@ class OrderStore:
         self._index(order)
         if news.fill is not None:
             key = (news.fill.trade_id, news.fill.order_id)
-            self._newest_fills.append((order, key, news.fill.time_ms))
+            self._newest_fills.append((order.client_id, key, news.fill.time_ms))
 
     def get(self, client_id: str) -> Order | None:
         """Return an order by its client id."""
@@ -624,8 +624,8 @@ class OrderStore:
         return sum(order.state is OrderState.UNKNOWN for order in self._open.values())
 
     @property
-    def newest_fills(self) -> Iterable[tuple[Order, FillKey, int]]:
-        """The newest fills that were applied: order, key, venue's Unix milliseconds; a loan."""
+    def newest_fills(self) -> Iterable[tuple[str, FillKey, int]]:
+        """The newest fills that were applied: client id, key, venue's Unix milliseconds; a loan."""
         return self._newest_fills
 
     @property

@@ -119,7 +119,7 @@ class ReconcileSink(Protocol):
     def on_overdue(self, order: Order) -> None:
         """Take note that the fate of an order is not found out in the time it may take."""
 
-    def on_rolled_back(self, order: Order, trade_id: str) -> None:
+    def on_rolled_back(self, client_id: str, trade_id: str) -> None:
         """Take note that the venue's history no longer has a fill that it told."""
 
     def on_settled(self, order: Order) -> None:
@@ -341,8 +341,8 @@ class Reconciler:
     def _check_rolled_back(self, told: Collection[FillKey], since_ms: int, until_ms: int) -> None:
         """Say which of our fills the history lacks again, after more time than it may lag."""
         missing = {
-            key: order
-            for order, key, time_ms in self._orders.newest_fills
+            key: client_id
+            for client_id, key, time_ms in self._orders.newest_fills
             if since_ms <= time_ms <= until_ms and key not in told
         }
         now_ns = self._clock.monotonic_ns()
@@ -355,7 +355,9 @@ class Reconciler:
         """Look for what was given up in the history of orders."""
         now_ns, now_ms = self._clock.monotonic_ns(), self._clock.time_ns() // 1_000_000
         for client_id, order in list(self._given_up.items()):
-            if order.state not in _GIVEN_UP or order.sent_ms < now_ms - _SWEPT_MS:
+            # One that the store forgot, and the journal gave back, is another object.
+            known = self._orders.get(client_id) or order
+            if known.state not in _GIVEN_UP or order.sent_ms < now_ms - _SWEPT_MS:
                 del self._given_up[client_id]
         is_whole = self._sweep_all_at_ns <= now_ns
         youngest_ms = 0 if is_whole else now_ms - _YOUNG_MS
@@ -376,6 +378,8 @@ class Reconciler:
         seen = set()
         for row in await self._venue.order_history(symbol, since_ms):
             order = self._orders.find(row.client_id, row.order_id)
+            if order is None and row.client_id is not None:
+                order = self._given_up.get(row.client_id)
             if order is not None:
                 seen.add(order.client_id)
                 self._sink.on_order(row)

@@ -1,7 +1,7 @@
 """An account at the exchange, read over REST: orders, fills, balances, markets and books."""
 
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from nkfast.client.async_rest import AsyncRestClient
@@ -69,13 +69,20 @@ class RestAccount:
     def __init__(self, rest: AsyncRestClient) -> None:
         self._rest = rest
         self._open_orders: Gathering[None, list[OrderStatus]] = Gathering(self._read_open_orders)
+        self._history: Gathering[int, dict[str, OrderUpdate]] = Gathering(self._read_history)
         self._trades: Gathering[int, _TradeRows] = Gathering(self._read_trades)
         self._holdings: Gathering[None, list[Holding]] = Gathering(self._read_holdings)
         self._rules: Gathering[str, dict[str, Market]] = Gathering(self._read_markets)
 
     async def end_readings(self) -> None:
         """Give up what is being read; who waits for it is told by `asyncio.CancelledError`."""
-        for gathering in (self._open_orders, self._trades, self._holdings, self._rules):
+        for gathering in (
+            self._open_orders,
+            self._history,
+            self._trades,
+            self._holdings,
+            self._rules,
+        ):
             await gathering.close()
 
     @_understood
@@ -100,12 +107,12 @@ class RestAccount:
 
     @_understood
     async def _read_open_orders(self, _askers: Sequence[None]) -> list[OrderStatus]:
-        rows, pages = await self._list_orders("active")
+        rows, pages = await self._list_active_orders()
         if pages > 1:
             # An order that ended between two pages moves the later ones up by one place: what is
             # read twice, alike, is whole.
             for _ in range(_STABLE_READS):
-                before, (rows, _) = rows, await self._list_orders("active")
+                before, (rows, _) = rows, await self._list_active_orders()
                 if before.keys() == rows.keys():
                     break
             else:
@@ -116,35 +123,52 @@ class RestAccount:
                 )
         return [row for row in rows.values() if not row.status.is_final]
 
-    @_understood
+    async def _list_active_orders(self) -> tuple[dict[str, OrderStatus], int]:
+        """Return the rows of all pages by the venue's id, and how many pages there were."""
+        rows: dict[str, OrderStatus] = {}
+        pages = 0
+        async for page in self._order_pages("active"):
+            rows.update((row.order_id, row) for row in page)
+            pages += 1
+        return rows, pages
+
     async def order_history(self, symbol: str, since_ms: int) -> list[OrderUpdate]:
         """Return every order of this account that was made on a market since a time.
+
+        Older ones may be among them, where somebody else asked for those at the same time.
+        """
+        found = await self._history.ask(since_ms)
+        return [update for update in found.values() if update.symbol == symbol]
+
+    @_understood
+    async def _read_history(self, times_ms: Sequence[int]) -> dict[str, OrderUpdate]:
+        """Return every order since the earliest of the times, by the venue's id.
 
         What the list holds when no status is asked for is documented nowhere: each is asked for.
         New orders move the older ones down, so that rows come twice, never not at all.
         """
-        rows: dict[str, OrderStatus] = {}
+        found: dict[str, OrderUpdate] = {}
         for status in _LISTED_STATUSES:
-            found, _ = await self._list_orders(status, since_ms)
-            rows.update(found)
-        return [update_of(row) for row in rows.values() if row.symbol == symbol]
+            async for page in self._order_pages(status, min(times_ms)):
+                # Not the rows themselves: an hour of a busy account would be a hundred megabytes.
+                found.update((row.order_id, update_of(row)) for row in page)
+        return found
 
-    async def _list_orders(
+    async def _order_pages(
         self, status: _ListedStatus | None, since_ms: int | None = None
-    ) -> tuple[dict[str, OrderStatus], int]:
-        """Return the rows of all pages by the venue's id, and how many pages there were.
+    ) -> AsyncIterator[list[OrderStatus]]:
+        """Read a list page by page.
 
         Without a symbol: the client would take foreign rows out, and how full a page was could not
         be told.
         """
-        found: dict[str, OrderStatus] = {}
         for page in range(_PAGES_MAX):
             rows = await self._rest.get_orders(
                 status=status, limit=_PAGE_ROWS, skip=page * _PAGE_ROWS, since_ms=since_ms
             )
-            found.update((row.order_id, row) for row in rows)
+            yield rows
             if len(rows) < _PAGE_ROWS:
-                return found, page + 1
+                return
         raise UnreachableError(
             f"the list of orders has more than {_PAGES_MAX * _PAGE_ROWS} rows",
             endpoint="/account/orders",

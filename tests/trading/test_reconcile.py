@@ -135,6 +135,29 @@ def test_an_order_that_appears_after_it_was_given_up_is_cancelled(
     on_virtual_desk(scenario)
 
 
+def test_one_that_was_given_up_is_looked_for_when_the_store_has_forgotten_it(
+    on_virtual_desk,
+) -> None:
+    async def scenario(desk) -> None:
+        desk.strategy.want(low=BUY)
+        desk.venue.submits.append("late")
+        desk.venue.late_s = 500.0
+        desk.venue.tells_reports = False
+        async with desk.trading(reconcile_interval_s=100_000) as engine:
+            engine.orders._finished_limit = 0
+            await desk.until(lambda: engine.reasons["ABANDONED"] == 1, 200)
+            given_up = desk.venue.wire[0]
+            assert engine.orders.get(given_up) is None
+            engine.orders._finished_limit = 512
+            await asyncio.sleep(450)
+            assert engine.reasons["ZOMBIE"] == 1
+            await desk.until(lambda: len(desk.venue.open_own()) == 1, 30)
+            await asyncio.sleep(70)
+            assert engine.reasons["ZOMBIE"] == 1
+
+    on_virtual_desk(scenario)
+
+
 def test_a_zombie_that_was_filled_at_once_is_counted(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)

@@ -626,3 +626,6 @@ async def test_what_is_asked_together_is_read_once() -> None:
         )
         assert sorted(Counted.calls) == ["orders", "trades 5"]
         assert [len(rows) for rows in lists] == [0, 0, 1, 0, 0]
+        Counted.calls.clear()
+        await asyncio.gather(*(s.venue.order_history(SYMBOL, since) for since in range(9)))
+        assert Counted.calls == ["orders"] * 4  # one for each status
