@@ -1,5 +1,6 @@
-"""What runs a bot: ``check``, ``plan``, ``run``, ``paper``."""
+"""What runs a bot: ``check``, ``plan``, ``run``, ``paper``, ``import-state``."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +145,54 @@ def plan(file: Path, pairs: Sequence[str], as_json: bool) -> ExitCode:
     return print_plan(_load(file, pairs), as_json=as_json)
 
 
+@verb("import-state")
+@click.argument("state", type=FILE)
+@click.option(
+    "--from", "source", type=click.Choice(["nonkycbot"]), required=True, help="Whose file it is."
+)
+@click.option("--config", "file", type=FILE, required=True, help="The bot that goes on with it.")
+@SETTINGS
+@NAME
+@STATE_DIR
+@click.option("--write", "writes", is_flag=True, help="Do it; without, it is only shown.")
+@JSON
+def import_state(
+    state: Path,
+    source: str,
+    file: Path,
+    pairs: Sequence[str],
+    name: str | None,
+    state_dir: Path | None,
+    writes: bool,
+    as_json: bool,
+) -> None:
+    """Go on where another bot stopped: its levels, what it bought and what that cost, its cycle.
+
+    For grid, infinity_grid, capped_martingale and accumulation. Stop that bot and cancel its orders
+    before: with an API key it is refused while they rest, or where the account holds less than the
+    file says. The first start compares everything with the exchange, as every start does.
+    """
+    del source
+    check_exists(state)
+    from nkfast.app import state_import
+    from nkfast.app.loop import run as run_loop
+
+    config = _load(file, pairs)
+    instance = _instance(file, name, state_dir)
+    found = run_loop(state_import.import_state(state, config, instance, writes=writes))
+    if as_json:
+        click.echo(json.dumps(state_import.as_json(found)))
+        return
+    for line in found.taken.said:
+        click.echo(f"taken over  {line}")
+    if found.taken.order_ids and not found.is_compared:
+        click.echo(f"not asked   whether these rest: {', '.join(found.taken.order_ids)}")
+    if found.journal is None:
+        click.echo("nothing was written; --write does it")
+    else:
+        click.echo(f"wrote {found.journal}\nnext:  nkfast run {file} --name {instance.name}")
+
+
 def _load(file: Path, pairs: Sequence[str]) -> "BotConfig":
     from nkfast.app.config.bot import load_config
     from nkfast.strategies import names
@@ -188,4 +237,4 @@ def _arm(config: "BotConfig", *, is_live: bool, is_sure: bool, token: str | None
         raise ConfigError(f"{typed!r} is not {wanted}; nothing was started", "--live")
 
 
-COMMANDS = (check, plan, run, paper)
+COMMANDS = (check, import_state, plan, run, paper)
