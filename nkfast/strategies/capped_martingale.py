@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.round_trip import fee_in_quote
+from nkfast.strategies.round_trip import fee_in_quote, late_fee
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
@@ -335,6 +335,18 @@ class CappedMartingale(Strategy):
             self.position = self.position.sold(*told)
             if fill.slot == "tp1":
                 self._sold_at_tp1 = add(self._sold_at_tp1, fill.quantity)
+        self._state = None
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Book by how much a fee that is told late is more than it was taken to be."""
+        if not self._is_under_way:
+            return  # its cycle is over
+        late, position = late_fee(fill, before, self._fee_rate), self.position
+        if fill.side == "buy":
+            fees, gross = add(position.fees, late), add(position.gross, late)
+            self.position = replace(position, fees=fees, gross=gross)
+        else:
+            self.position = replace(position, proceeds=subtract(position.proceeds, late))
         self._state = None
 
     def on_end(self, order: EndedOrder) -> None:

@@ -32,11 +32,11 @@ from nkfast.strategies.profit_store import (
     watched,
     with_profit_store,
 )
-from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, is_profitable
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, is_profitable, late_fee
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps
 from nkfast.strategies.spacing import SpacedSettings
-from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain
+from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
     Desired,
     EndedOrder,
@@ -237,8 +237,7 @@ class Grid(Earning):
         """Move what was filled to the other side of its cell."""
         if fill.slot == OpeningTrade.SLOT:
             return
-        level = _level_of(fill.slot)
-        index = level if fill.side == "buy" else level - 1
+        index = _cell_of(fill)
         cell = self._cells.setdefault(index, Cell(ZERO, ZERO))
         self._fees.look(fill, self._said)
         if self.settings.counter_price == "fill":
@@ -248,6 +247,18 @@ class Grid(Earning):
             cell.to_buy = max(cell.to_buy, self.quantity_at(self.price_of(index, "buy")))
         self._state = None
         self._is_stale = True
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Earn less by what a fee that is told late is more than it was taken to be."""
+        if fill.slot == OpeningTrade.SLOT:
+            return
+        late = late_fee(fill, before, self.settings.fee_rate)
+        cell = self._cells.get(_cell_of(fill))
+        if cell is not None and cell.is_open(fill.side):
+            cell.cash = subtract(cell.cash, late)  # it earns when the round trip is closed
+        else:
+            self.earned = subtract(self.earned, late)
+        self._state = None
 
     def _answer_from(self, index: int, cell: Cell, fill: Fill) -> None:
         """Price what answers a fill one step from it, but no nearer than what waits there."""
@@ -370,8 +381,7 @@ class Grid(Earning):
         for slot, order in orders.items():
             if slot == OpeningTrade.SLOT:
                 continue
-            level = _level_of(slot)
-            index = level if order.side == "buy" else level - 1
+            index = _cell_of(order)
             if index not in self._cells:
                 is_buy = order.side == "buy"
                 rest = order.remaining
@@ -535,3 +545,8 @@ def _level_of(slot: str) -> int:
     if not slot.startswith("level"):
         raise ValueError(f"slot {slot!r} is not a grid's")
     return int(slot.removeprefix("level"))
+
+
+def _cell_of(what: Fill | LiveOrder) -> int:
+    level = _level_of(what.slot)
+    return level if what.side == "buy" else level - 1

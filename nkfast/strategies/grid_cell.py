@@ -58,6 +58,10 @@ class Cell:
         """Whether an order of a side is wanted."""
         return bool(self.to_buy if side == "buy" else self.to_sell)
 
+    def is_open(self, side: Side) -> bool:
+        """Whether what fills on a side have made is not closed by the other side yet."""
+        return self.held > 0 if side == "buy" else self.held < 0
+
     def as_json(self) -> list[Any]:
         """Return everything, in plain digits."""
         return [

@@ -17,7 +17,7 @@ from nkfast.strategies.profit_store import (
     watched,
     with_profit_store,
 )
-from nkfast.strategies.round_trip import fee_in_quote
+from nkfast.strategies.round_trip import fee_in_quote, late_fee
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, share, subtract
@@ -277,6 +277,16 @@ class InfinityGridValue(Earning):
             self._cost = subtract(self._cost, cost)
             self.base = subtract(self.base, sold)
             self.quote = add(self.quote, brought)
+        self._state = None
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Book by how much a fee that is told late is more than it was taken to be."""
+        late = late_fee(fill, before, self.settings.fee_rate)
+        self.quote = subtract(self.quote, late)
+        if fill.side == "buy":
+            self._cost = add(self._cost, late)
+        else:
+            self.earned = subtract(self.earned, late)
         self._state = None
 
     def on_end(self, order: EndedOrder) -> None:

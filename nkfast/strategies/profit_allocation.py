@@ -149,6 +149,11 @@ class ProfitAllocation(Strategy):
         self._has_traded, self._state = True, None
         self.store.on_fill(fill)
 
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Count what was paid late."""
+        self._state = None
+        self.store.on_fee(fill, before)
+
     def on_end(self, order: EndedOrder) -> None:
         """Take note that the order has ended: the wish for it has, too."""
         del order

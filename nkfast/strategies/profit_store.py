@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nkfast.errors import ConfigError
+from nkfast.strategies.round_trip import late_fee
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
@@ -259,6 +260,24 @@ class ProfitStore:
             return
         self.converted = add(self.converted, paid)
         self.reserved = subtract(self.reserved, paid)
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Count by how much a fee that is told late is more than it was taken to be."""
+        market = self._target if fill.slot == _BUY_SLOT else self._traded
+        assert market is not None
+        late = late_fee(fill, before, max(market.taker_fee, ZERO))
+        self.version += 1
+        if fill.slot == _SELL_SLOT:
+            self._proceeds = subtract(self._proceeds, late)
+        elif self._phase is _Phase.BUYING:
+            self._to_buy = subtract(self._to_buy, late)
+        else:
+            self.converted = add(self.converted, late)
+            # Where its order has ended there is nothing reserved any more.
+            if self.reserved:
+                self.reserved = subtract(self.reserved, late)
+            else:
+                self.pending = subtract(self.pending, late)
 
     # Putting away ------------------------------------------------------------------------------
 
@@ -530,6 +549,14 @@ class Storing(Strategy):
             self.store.on_fill(fill)
             return
         self.strategy.on_fill(fill)
+        self._collect()
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Tell whose fee it was, and put away what is earned now."""
+        if self.store.owns(fill.slot):
+            self.store.on_fee(fill, before)
+            return
+        self.strategy.on_fee(fill, before)
         self._collect()
 
     def on_end(self, order: EndedOrder) -> None:

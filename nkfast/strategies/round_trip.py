@@ -4,6 +4,7 @@ A fee rate is of one side and is paid twice. Everything is decided by exact prod
 made only where a person reads one.
 """
 
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context, Decimal
 
 from nkfast.errors import ConfigError
@@ -16,6 +17,7 @@ __all__ = [
     "fee_in_quote",
     "grid_profit",
     "is_profitable",
+    "late_fee",
     "min_sell_price",
     "pays_both_fees",
     "why_not",
@@ -53,6 +55,21 @@ def fee_in_quote(fill: Fill, fee_rate: Decimal) -> Decimal:
     if fill.fee is not None and fill.fee_asset == base:
         return multiply(fill.fee, fill.price)
     return multiply(multiply(fill.price, fill.quantity), fee_rate)
+
+
+def late_fee(fill: Fill, before: Decimal | None, fee_rate: Decimal) -> Decimal:
+    """Return how much more than it was taken to be a fee is that is told late, quote units.
+
+    Parameters
+    ----------
+    fill : Fill
+        With its fee.
+    before : Decimal or None
+        The fee that was told with it; None: none was, and the rate was taken.
+    fee_rate : Decimal
+    """
+    taken = fee_in_quote(replace(fill, fee=before), fee_rate)
+    return subtract(fee_in_quote(fill, fee_rate), taken)
 
 
 class FeeWatch:
