@@ -632,7 +632,7 @@ class Engine:
         )
 
     async def _compare_at_start(self) -> None:
-        await self._reconciler.compare()
+        await self._reconciler.compare_within(self._settings.start_timeout_s)
         await self._reconciler.settle_due()
         self._supervise(self._reconciler.run(), "reconcile")
 

@@ -22,6 +22,8 @@ class EngineSettings:
         See `ReconcileSettings`. An order that stays unknown for too long halts trading.
     request_timeout_s : float
         A create or cancel without an answer for this long is in doubt.
+    start_timeout_s : float
+        How long `Engine.start` goes on where our books and the venue's cannot be compared.
     exit_timeout_s : float
         How long `Engine.stop` waits for cancels to end. A venue that does not close costs one
         second more.
@@ -55,6 +57,7 @@ class EngineSettings:
     round_gap_s: float = 5.0
     unknown_max_s: float = 300.0
     request_timeout_s: float = 10.0
+    start_timeout_s: float = 60.0
     exit_timeout_s: float = 9.0
     on_halt: OnExit = "cancel"
     slow_callback_ms: float = 5.0
@@ -70,6 +73,7 @@ class EngineSettings:
     def __post_init__(self) -> None:
         for name in (
             "request_timeout_s",
+            "start_timeout_s",
             "exit_timeout_s",
             "slow_callback_ms",
             "error_budget",

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from nkfast.errors import ConfigError, VenueError
+from nkfast.errors import ConfigError, UnreachableError, VenueError
 from nkfast.trading.exact import plain, subtract
+from nkfast.trading.life import can_heal
 from nkfast.trading.orders import FillKey, Order, OrderState, OrderStore, Outcome
 from nkfast.venue.port import Execution, Holding, OrderUpdate, ask_each
 
@@ -300,6 +301,39 @@ class Reconciler:
             newest_ms = max(told.values(), default=0)
             self._cursor_ms = max(self._cursor_ms, newest_ms, started_ms - _CLOCKS_APART_MS)
             self._sink.on_compared(started_ms, self._cursor_ms)
+
+    async def compare_within(self, limit_s: float) -> None:
+        """Compare; what fails is tried again, at growing intervals.
+
+        Raises
+        ------
+        nkfast.errors.UnreachableError
+            It did not succeed within the limit; the message names what failed last.
+        nkfast.errors.VenueError
+            The venue refuses what is asked for: another time is no better.
+        """
+        attempts, last = 0, "no answer"
+        try:
+            async with asyncio.timeout(limit_s):
+                while True:
+                    attempts += 1
+                    try:
+                        await self.compare()
+                        return
+                    except VenueError as error:
+                        if not can_heal(error):
+                            raise
+                        last = str(error)
+                        self._sink.count("RECONCILE_FAILED", last)
+                    await asyncio.sleep(_DELAYS_S[min(attempts, len(_DELAYS_S)) - 1])
+        except TimeoutError:
+            raise UnreachableError(
+                f"our books could not be compared with the venue's within {limit_s:g} s, in"
+                f" {attempts} attempts; the last one: {last}. Nothing was sent. See whether the"
+                " exchange is up and the network good, and start again",
+                endpoint="open orders, trades, balances",
+                sent="no",
+            ) from None
 
     async def settle_due(self) -> None:
         """Look up every order in doubt whose time has come, once."""

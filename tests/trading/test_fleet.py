@@ -247,6 +247,19 @@ def away() -> UnreachableError:
     return UnreachableError("nobody is there", sent="no")
 
 
+def unreadable_for(seconds: float) -> Callable[[SimulatedVenue], Any]:
+    """Return what tells no balances for so long: two starts give up, the third does not."""
+    holdings = SimulatedVenue.holdings
+    until_s = asyncio.get_running_loop().time() + seconds
+
+    async def failing(venue: SimulatedVenue) -> Any:
+        if asyncio.get_running_loop().time() < until_s:
+            raise away()
+        return await holdings(venue)
+
+    return failing
+
+
 def test_d21_a_venue_that_is_away_is_tried_again_later_each_time(in_yard) -> None:
     async def scenario(yard: Yard) -> None:
         yard.failures = [away() for _ in range(8)]
@@ -395,13 +408,7 @@ def test_what_rests_is_kept_and_guarded_between_two_starts(in_yard) -> None:
         before = list(yard.us.open_orders)
         assert len(before) == 1
         ends: list[tuple[str, bool]] = []
-        stop_engine, holdings = Engine.stop, SimulatedVenue.holdings
-        failures = [away(), away()]
-
-        async def failing(venue: SimulatedVenue) -> Any:
-            if failures:
-                raise failures.pop()
-            return await holdings(venue)
+        stop_engine = Engine.stop
 
         async def told(engine: Engine, on_exit: str, *, comes_back: bool) -> Any:
             ends.append((on_exit, comes_back))
@@ -409,10 +416,10 @@ def test_what_rests_is_kept_and_guarded_between_two_starts(in_yard) -> None:
 
         stop = asyncio.Event()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SimulatedVenue, "holdings", failing)
+            patch.setattr(SimulatedVenue, "holdings", unreadable_for(130))
             patch.setattr(Engine, "stop", told)
             running = asyncio.create_task(yard.fleet(TWO[0]).run(stop, "cancel"))
-            await asyncio.sleep(20)
+            await asyncio.sleep(150)
             assert list(yard.us.open_orders) == before
             stop.set()
             await running
@@ -452,19 +459,12 @@ def test_a_pause_outlasts_starts_that_fail(in_yard) -> None:
     async def scenario(yard: Yard) -> None:
         with Journal.open(yard.path / "aaaa.db", instance="aaaa") as journal:
             journal.note_life("paused", "lunch", 1)
-        holdings, failures = SimulatedVenue.holdings, [away(), away()]
-
-        async def failing(venue: SimulatedVenue) -> Any:
-            if failures:
-                raise failures.pop()
-            return await holdings(venue)
-
         fleet = yard.fleet(TWO[0])
         stop = asyncio.Event()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SimulatedVenue, "holdings", failing)
+            patch.setattr(SimulatedVenue, "holdings", unreadable_for(130))
             running = asyncio.create_task(fleet.run(stop))
-            await asyncio.sleep(30)
+            await asyncio.sleep(150)
             assert len(yard.faults) == 2
             engine = fleet.engines["aaaa"]
             assert (engine.life, engine.life_reason) == (LifeState.PAUSED, "lunch")
