@@ -12,16 +12,21 @@ from nkfast.exchange.orders import AccountTrade, Order, OrderStatus, Report, Sid
 __all__ = ["BookWitness", "FillWitness", "violations"]
 
 
-def violations(exchange: Exchange) -> list[str]:
+def violations(exchange: Exchange, *, finished_max: int | None = None) -> list[str]:
     """Return a sentence for everything that contradicts itself; an empty list is right.
 
     Checked are: money is conserved to the last digit, no balance is negative, what is held is
     what the open orders bind, quantities of every order add up, no book is crossed, and the
     levels, the orders and the matching engine of every market agree.
+
+    Parameters
+    ----------
+    finished_max : int or None
+        Only so many of the newest finished orders of each account are looked at; None: all.
     """
     found = [*_money(exchange)]
     for account in exchange.accounts:
-        found += _account(account)
+        found += _account(account, finished_max)
     for listing in exchange.listings.values():
         found += _market(listing)
     return found
@@ -38,7 +43,7 @@ def _money(exchange: Exchange) -> Iterator[str]:
             yield f"{text(difference)} {asset} came from nowhere"
 
 
-def _account(account: Account) -> Iterator[str]:
+def _account(account: Account, finished_max: int | None) -> Iterator[str]:
     bound: dict[str, int] = {}
     for order in account.open_orders.values():
         if order.remaining_lots <= 0:
@@ -48,7 +53,7 @@ def _account(account: Account) -> Iterator[str]:
         bound[order.asset] = bound.get(order.asset, 0) + order.held
         if not _adds_up(order):
             yield from _order(order)
-    for order in account.finished.values():
+    for order in islice(reversed(account.finished.values()), finished_max):
         if order.remaining_lots or order.held:
             yield f"{account.name}: order {order.id} is finished, and open or holding"
         if not _adds_up(order):

@@ -444,30 +444,36 @@ class Weather:
     def message(self, name: str, frame: bytes) -> Sequence[Sending]:
         """Decide about a notification; it is lost where nothing is returned."""
         strikes = self._rules_for(name, is_request=False) if self.rules else ()
-        sending = Sending(self._clogged_s(), frame)
+        delay_s = self._clogged_s()
         if not strikes:
-            return (sending,)
-        count = 1
+            return (Sending(delay_s, frame),)
+        count, is_loose, is_cut = 1, False, False
         for strike in strikes:
             rule = strike.rule
             if rule.symbol and b'"%b"' % rule.symbol.encode() not in frame:
                 continue
-            if rule.fault == "stall" and strike.until_s > asyncio.get_running_loop().time():
+            fault = rule.fault
+            if fault == "stall" and strike.until_s > asyncio.get_running_loop().time():
                 count = 0
             if not strike.draws():
                 continue
             self._count(strike)
-            if rule.fault == "stall":
+            if fault == "delay" or fault == "reorder":
+                delay_s += strike.duration_s()
+                is_loose |= fault == "reorder"
+            elif fault == "drop":
+                count = 0
+            elif fault == "duplicate":
+                count *= 2
+            elif fault == "stall":
                 seconds = strike.duration_s() or _STALL_S
                 strike.until_s = asyncio.get_running_loop().time() + seconds
                 count = 0
-            elif rule.fault == "drop":
-                count = 0
-            elif rule.fault == "duplicate":
-                count *= 2
+            elif fault == "reset":
+                is_cut = True
             else:
-                sending = _struck(sending, strike)
-        return (sending,) * count
+                frame = frame[: len(frame) // 2] if fault == "cut" else _blank(frame)
+        return (Sending(delay_s, frame, is_loose, is_cut),) * count
 
     # The exchange itself.
 
@@ -577,18 +583,9 @@ def _fate(strike: _Strike | None, inbound_s: float, outbound_s: float) -> Fate:
     return Fate(fault, inbound_s, outbound_s, late_s, refusal, status)
 
 
-def _struck(sending: Sending, strike: _Strike) -> Sending:
-    fault, frame = strike.rule.fault, sending.frame
-    if fault == "delay":
-        return sending._replace(delay_s=sending.delay_s + strike.duration_s())
-    if fault == "reorder":
-        return sending._replace(delay_s=sending.delay_s + strike.duration_s(), is_loose=True)
-    if fault == "reset":
-        return sending._replace(is_cut=True)
-    if fault == "cut":
-        return sending._replace(frame=frame[: len(frame) // 2])
+def _blank(frame: bytes) -> bytes:
     head, key, _ = frame.partition(b'"params":')
-    return sending._replace(frame=head + key + b"{}}")
+    return head + key + b"{}}"
 
 
 class _LaggingBalances:

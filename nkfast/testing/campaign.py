@@ -9,6 +9,7 @@ that is known to be wrong was not found to be.
 """
 
 import argparse
+import gc
 import multiprocessing
 import sys
 import time
@@ -86,7 +87,8 @@ def _outcomes(seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from map(_run, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # What a process has once it has started stays: it need not be looked through for garbage again.
+    with multiprocessing.get_context("spawn").Pool(jobs, initializer=gc.freeze) as pool:
         yield from pool.imap_unordered(_run, seeds, chunksize=8)
 
 

@@ -101,6 +101,8 @@ class Script:
         How old the lists are that the exchange shows.
     skew_ms : int
         By how much the engine's wall clock is ahead.
+    calm_s : float
+        How long at least the engine trades on when the storm is over.
     ending : {"cancel", "keep", "halt"}
         How the run ends when it is quiet: stopped, or by an error of the strategy.
     """
@@ -115,6 +117,7 @@ class Script:
     lookup: Literal["any", "active"] = "any"
     read_lag_s: float = 0.0
     skew_ms: int = 0
+    calm_s: float = 5.0
     ending: Literal["cancel", "keep", "halt"] = "cancel"
 
     @property
@@ -208,6 +211,7 @@ class _Drawing:
             read_lag_s=chance.choice((0.0, 0.0, 1.0, 3.0)),
             skew_ms=chance.choice((0, 0, 3_000, -3_000, 8_000)),
             ending=chance.choice(("cancel", "cancel", "keep", "halt")),
+            calm_s=chance.choice((5.0, 5.0, 5.0, 25.0)),
         )
 
     def _family(self, draw: "Callable[[random.Random, float], Any]") -> list[Any]:

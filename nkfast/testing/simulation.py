@@ -6,6 +6,7 @@ does everything that was on its way to it.
 """
 
 import asyncio
+import math
 import os
 import random
 import shlex
@@ -67,8 +68,8 @@ LIMITS: Final = RiskLimits(
 )
 _FUNDS: Final[Mapping[str, str]] = {"BTC": "1", "USDT": "20000"}
 _BEAT_S: Final = 0.5
-#: Nothing that was on its way when the storm ended arrives later than this.
-_LATE_S: Final = 25.0
+#: How long the market waits at most for the engine to trade when the storm is over.
+_TRADES_S: Final = 25.0
 #: Nor is any process ended by what came of the storm after this.
 _RESTARTS_END_S: Final = 120.0
 #: How long a process that is told to end may take.
@@ -278,6 +279,7 @@ class _World:
         self._steps = self._kills = 0
         self._lives: list[_Life] = []
         self._is_stopping = False
+        self._thaw: asyncio.TimerHandle | None = None
 
     def _tide(self, listing: Listing, row: Mapping[str, Any]) -> Tide:
         market, seed = listing.market, self.script.seed
@@ -334,7 +336,7 @@ class _World:
                 process.kill()
             else:
                 process.freeze()
-                self.loop.call_later(seconds, process.thaw)
+                self._thaw = self.loop.call_later(seconds, process.thaw)
         elif kind == "clock_jump":
             self.wall_clock.ahead_ns = self.script.skew_ms * 1_000_000 + int(seconds * 1e9)
         elif kind == "owner_cancels":
@@ -401,18 +403,19 @@ class _World:
         process = self._lives[-1].process
         process.dies_at_step = None
         process.thaw()
+        if self._thaw is not None:
+            self._thaw.cancel()
         self.weather.change((*self._latency(), *self.script.lasting), self.script.seed)
         self.checker.note("calm")
-        await self._pass(_LATE_S)
-        await self._wait_until_quiet()
+        await self._trade_in_calm()
         self._is_stopping = True
         await self._end()
 
     async def _pass(self, seconds: float, *, is_market_open: bool = True) -> None:
         """Let time pass, with a market that moves, and with what happens at a second."""
-        end_s = self.loop.time() + seconds
-        while (left_s := end_s - self.loop.time()) > 0:
-            await asyncio.sleep(min(_BEAT_S, left_s))
+        end_ns = self.loop.now_ns + math.ceil(seconds * 1e9)
+        while (left_ns := end_ns - self.loop.now_ns) > 0:
+            await asyncio.sleep(min(_BEAT_S, left_ns / 1e9))
             self.weather.step()
             if not self.schedule.is_over:
                 self._strike_timed()
@@ -428,9 +431,16 @@ class _World:
             for _ in range(int(self.stage.market_steps_per_s * _BEAT_S + self._random.random())):
                 tide.step(self.now_ms())
 
-    async def _wait_until_quiet(self) -> None:
+    async def _trade_in_calm(self) -> None:
+        """Let everything arrive that is late, and the engine trade; then wait until it is quiet."""
+        began_s, calm_s = self.loop.time(), self.script.calm_s
+        await self._pass(max(calm_s, math.ceil(self.loop.settled_s - began_s)))
+        while self.loop.time() < began_s + _TRADES_S and not self._lives[-1].has_traded(calm_s):
+            await self._pass(1.0)
+        await self._wait_until_quiet(began_s)
+
+    async def _wait_until_quiet(self, calm_s: float) -> None:
         """Wait until both sides agree: the horizon and a minute from the last fault or start."""
-        calm_s = self.loop.time() - _LATE_S
         patience_s = self.stage.settings.finality_horizon_s + 60
         while True:
             await self._pass(1.0, is_market_open=False)
@@ -466,6 +476,7 @@ class _World:
             invariant = "I9" if ending == "halt" else "I4"
             self.checker.fail(invariant, f"{resting[0]} rests after the end")
         self.checker.check_journal(self.path)
+        self.checker.check_exchange(wholly=True)
 
     async def _supervise(self) -> None:
         """Start the process, and again whenever it has ended, until the end."""
@@ -532,13 +543,17 @@ class _Life:
     def __init__(self, world: _World) -> None:
         self.process = Process(world.loop, world.checker.after_step)
         self.is_trading = self.has_ended = False
-        self.started_s = world.loop.time()
+        self.started_s = self._trades_since_s = world.loop.time()
         self._world = world
         self._opened: Journal | None = None
         self._wire: Wire | None = None
         self._venue = SimulatedVenue(
             world.exchange, world.account, clock=world.clock, weather=world.weather, tick_s=_BEAT_S
         )
+
+    def has_traded(self, seconds: float) -> bool:
+        """Whether the engine runs, and has for so long."""
+        return self.is_trading and self._world.loop.time() - self._trades_since_s >= seconds
 
     async def main(self) -> None:
         """What the process does, from its start to its end."""
@@ -573,6 +588,7 @@ class _Life:
             async with asyncio.timeout(_START_S):
                 await engine.start()
             self.is_trading = True
+            self._trades_since_s = world.loop.time()
             world.checker.watch(engine)
             await engine.run(world.stop)
         except ScriptedError:
