@@ -25,6 +25,8 @@ __all__ = ["init"]
 
 _LOOK_LIMIT_S = 10.0
 _TWO_DIGITS = Context(prec=2, rounding=ROUND_CEILING)
+#: Pretended funds are so many times what a start needs.
+_MARGIN = Decimal("1.2")
 _COMMON = ("symbol", "mode", "on_exit")
 
 
@@ -60,7 +62,7 @@ def init(
         told += _ask(strategy, dict(told))
     config = load_config(None, [("strategy", strategy), *told])
     if not is_offline:
-        told += _fitting_limits(config, {key for key, _ in pairs})
+        told += _fitting(config, {key for key, _ in pairs})
         config = load_config(None, [("strategy", strategy), *told])
     text = render(strategy, _given(config), out.suffix)
     out.write_text(text, "utf-8")
@@ -97,21 +99,36 @@ def _ask(strategy: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
     return answers
 
 
-def _fitting_limits(config: BotConfig, told: set[str]) -> list[tuple[str, str]]:
-    """Raise the example's limits to what the orders of a start and the account need."""
-
-    async def look() -> Outlook:
-        async with asyncio.timeout(_LOOK_LIMIT_S):
-            return await look_ahead(config)
-
+def _fitting(config: BotConfig, told: set[str]) -> list[tuple[str, Any]]:
+    """Raise what the example says to what a start of this bot needs: pretended funds and limits."""
     try:
-        outlook = run(look())
+        return run(_look(config, told))
     except (NkfastError, TimeoutError) as error:
         said = " ".join(str(error).split()) or "no answer"
         sys.stderr.write(f"the exchange was not asked ({said}): look at [risk]\n")
         return []
+
+
+async def _look(config: BotConfig, told: set[str]) -> list[tuple[str, Any]]:
+    async with asyncio.timeout(_LOOK_LIMIT_S):
+        outlook = await look_ahead(config)
+        funds: list[tuple[str, Any]] = []
+        is_told = any(name == "paper.funds" or name.startswith("paper.funds.") for name in told)
+        if not is_told and any(skip.code == "SHORT_OF_FUNDS" for skip in outlook.skips):
+            # The example's funds are too small for these orders; nobody chose them.
+            outlook = await look_ahead(config, assumes_plenty=True)
+            enough = {
+                asset: max(_rounded(multiply(need, _MARGIN)), config.paper.funds.get(asset, ZERO))
+                for asset, need in outlook.needs.items()
+            }
+            funds = [("paper.funds", {asset: plain(amount) for asset, amount in enough.items()})]
+    return funds + _limits(config, outlook, told)
+
+
+def _limits(config: BotConfig, outlook: Outlook, told: set[str]) -> list[tuple[str, Any]]:
     sides = {"buy": ZERO, "sell": ZERO}
-    base = outlook.owns.get(outlook.market.base, ZERO)
+    # Where no account was looked at, it has what the sells need.
+    base = (outlook.owns or outlook.needs).get(outlook.market.base, ZERO)
     for order in outlook.orders:
         sides[order.side] = add(sides[order.side], order.notional)
         if order.side == "buy" and order.symbol == outlook.market.symbol:
@@ -122,14 +139,17 @@ def _fitting_limits(config: BotConfig, told: set[str]) -> list[tuple[str, str]]:
         "max_position": multiply(base, Decimal(2)),
         "max_daily_loss": multiply(max(sides.values()), Decimal("0.1")),
     }
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for name, least in wanted.items():
         now = getattr(config.risk, name)
         is_told = name in told or f"risk.{name}" in told
         if least and not is_told and not isinstance(now, dict) and (now is None or now < least):
-            rounded = _TWO_DIGITS.plus(least)
-            pairs.append((f"risk.{name}", plain(rounded)))
+            pairs.append((f"risk.{name}", plain(_rounded(least))))
     return pairs
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    return _TWO_DIGITS.plus(amount)
 
 
 def _given(config: BotConfig) -> dict[str, Any]:

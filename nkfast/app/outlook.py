@@ -68,8 +68,13 @@ class Outlook:
         }
 
 
-async def look_ahead(config: BotConfig) -> Outlook:
+async def look_ahead(config: BotConfig, *, assumes_plenty: bool = False) -> Outlook:
     """Let the strategy decide once on the books as they are; nothing is sent.
+
+    Parameters
+    ----------
+    assumes_plenty : bool
+        Whether it is to decide as if it owned enough of everything.
 
     Raises
     ------
@@ -91,7 +96,9 @@ async def look_ahead(config: BotConfig) -> Outlook:
             )
         )
         owns: dict[str, Decimal] = {}
-        if credentials is not None:
+        if assumes_plenty:
+            pass
+        elif credentials is not None:
             owns = {row.asset: row.available for row in await rest.get_balances()}
         elif config.paper.funds:
             owns = dict(config.paper.funds)

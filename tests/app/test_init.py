@@ -1,5 +1,6 @@
 """A new bot's file: written for every strategy, in every format, and taken as it is."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from click.testing import CliRunner, Result
 from nkfast.app.cli import main
 from nkfast.app.config.bot import load_config
 from nkfast.app.exits import ExitCode
+from nkfast.app.init import _example, _look
+from nkfast.app.outlook import look_ahead
+from nkfast.exchange.server import ExchangeSettings, serve
 from nkfast.strategies import names
 
 #: What no example can know.
@@ -76,3 +80,26 @@ def test_check_shows_the_token_and_what_live_lacks() -> None:
     result = runner.invoke(main, words)
     assert result.exit_code == ExitCode.CONFIG
     assert "fail  limits         live mode needs max_order_notional" in result.stdout
+
+
+async def test_limits_and_funds_fit_the_market_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NKFAST_API_KEY", "NKFAST_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    async with serve(ExchangeSettings(speed=1.0)) as there:
+        told = {"exchange.rest_url": there.rest_url, "base_order_size": "0.01"}
+        pairs = [("strategy", "grid"), *_example("grid"), *told.items()]
+        fitted = dict(await _look(load_config(None, pairs, {}), set(told)))
+        config = load_config(None, [*pairs, *fitted.items()], {})
+        outlook = await look_ahead(config)
+        chosen = await _look(load_config(None, pairs, {}), {*told, "paper.funds"})
+    # The example's funds pay for none of these orders; those that are proposed do for all.
+    assert len(outlook.orders) == 6 and not outlook.missing
+    largest = max(order.notional for order in outlook.orders)
+    assert largest > 500 and config.risk.max_order_notional >= 2 * largest
+    assert config.risk.max_position >= Decimal("0.06")
+    assert config.paper.funds["USDT"] > sum(
+        order.notional for order in outlook.orders if order.side == "buy"
+    )
+    assert "paper.funds" not in dict(chosen)
