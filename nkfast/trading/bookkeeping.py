@@ -258,6 +258,11 @@ class Bookkeeper:
                 self._kept_beside = beside_fills
         return odd
 
+    @property
+    def log_bytes(self) -> int:
+        """See `nkfast.trading.journal.Journal.log_bytes`."""
+        return self._journal.log_bytes
+
     def note_compared(self, cursor_ms: int) -> None:
         """Make durable up to when the venue's executions are known."""
         if self.can_record and self._host.can_tell:

@@ -393,6 +393,14 @@ class Journal:
         rows = self._rows("SELECT * FROM orders WHERE client_id = ?", client_id)
         return self._read_order(rows[0]) if rows else None
 
+    @property
+    def log_bytes(self) -> int:
+        """How much was written and is not in the file itself yet: it grows while somebody reads."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def find_plan(self, number: int) -> dict[str, Any] | None:
         """Read back what was last noted of a plan that has ended."""
         rows = self._rows(

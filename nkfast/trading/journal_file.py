@@ -41,6 +41,9 @@ _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _PAGE_BYTES = 1024
 #: What a damaged file raises: sqlite3 puts names of tables into its messages, whatever they are.
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+#: What tells that another process has a lock; Windows says it by no error of its own.
+_IS_TAKEN = OSError if sys.platform == "win32" else BlockingIOError
+_LOCAL = "the file system keeps no locks; keep journals on a local disk"
 #: Where Windows locks: beyond the text, so that the holder's name stays readable.
 _LOCK_OFFSET = 4096
 
@@ -123,6 +126,8 @@ class FileLock:
         ------
         nkfast.errors.JournalLockedError
             Another process has it; the message names the process.
+        nkfast.errors.JournalError
+            The file system keeps no locks, as some over a network do not.
         OSError
             The lock's file cannot be made or opened.
         """
@@ -131,17 +136,35 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self._take()
-        except OSError:
+            self._take(self._file)
+            excludes = self._excludes(path)
+        except _IS_TAKEN:
             holder = os.pread(self._file, 32, 0) if hasattr(os, "pread") else self._read()
             os.close(self._file)
             name = holder.decode("ascii", "replace").strip() or "of unknown id"
             raise JournalLockedError(
                 str(path), f"process {name} holds the journal; stop it or use another one"
             ) from None
+        except OSError as error:
+            os.close(self._file)
+            raise JournalError(str(path), f"cannot be locked: {error}; {_LOCAL}") from error
+        if not excludes:
+            os.close(self._file)
+            raise JournalError(str(path), f"can be locked twice at once; {_LOCAL}")
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def _excludes(self, path: Path) -> bool:
+        """Whether the lock that is held keeps another one out: not every file system's does."""
+        other = os.open(path, os.O_RDWR)
+        try:
+            self._take(other)
+        except OSError:
+            return True
+        finally:
+            os.close(other)
+        return False
 
     def _read(self) -> bytes:
         os.lseek(self._file, 0, os.SEEK_SET)
@@ -149,9 +172,9 @@ class FileLock:
 
     if sys.platform == "win32":
 
-        def _take(self) -> None:
-            os.lseek(self._file, _LOCK_OFFSET, os.SEEK_SET)
-            msvcrt.locking(self._file, msvcrt.LK_NBLCK, 1)
+        def _take(self, file: int) -> None:
+            os.lseek(file, _LOCK_OFFSET, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
         def release(self) -> None:
             os.lseek(self._file, _LOCK_OFFSET, os.SEEK_SET)
@@ -160,8 +183,8 @@ class FileLock:
 
     else:
 
-        def _take(self) -> None:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        def _take(self, file: int) -> None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
         def release(self) -> None:
             os.close(self._file)  # the lock goes with it

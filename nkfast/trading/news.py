@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["Decider", "NewsDesk"]
 
 
+#: The journal's log is put away at a quarter of this, unless somebody reads all the time.
+LOG_BYTES_MAX = 32_000_000
+
+
 class Decider(Protocol):
     """Who acts on news: the engine."""
 
@@ -301,6 +305,9 @@ class NewsDesk:
 
     def _take_comparison(self, started_ms: int, cursor_ms: int) -> None:
         self._bookkeeper.note_compared(cursor_ms)
+        log_bytes = self._bookkeeper.log_bytes
+        if log_bytes > LOG_BYTES_MAX:
+            self.count("JOURNAL_READ_FOR_LONG", f"{log_bytes} bytes against {LOG_BYTES_MAX}")
         for symbol in self._symbols:
             self._account.forget_unseen(symbol, started_ms)
         self.is_compared = self.is_connected

@@ -79,6 +79,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "AUDIT_FAILED": "a book could not be read beside its stream; it is tried again",
         "RULES_CHANGED": "the venue changed the rules of a market",
         "RULES_FAILED": "the rules of a market could not be read; they stay as they are",
+        "JOURNAL_READ_FOR_LONG": "somebody reads the journal without an end; its log grows",
         # The end
         "EXIT_TIMEOUT": "a stop had to end before everything else had",
         "CLOSE_FAILED": "the venue could not be closed in order",

@@ -90,10 +90,15 @@ def test_check_and_plan_ask_and_send_nothing(start: Any, exchange: Any, bot: str
     assert not exchange.home.joinpath("bot").exists()
 
 
-def test_paper_trades_pretended_money(start: Any, exchange: Any, bot: str) -> None:
+def test_T18_paper_trades_pretended_money_and_heeds_no_edit_while_it_runs(
+    start: Any, exchange: Any, bot: str, tmp_path: Path
+) -> None:
     keyless = exchange.environment(NKFAST_API_KEY="", NKFAST_API_SECRET="")
     words = ("paper", bot, "--for", "2s", "--set", "mode=live", *exchange.pairs())
-    output = ended(start(*words, env=keyless), ExitCode.OK)
+    process = start(*words, env=keyless)
+    begun = read_until(process, "[life] running: started")
+    (tmp_path / bot).write_text("no configuration")
+    output = "".join(begun) + ended(process, ExitCode.OK)
     assert " PAPER bot [life] running: started\n" in output
     assert " PAPER bot [order] buy 0.003 BTC/USDT at " in output
     assert "LIVE" not in output
