@@ -1,4 +1,4 @@
-"""The report of a backtest as one HTML file that needs nothing else."""
+"""The report of a backtest: a few lines, or one HTML file that needs nothing else."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from nkfast.trading.exact import plain
 from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.reason_codes import meaning_of
 
-__all__ = ["as_html"]
+__all__ = ["as_html", "as_lines"]
 
 #: More points or rows than these nobody can tell apart.
 _MARKS_MAX = 2_000
@@ -46,13 +46,11 @@ code {{ font-size: .9em; overflow-wrap: normal; }} summary {{ cursor: pointer; m
 
 def as_html(test: Backtest) -> str:
     """Return a page with figures, charts, plans and the reasons for what was not done."""
-    title = f"{test.config.strategy_name} on {', '.join(test.symbols[:3])}"
-    if len(test.symbols) > 3:
-        title += f" and {len(test.symbols) - 3} more"
+    title = _title(test)
     body = [
         f"<h1>Backtest: {escape(title)}</h1>",
         f'<p class="about">{escape(_about(test))}</p>',
-        *_warnings(test),
+        *(f'<p class="bad">{escape(line)}</p>' for line in _warnings(test)),
         *_cards(test),
         "<h2>Course</h2>",
         "".join(_charts(test)) or "<p>There was never a price: nothing can be drawn.</p>",
@@ -69,6 +67,24 @@ def as_html(test: Backtest) -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>\n"
     )
+
+
+def as_lines(test: Backtest) -> Iterator[str]:
+    """Give what a person wants to know first, a line each."""
+    yield f"{_title(test)}: {_about(test)}"
+    for name, value, also in _figures(test):
+        yield f"{name:<28}  {value}{f' ({also})' if also else ''}"
+    for name, value in _facts(test):
+        yield f"{name:<28}  {value}"
+    for code, count in Counter(test.result.engine.reasons).most_common():
+        yield f"{'not done':<28}  {code} {count:,}"
+    yield from _warnings(test)
+
+
+def _title(test: Backtest) -> str:
+    title = f"{test.config.strategy_name} on {', '.join(test.symbols[:3])}"
+    more = len(test.symbols) - 3
+    return f"{title} and {more} more" if more > 0 else title
 
 
 def _about(test: Backtest) -> str:
@@ -90,24 +106,26 @@ def _warnings(test: Backtest) -> list[str]:
         said.append(f"Parts of the recording could not be read: {test.result.rejected}")
     if not engine.orders:
         said.append("No order was placed; below is said why not.")
-    return [f'<p class="bad">{escape(line)}</p>' for line in said]
+    return said
 
 
-def _cards(test: Backtest) -> Iterator[str]:
+def _figures(test: Backtest) -> Iterator[tuple[str, str, str]]:
+    """Give each figure: its name, its value, and what is to be said beside it."""
     engine, quote = test.result.engine, test.quote
     first = next((one.equity for one in test.samples if one.equity), None)
     change = test.equity_change
     share = "" if first is None or change is None else f"{float(change / first):+.2%}"
-    cards = (
-        ("profit", _amount(change, quote), share),
-        ("against holding", _amount(test.against_holding, quote), ""),
-        ("realized by round trips", _amount(engine.realized, quote), "fees taken off"),
-        ("fees", _amounts(engine.fees.items()), ""),
-        ("deepest fall", _amount(test.drawdown, quote).removeprefix("+"), ""),
-        ("orders, fills", f"{engine.orders:,}, {engine.fills:,}", ""),
-    )
+    yield "profit", _amount(change, quote), share
+    yield "against holding", _amount(test.against_holding, quote), ""
+    yield "realized by round trips", _amount(engine.realized, quote), "fees taken off"
+    yield "fees", _amounts(engine.fees.items()), ""
+    yield "deepest fall", _amount(test.drawdown, quote).removeprefix("+"), ""
+    yield "orders, fills", f"{engine.orders:,}, {engine.fills:,}", ""
+
+
+def _cards(test: Backtest) -> Iterator[str]:
     yield "<dl>"
-    for name, value, also in cards:
+    for name, value, also in _figures(test):
         small = f" <small>{escape(also)}</small>" if also else ""
         yield f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{small}</dd></div>"
     yield "</dl>"

@@ -162,7 +162,7 @@ def _closing_lines(summary: DemoSummary) -> Iterator[str]:
         yield f"not done     {reasons}"
     yield ""
     if settings.journal is None and settings.tape is None:
-        yield "next:  nkfast demo --journal demo.db --tape demo.tsv.gz"
+        yield "next:  nkfast init grid    a bot of your own, for pretended money on the real market"
     if settings.journal is not None:
         yield f"next:  nkfast journal verify {settings.journal}"
     if settings.tape is not None:

@@ -120,7 +120,8 @@ def _usage_message(error: click.UsageError) -> str:
         return f"no such option {error.option_name}" + _did_you_mean(error.possibilities)
     if isinstance(error, click.NoSuchCommand):
         return f"no such command {error.command_name}" + _did_you_mean(error.possibilities)
-    return _one_line(error.format_message()).rstrip(".")
+    said = _one_line(error.format_message()).rstrip(".")
+    return said[0].lower() + said[1:]
 
 
 def _did_you_mean(possibilities: list[str] | None) -> str:

@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 import click
 
 from nkfast.app.cli.program import print_table
+from nkfast.app.config.layers import nearest
 from nkfast.app.connection import open_rest, read_markets
 from nkfast.app.credentials import require_credentials
+from nkfast.app.exits import NotFoundError
 from nkfast.app.loop import run, stop_on_signals
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.frame import FrameDecoder
 from nkfast.core.market import Market
+from nkfast.errors import SymbolNotFoundError
 from nkfast.trading.exact import plain
 from nkfast.wire.addresses import BASE_URL, WEBSOCKET_URL
 from nkfast.wire.models import ApiCredentials
@@ -59,7 +62,7 @@ def print_markets(search: str, rest_url: str | None, *, as_json: bool) -> None:
 def print_ticker(symbol: str, rest_url: str | None, *, as_json: bool) -> None:
     """Show a market's last trade, best prices and day."""
     name = canonical(symbol)
-    found = _ask(lambda rest: rest.get_ticker(symbol=name), rest_url)
+    found = _ask(_named(name, lambda rest: rest.get_ticker(symbol=name)), rest_url)
     record = {
         "symbol": found.symbol,
         "last": _text(found.last_price),
@@ -89,7 +92,7 @@ def print_book(
     """Show a market's book, best prices in the middle."""
     del ws_url, seconds
     name = canonical(symbol)
-    found = _ask(lambda rest: rest.get_order_book(symbol=name, limit=depth), rest_url)
+    found = _ask(_named(name, lambda rest: rest.get_order_book(symbol=name, limit=depth)), rest_url)
     sides = {
         side: [[plain(level.price), plain(level.quantity)] for level in levels[:depth]]
         for side, levels in (("bids", found.bids), ("asks", found.asks))
@@ -122,7 +125,8 @@ async def _watch_book(
     symbol: str, rest_url: str | None, ws_url: str | None, seconds: float | None, *, as_json: bool
 ) -> None:
     async with open_rest(rest_url or BASE_URL, None) as rest:
-        market = Market.from_wire((await rest.get_market(symbol=symbol)).raw)
+        info = await _named(symbol, lambda rest: rest.get_market(symbol=symbol))(rest)
+        market = Market.from_wire(info.raw)
     client = WebSocketClient(ws_url or WEBSOCKET_URL, decoder=FrameDecoder([market]))
     stream = client.books(symbol)
     stop = asyncio.Event()
@@ -171,7 +175,7 @@ def print_candles(
 ) -> None:
     """List the newest bars of a market, oldest first."""
     name = canonical(symbol)
-    found = _ask(lambda rest: rest.get_candles(name, minutes, count=last), rest_url)
+    found = _ask(_named(name, lambda rest: rest.get_candles(name, minutes, count=last)), rest_url)
     rows = [
         {
             "time": datetime.fromtimestamp(bar.time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ"),
@@ -207,6 +211,21 @@ def _ask(
             return await question(rest)
 
     return run(ask())
+
+
+def _named(
+    symbol: str, question: Callable[[AsyncRestClient], Awaitable[T]]
+) -> Callable[[AsyncRestClient], Awaitable[T]]:
+    """Return a question about a market that says the nearest one where there is none such."""
+
+    async def ask(rest: AsyncRestClient) -> T:
+        try:
+            return await question(rest)
+        except SymbolNotFoundError:
+            known = list(await read_markets(rest))
+            raise NotFoundError(f"no such market; {nearest(symbol, known)}", symbol) from None
+
+    return ask
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -324,8 +324,13 @@ def test_the_command_writes_both_reports(tape: Path, tmp_path: Path) -> None:
     assert told["hash"] == full["hash"]
     assert "series" not in told
     assert html.read_text().startswith("<!doctype html>")
+    shown = CliRunner().invoke(main, words).stdout.splitlines()
+    assert shown[0].startswith("grid on AAA/USDT: ")
+    assert any(line.startswith("realized by round trips       ") for line in shown)
+    assert shown[-1] == f"next:  open {html}"
     halted = CliRunner().invoke(main, [*words, "--set", "max_daily_loss=0.01"])
     assert halted.exit_code == ExitCode.RISK_HALT
+    assert "Trading was halted: " in halted.stdout
 
 
 async def test_the_loop_of_real_time_plays_a_recording_too(tape: Path) -> None:

@@ -18,11 +18,24 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(main, list(words), prog_name="nkfast")
 
 
-@pytest.mark.parametrize("words", [(), ("exchange",), ("journal",)])
+@pytest.mark.parametrize("words", [("exchange",), ("journal",)])
 def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
     result = run(*words)
     assert result.exit_code == ExitCode.OK
     assert "Commands:" in result.stdout
+
+
+def test_the_root_lists_every_command_once_on_a_line_of_its_own_under_a_heading() -> None:
+    result = run()
+    assert result.exit_code == ExitCode.OK
+    lines = result.stdout.splitlines()
+    listed = [line.split()[0] for line in lines[lines.index("First steps:") :] if line[:1] == " "]
+    assert sorted(listed) == sorted(main.commands)
+    assert max(map(len, lines)) <= 80
+    assert "..." not in result.stdout.partition("First steps:")[2]
+    named = [name for names in main.sections.values() for name in names]
+    assert len(set(named)) == len(named)
+    assert set(named) <= set(main.commands)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +51,8 @@ def test_bare_group_shows_its_help(words: tuple[str, ...]) -> None:
             ("demo", "--sede", "7"),
             "error[USAGE] nkfast demo: no such option --sede; did you mean --seed?",
         ),
-        (("demo", "extra"), "error[USAGE] nkfast demo: Got unexpected extra argument (extra)"),
-        (("replay",), "error[USAGE] nkfast replay: Missing argument 'TAPE'"),
+        (("demo", "extra"), "error[USAGE] nkfast demo: got unexpected extra argument (extra)"),
+        (("replay",), "error[USAGE] nkfast replay: missing argument 'TAPE'"),
     ],
 )
 def test_misspelt_words_end_with_one_line_that_helps(words: tuple[str, ...], line: str) -> None:

@@ -51,7 +51,7 @@ EXCUSED = {
     ("front page", "it installs; the workflows run it as it is"),
 }
 _FENCE = re.compile(r"^```(\w*)(?: ([^\n]*))?\n(.*?)^```$", re.M | re.S)
-_NUMBER = re.compile(r"\b(?:nk-[0-9a-f]{12}|[0-9a-f]{40,})\b|\d[\d,.]*")
+_NUMBER = re.compile(r"\b(?:nk-[0-9a-f]{12}|[0-9a-f]{40,})\b|[+-]?\d[\d,.]*")
 
 
 class Block(NamedTuple):

@@ -24,3 +24,11 @@ for _module in (
 ):
     for _command in _module.COMMANDS:
         main.add_command(_command)
+
+main.sections = {
+    "First steps": ("demo", "docs", "init", "check", "plan", "paper", "run"),
+    "See what runs": ("status", "orders", "fills", "pnl", "why", "logs", "export"),
+    "Steer what runs": ("pause", "resume", "drain", "stop", "kill", "guard", "reconcile"),
+    "The exchange": ("keys", "balances", "markets", "ticker", "book", "candles"),
+    "Ideas and data": ("strategies", "backtest", "replay", "exchange"),
+}

@@ -200,7 +200,7 @@ def _load(file: Path, pairs: Sequence[str]) -> "BotConfig":
     settings = settings_of(pairs)
     if not file.exists() and file.name in names():
         return load_config(None, {"strategy": file.name, **settings}.items())
-    check_exists(file)
+    check_exists(file, others=names())
     return load_config(file, settings.items())
 
 

@@ -6,6 +6,7 @@ completion answer at once.
 
 import difflib
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -101,13 +102,45 @@ class Verb(click.Command):
 
 
 class Verbs(click.Group):
-    """A group of commands; it takes ``--debug`` too."""
+    """A group of commands; it takes ``--debug`` too.
+
+    Attributes
+    ----------
+    sections : dict of str to tuple of str
+        What help lists under which heading, in that order; the others come last.
+    """
 
     command_class = Verb
 
     def __init__(self, *args: Any, **extra: Any) -> None:
         super().__init__(*args, **extra)
         self.params.append(_debug_option())
+        self.sections: dict[str, tuple[str, ...]] = {}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under their headings, each with as much as fits on its line."""
+        listed = self.list_commands(ctx)
+        placed = {name for names in self.sections.values() for name in names}
+        rest = tuple(name for name in listed if name not in placed)
+        width = max(map(len, listed), default=0)
+        limit = formatter.width - formatter.current_indent - width - 4
+        last = "More" if self.sections else "Commands"
+        for heading, names in (self.sections | {last: rest}).items():
+            rows = [(name, _clause(self.commands[name], limit)) for name in names if name in listed]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl([(name.ljust(width), said) for name, said in rows])
+
+
+def _clause(command: click.Command, limit: int) -> str:
+    """Return the first sentence of a command's help, or as many of its clauses as fit."""
+    sentence = " ".join((command.help or "").partition("\n\n")[0].split())
+    if len(sentence) <= limit:
+        return sentence.removesuffix(".")
+    ends = [found.start() for found in re.finditer(r"[.:;,](?= |$)", sentence)]
+    end = max((end for end in ends if end <= limit), default=len(sentence))
+    # Not a part of what a colon lists.
+    return sentence[:end].partition(": ")[0]
 
 
 class Program(Verbs):
@@ -184,13 +217,14 @@ def help_when_bare(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def check_exists(path: Path) -> None:
-    """Refuse a file that is not there, with the nearest name that is."""
+def check_exists(path: Path, others: Sequence[str] = ()) -> None:
+    """Refuse a file that is not there, with the nearest name that is, or that would do as well."""
     if path.is_file():
         return
     siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = difflib.get_close_matches(path.name, [*siblings, *others], n=1)
+    nearest = (near[0] if near[0] in others else path.parent / near[0]) if near else ""
+    hint = f"; did you mean {nearest}?" if near else ""
     raise ConfigError(f"no such file{hint}", str(path))
 
 

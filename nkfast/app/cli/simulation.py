@@ -95,7 +95,7 @@ def backtest(
     for file in (config, *data, *((markets,) if markets is not None else ())):
         check_exists(file)
     from nkfast.app.backtest import backtest as run_backtest
-    from nkfast.app.backtest_report import as_html
+    from nkfast.app.backtest_report import as_html, as_lines
     from nkfast.app.config.bot import load_config
     from nkfast.app.recorded import read_rules
 
@@ -109,9 +109,14 @@ def backtest(
     if out is not None:
         out.write_text(json.dumps(record) + "\n")
     if html is not None:
-        html.write_text(as_html(test))
-    long = ("settings", "series", "executions", "plans", "newest_reasons")
-    print_record({name: value for name, value in record.items() if name not in long}, as_json)
+        html.write_text(as_html(test), "utf-8")
+    if as_json:
+        long = ("settings", "series", "executions", "plans", "newest_reasons")
+        click.echo(json.dumps({name: value for name, value in record.items() if name not in long}))
+    else:
+        for line in as_lines(test):
+            click.echo(line)
+        click.echo(f"next:  open {html}" if html else "next:  the same with --html report.html")
     if not test.result.journal.ok:
         return ExitCode.UNRECONCILED
     return ExitCode.OK if test.result.error is None else ExitCode.RISK_HALT

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,10 @@ def fills(name: str, last: int, state_dir: Path | None, as_json: bool) -> None:
     from nkfast.trading.journal_listing import list_fills
 
     rows = deque(list_fills(known_instance(name, state_dir).newest_journal), maxlen=last)
-    _print_rows(
-        rows,
-        as_json,
-        ("time_ms", "symbol", "side", "price", "quantity", "fee", "fee_asset", "trade_id"),
-    )
+    if not as_json:
+        rows = deque({"time": _clock(row["time_ms"]), **row} for row in rows)
+    shown = ("time", "symbol", "side", "price", "quantity", "fee", "fee_asset", "trade_id")
+    _print_rows(rows, as_json, shown)
 
 
 @verb()
@@ -227,6 +227,10 @@ def _write_rows(rows: Iterable[Mapping[str, Any]], kind: str, file: Any) -> None
     writer = csv.DictWriter(file, first.keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(itertools.chain([first], iterator))
+
+
+def _clock(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _print_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, shown: tuple[str, ...]) -> None:
