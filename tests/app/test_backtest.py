@@ -174,7 +174,7 @@ def _paper_orders(path: Path, tape: Path) -> list[tuple[object, ...]]:
             latency_ns=lambda: draw.randint(*LATENCY_NS),
         )
         kind = load("grid")
-        with Journal.open(path, instance="rply") as journal:
+        with Journal.open(path, instance="rply", mark=0) as journal:
             engine = Engine(
                 venue=venue,
                 clock=clock,
