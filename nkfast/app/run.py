@@ -308,6 +308,8 @@ class _Run:
             place=self._config.exchange.rest_url.split("/")[2],
             details=f"{self._config.strategy_name}, {connection.account} money",
             total_s=self._seconds,
+            counters=connection.counters,
+            skew_ms=lambda: connection.rest.skew_ms,
         )
         narrator = Narrator(engine)
         status_s = _STATUS_S if self._seconds is None else self._seconds / _STATUS_LINES

@@ -5,7 +5,7 @@ The screens know nothing of engines: they are handed a `TradingView`, which hold
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Self, TextIO
 
@@ -140,6 +140,7 @@ class TradingView:
     frame_count: int
     elapsed_s: float
     total_s: float | None  # None: without an end
+    health: Mapping[str, str] = field(default_factory=dict)  # figures by name, the first the age
 
 
 class LiveScreen:
@@ -241,9 +242,15 @@ def render(view: TradingView, width: int, height: int, notice: str = "") -> Rend
         Layout(_money_panel(view, lower - 2), size=left),
         Layout(_fills_panel(view, lower - 2, width)),
     ]
-    if width >= WIDE and view.reasons:
-        lower_row.append(Layout(_why_panel(view, lower - 2), size=WHY_WIDTH))
+    if width >= VERY_WIDE:
+        lower_row.append(Layout(name="aside", size=WHY_WIDTH))
     screen["lower"].split_row(*lower_row)
+    if width >= VERY_WIDE:
+        health_rows = min(len(view.health), lower - 5)
+        screen["aside"].split_column(
+            Layout(_health_panel(view, health_rows), size=health_rows + 2),
+            Layout(_why_panel(view, lower - health_rows - 4)),
+        )
     return screen
 
 
@@ -330,7 +337,8 @@ def _panel(content: RenderableType, title: str, aside: Text | str = "") -> Panel
 
 def _book_panel(view: TradingView, width: int, rows: int) -> Panel:
     count = max(1, (rows - 1) // 2)
-    asks, bids = list(view.asks[:count]), list(view.bids[:count])
+    own = {order.price: order for order in view.orders if order.price is not None}
+    asks, bids = _ladder(view.asks, "sell", own, count), _ladder(view.bids, "buy", own, count)
     widest = max((row.quantity for row in (*asks, *bids)), default=Decimal(1))
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)
@@ -345,8 +353,31 @@ def _book_panel(view: TradingView, width: int, rows: int) -> Panel:
     table.add_row(Text("spread", style=MUTED), Text(spread, style=MUTED))
     for row in bids:
         _add_level(table, row, widest, BUY)
-    state = "" if view.book_state == "live" else Text(f"book is {view.book_state}", style="yellow")
-    return _panel(table, "Book", state)
+    if view.book_state != "live":
+        return _panel(table, "Book", Text(f"book is {view.book_state}", style="yellow"))
+    age = next(iter(view.health.values()), "")
+    return _panel(table, "Book", Text(f"{age} old" if age else "", style=MUTED))
+
+
+def _ladder(
+    levels: Sequence[BookRow], side: str, own: Mapping[Decimal, OrderRow], count: int
+) -> list[BookRow]:
+    """Return rows of one side, best first: its best levels, and our rungs farther away.
+
+    Half of the rows are the market's at least; a rung beyond the book that is known is a row too.
+    """
+    sign = 1 if side == "sell" else -1
+    known = {row.price for row in levels}
+    rungs = [row for row in levels if row.own]
+    for price, order in own.items():
+        if order.side == side and price not in known:
+            rest = order.quantity - order.executed
+            rungs.append(BookRow(price, rest, rest))
+    rungs.sort(key=lambda row: sign * row.price)
+    best = list(levels[: max(count - len(rungs), (count + 1) // 2)])
+    seen = {row.price for row in best}
+    rows = best + [row for row in rungs if row.price not in seen][: count - len(best)]
+    return sorted(rows, key=lambda row: sign * row.price)
 
 
 def _add_level(table: Table, row: BookRow, widest: Decimal, style: str) -> None:
@@ -437,7 +468,8 @@ def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
         waiting = Text(
             "monitor trades nothing" if view.mode == "monitor" else "none yet", style=MUTED
         )
-        return _panel(Align(waiting, vertical="middle", align="center"), "Fills")
+        centred = Align(waiting, vertical="middle", align="center")
+        return _panel(centred, "Fills", _newest_reason(view, width))
     table = _five_columns()
     for fill in view.fills[:rows]:
         style = SIDE_STYLES[fill.side]
@@ -449,7 +481,24 @@ def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
             _grouped(fill.quantity),
             Text(fee if width >= WIDE else "", style=MUTED),
         )
-    return _panel(table, f"Fills ({view.fill_count})")
+    return _panel(table, f"Fills ({view.fill_count})", _newest_reason(view, width))
+
+
+def _newest_reason(view: TradingView, width: int) -> Text:
+    """Say in a narrow terminal, which has no panel for it, what is not done most often."""
+    if width >= VERY_WIDE or not view.reasons:
+        return Text("")
+    code, times = next(iter(view.reasons.items()))
+    return Text(f"why not: {code} {_grouped(Decimal(times))}", style=MUTED)
+
+
+def _health_panel(view: TradingView, rows: int) -> Panel:
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True, ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    for name, value in list(view.health.items())[:rows]:
+        table.add_row(Text(name, style=MUTED), value)
+    return _panel(table, "Health")
 
 
 def _why_panel(view: TradingView, rows: int) -> Panel:

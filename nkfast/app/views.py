@@ -1,7 +1,7 @@
 """What a running engine looks like at one moment, for the screens and the summaries."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.trading.engine import Engine
 from nkfast.trading.exact import ZERO, add
+from nkfast.venue.clock import RealClock
 
 __all__ = ["Viewer", "Watched"]
 
@@ -29,6 +30,10 @@ class Watched(Protocol):
     def book(self, symbol: str) -> OrderBook: ...
 
 
+def _time(us: float) -> str:
+    return f"{us:.0f} µs" if us < 1000 else f"{us / 1000:.1f} ms"
+
+
 class Viewer:
     """Makes views of one engine, and remembers the mids between them.
 
@@ -40,6 +45,10 @@ class Viewer:
         For the head of the screen.
     total_s : float or None
         How long it will run; None without an end.
+    counters : callable, optional
+        The venue's and the connection's; the venue's alone without.
+    skew_ms : callable, optional
+        How far our clock is ahead of the exchange's; None while that is not known.
     """
 
     def __init__(
@@ -52,6 +61,8 @@ class Viewer:
         place: str,
         details: str,
         total_s: float | None,
+        counters: Callable[[], Mapping[str, int]] | None = None,
+        skew_ms: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._venue = venue
@@ -60,6 +71,9 @@ class Viewer:
         self._place = place
         self._details = details
         self._total_s = total_s
+        self._counters = counters if counters is not None else lambda: venue.counters
+        self._skew_ms = skew_ms
+        self._clock = RealClock()
         self._mids: deque[Decimal] = deque(maxlen=_MIDS_MAX)
 
     def view(self, elapsed_s: float) -> TradingView:
@@ -81,7 +95,7 @@ class Viewer:
             for levels in book.depth(_DEPTH)
         )
         summary = engine.summary()
-        counters = self._venue.counters
+        counters = self._counters()
         reasons = sorted(summary.reasons.items(), key=lambda item: -item[1])[:_REASONS_MAX]
         return TradingView(
             mode=self._mode,
@@ -113,7 +127,21 @@ class Viewer:
             frame_count=counters.get("connection_frames", counters.get("frames", 0)),
             elapsed_s=elapsed_s,
             total_s=self._total_s,
+            health=self._health(book, counters),
         )
+
+    def _health(self, book: OrderBook, counters: Mapping[str, int]) -> dict[str, str]:
+        age_s = (self._clock.monotonic_ns() - book.received_ns) / 1e9
+        figures = {"book": f"{age_s:.1f} s" if book.received_ns else "-"}
+        latencies = self._engine.latencies
+        for name, what in (("answer", "order answered"), ("journal", "made durable")):
+            mean_us = latencies[name].mean_us if name in latencies else None
+            figures[what] = "-" if mean_us is None else _time(mean_us)
+        skew_ms = self._skew_ms()
+        figures["clock"] = "-" if skew_ms is None else f"{skew_ms:+.0f} ms"
+        connections = counters.get("connection_connections", counters.get("connections", 1))
+        figures["reconnects"] = str(max(connections - 1, 0))
+        return figures
 
     def _orders(self) -> list[OrderRow]:
         if self._engine.mode != "monitor":

@@ -32,6 +32,12 @@ class Latencies:
         self.counts = [0] * (len(_BOUNDS_NS) + 1)
         self.total_ns = 0
 
+    @property
+    def mean_us(self) -> float | None:
+        """The mean, microseconds; None before the first."""
+        count = sum(self.counts)
+        return self.total_ns / count / 1000 if count else None
+
     def note(self, latency_ns: int) -> None:
         """Count one."""
         self.counts[bisect_left(_BOUNDS_NS, latency_ns)] += 1

@@ -49,6 +49,7 @@ VIEW = TradingView(
     frame_count=1234,
     elapsed_s=12.0,
     total_s=30.0,
+    health={"book": "0.3 s", "order answered": "2.1 ms", "clock": "+3 ms", "reconnects": "1"},
 )
 
 
@@ -96,6 +97,45 @@ def test_orders_near_the_price_are_shown_before_those_far_away() -> None:
     assert "level+0 " in shown
     assert "level+29 " not in shown
     assert "19 more, farther away" in shown
+
+
+def test_own_orders_are_rungs_of_the_ladder_however_far() -> None:
+    asks = [BookRow(Decimal(64124 + n), Decimal(1)) for n in range(40)]
+    orders = [
+        OrderRow(f"level+{n}", "sell", Decimal(64130 + 500 * n), Decimal(2), Decimal(1))
+        for n in range(3)
+    ]
+    asks[6] = BookRow(Decimal(64130), Decimal(1), Decimal(1))
+    view = replace(VIEW, asks=asks, bids=(), orders=orders)
+    for size, prices in (
+        ((80, 24), ["64 630", "64 130"]),
+        ((120, 40), ["65 130", "64 630", "64 130"]),
+    ):
+        left = [line.partition("││")[0] for line in drawn(view, *size)]
+        rungs = [line for line in left if "●" in line]
+        assert [price in line for price, line in zip(prices, rungs, strict=True)] == [True] * len(
+            prices
+        )
+        assert any("64 124" in line for line in left)  # the best of the market is there still
+
+
+def test_health_and_why_are_told_in_every_size() -> None:
+    wide = "\n".join(drawn(VIEW, 120, 36))
+    for figure in (
+        "Health",
+        "0.3 s",
+        "2.1 ms",
+        "+3 ms",
+        "reconnects",
+        "Why not",
+        "MAX_OPEN_ORDERS",
+    ):
+        assert figure in wide
+    small = "\n".join(drawn(VIEW, 80, 24))
+    assert "0.3 s old" in small
+    assert "why not: MAX_OPEN_ORDERS 12" in small
+    stale = "\n".join(drawn(replace(VIEW, book_state="stale"), 80, 24))
+    assert "book is stale" in stale and "0.3 s old" not in stale
 
 
 def test_newest_warning_takes_the_last_line() -> None:
