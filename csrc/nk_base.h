@@ -7,6 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Digits are read and written eight at a time, as words whose first byte is the lowest. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "nkfast needs a little-endian processor: x86-64, aarch64, riscv64, ppc64le"
+#endif
+
 /* What a kernel says of its work. A kernel never prints, aborts or touches Python's errors. */
 typedef enum nk_status {
     NK_OK = 0,

@@ -102,6 +102,14 @@ def test_release_compiles_without_a_warning(kernel: Path, cc: str, tmp_path: Pat
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
+def test_big_endian_processor_is_refused(kernel: Path, cc: str) -> None:
+    big = ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"]
+    result = run(cc, "-std=c11", *big, f"-I{CSRC}", "-fsyntax-only", kernel)
+    assert result.returncode != 0
+    assert "nkfast needs a little-endian processor" in result.stderr
+
+
 @pytest.mark.parametrize("source", [*KERNELS, *TESTS, *FUZZERS], ids=lambda path: path.stem)
 def test_clang_has_nothing_to_say(source: Path, tmp_path: Path) -> None:
     if shutil.which("clang") is None:
