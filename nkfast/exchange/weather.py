@@ -610,6 +610,17 @@ class _LaggingBalances:
             _, account, asset, holding = self._due.popleft()
             if account.shown is not None:
                 account.shown[asset] = holding
+        if lag_s:
+            self._note_unheard(now_s, accounts)
+
+    def _note_unheard(self, now_s: float, accounts: Iterable[Account]) -> None:
+        """Take note of what moved while nobody was connected to be told."""
+        waiting = {(id(account), asset) for _, account, asset, _ in self._due}
+        for account in accounts:
+            shown = account.shown
+            for asset, one in account.holdings.items() if shown is not None else ():
+                if (id(account), asset) not in waiting and shown.get(asset) != one:
+                    self._due.append((now_s, account, asset, replace(one)))
 
     def note(self, account: Account, assets: Iterable[str]) -> None:
         if self._lag_s:

@@ -14,8 +14,11 @@ from exchange.conftest import NOW_MS, Bench
 from nkfast.core.frame import FrameDecoder, FrameKind
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError
+from nkfast.exchange.exchange import Exchange
+from nkfast.exchange.markets import DEFAULT_MARKETS
 from nkfast.exchange.server import ExchangeServer, ExchangeSettings, serve
 from nkfast.exchange.weather import CALM, PRESETS, Lane, Rule, Weather, preset
+from nkfast.venue.clock import VirtualClock, run_virtual
 
 ORDER = {"symbol": "BTC/USDT", "side": "buy", "quantity": "0.01", "price": "60000"}
 BASIC = {"Authorization": "Basic " + base64.b64encode(b"K:S").decode()}
@@ -222,6 +225,24 @@ async def test_balances_lag() -> None:
         rows = json.loads((await client.get("/balances"))[1])
         (usdt,) = [row for row in rows if row["asset"] == "USDT"]
         assert float(usdt["available"]) < 1_000_000
+
+
+def test_balances_that_move_while_nobody_listens_are_shown_late_and_not_never() -> None:
+    async def main(clock: VirtualClock) -> None:
+        exchange = Exchange(DEFAULT_MARKETS[:1])
+        account = exchange.open_account("owner", {"USDT": "10"})
+        weather = Weather((Rule("balance_lag", seconds=3.0),), 0)
+        weather.attach(exchange)
+        weather.step()
+        exchange.deposit(account, "USDT", 7)
+        shown = []
+        for _ in range(5):
+            weather.step()
+            shown.append(account.shown_holding("USDT") == account.holding("USDT"))
+            await asyncio.sleep(1.0)
+        assert shown == [False, False, False, True, True]
+
+    run_virtual(main, NOW_MS * 10**6)
 
 
 async def test_market_pauses_and_goes_on(eventually: Any) -> None:
