@@ -2,6 +2,7 @@
 
     python -P benchmarks/instructions.py           count and compare with instructions.json
     python -P benchmarks/instructions.py --write   count and keep
+    python -P benchmarks/instructions.py --against FILE   compare with what another commit kept
 
 A count is the difference of two loops of different lengths, divided by the difference of the
 lengths: what begins and ends a loop cancels. It depends on compiler, interpreter and libraries, so
@@ -120,9 +121,9 @@ def _run(command: list[object]) -> None:
         done.check_returncode()
 
 
-def load() -> dict[str, dict[str, int]]:
+def load(file: Path = KEPT) -> dict[str, dict[str, int]]:
     """The counts that are kept, by `build_key` and name of the call."""
-    kept: dict[str, dict[str, int]] = json.loads(KEPT.read_text(encoding="utf-8"))
+    kept: dict[str, dict[str, int]] = json.loads(file.read_text(encoding="utf-8"))
     return kept
 
 
@@ -139,11 +140,12 @@ def grown(counted: Mapping[str, int], kept: Mapping[str, int]) -> list[str]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Count the instructions of the hot calls.")
     parser.add_argument("--write", action="store_true", help="keep the counts")
+    parser.add_argument("--against", type=Path, help="a file that another commit's --write wrote")
     chosen = parser.parse_args(arguments)
     if reason := obstacle():
         raise SystemExit(f"cannot count: {reason}")
-    counted, kept, key = count(), load(), build_key()
-    before = kept.get(key, {})
+    counted, kept, key = count(), load(chosen.against or KEPT), build_key()
+    before = kept[key] if chosen.against else kept.get(key, {})
     print(key)
     for name, instructions in counted.items():
         print(f"{name:44} {instructions:10,} kept {before.get(name, 0):10,}")
@@ -151,6 +153,10 @@ def main(arguments: list[str]) -> int:
         text = json.dumps({**kept, key: counted}, indent=2, sort_keys=True)
         KEPT.write_text(text + "\n", encoding="utf-8")
         return 0
+    if chosen.against:
+        # A call that only one of the commits has is no growth.
+        counted = {name: counted[name] for name in counted.keys() & before.keys()}
+        before = {name: before[name] for name in counted}
     lines = grown(counted, before)
     print("\n".join(lines))
     return 1 if lines else 0
