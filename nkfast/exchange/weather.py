@@ -618,7 +618,9 @@ class _LaggingBalances:
         waiting = {(id(account), asset) for _, account, asset, _ in self._due}
         for account in accounts:
             shown = account.shown
-            for asset, one in account.holdings.items() if shown is not None else ():
+            if shown is None:
+                continue
+            for asset, one in account.holdings.items():
                 if (id(account), asset) not in waiting and shown.get(asset) != one:
                     self._due.append((now_s, account, asset, replace(one)))
 
