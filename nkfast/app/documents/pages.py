@@ -70,7 +70,7 @@ def for_terminal(page: Page) -> str:
 
     def spoken(link: re.Match[str]) -> str:
         said, target = link[1], link[2]
-        if not target:  # a heading of this page
+        if not target or page.name == INDEX:  # a heading of this page, or the name of another
             return said
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page.name), target))
         if path.startswith("../"):
