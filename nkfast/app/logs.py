@@ -6,8 +6,11 @@ import logging.handlers
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from nkfast.app.writer import Writer
 
 __all__ = ["logged", "say"]
 
@@ -18,6 +21,10 @@ _FILES_KEPT = 5
 _COALESCED_S = 60.0
 _LINE_MAX = 160
 _REMOVED = "[removed]"
+#: Lines that wait to be written where a disk or a reader is slow; more are left out, and counted.
+_WAITING_MAX = 10_000
+#: So long the end waits for them.
+_CLOSE_S = 2.0
 
 
 def say(tag: str, text: str, **fields: Any) -> None:
@@ -44,6 +51,9 @@ def logged(
 ) -> Iterator[None]:
     """Keep the log of an instance inside the block.
 
+    Whoever says something waits for no disk and no reader: each is written to by a thread of its
+    own. What a reader who is gone would have been shown is in the file.
+
     Parameters
     ----------
     path : Path
@@ -65,31 +75,65 @@ def logged(
         shown = _Shown(show)
         shown.setFormatter(_PlainLines(instance, mode, removed))
         handlers.append(shown)
+    apart = [_Apart(handler) for handler in handlers]
     root = logging.getLogger("nkfast")
     before = root.level, root.propagate
     root.setLevel(logging.INFO)
     root.propagate = False
-    for handler in handlers:
+    for handler in apart:
         handler.addFilter(_Coalesced())
         root.addHandler(handler)
     try:
         yield
     finally:
         root.level, root.propagate = before
-        for handler in handlers:
+        for handler in apart:
             root.removeHandler(handler)
             handler.close()
+
+
+class _Apart(logging.Handler):
+    """Lets another handler work in a thread of its own, and says what that could not keep up with.
+
+    Parameters
+    ----------
+    handler : logging.Handler
+        Is closed with this one, unless it hangs.
+    """
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__(handler.level)
+        self._handler = handler
+        self._writer = Writer("nkfast-log", _WAITING_MAX)
+        self._left_out = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._left_out:
+            text = f"{self._left_out} lines are missing here: the reader or the disk was too slow"
+            gap = logging.LogRecord(_log.name, logging.WARNING, "", 0, text, None, None)
+            if self._writer.put(partial(self._handler.handle, gap)):
+                self._left_out = 0
+        if not self._writer.put(partial(self._handler.handle, record)):
+            self._left_out += 1
+
+    def close(self) -> None:
+        if self._writer.close(_CLOSE_S):
+            self._handler.close()
+        super().close()
 
 
 class _Shown(logging.Handler):
     def __init__(self, show: Callable[[str], object]) -> None:
         super().__init__(logging.INFO)
-        self._show = show
+        self._show: Callable[[str], object] | None = show
 
     def emit(self, record: logging.LogRecord) -> None:
         # What libraries find worth a note is for the file.
-        if hasattr(record, "tag") or record.levelno >= logging.WARNING:
-            self._show(self.format(record))
+        if self._show is not None and (hasattr(record, "tag") or record.levelno >= logging.WARNING):
+            try:
+                self._show(self.format(record))
+            except OSError:  # nobody is there any more: the file has it
+                self._show = None
 
 
 class _Coalesced(logging.Filter):

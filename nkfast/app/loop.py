@@ -14,7 +14,9 @@ __all__ = ["kill_on_signal", "loop_name", "run", "stop_on_signals"]
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 )
 
 
@@ -31,10 +33,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def stop_on_signals(stop: asyncio.Event) -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM set `stop` instead of ending the process, inside the block.
+    """Let SIGINT, SIGTERM and SIGHUP set `stop` instead of ending the process, inside the block.
 
-    A second signal does what it always does, so that a shutdown which hangs can be ended. The
-    list holds the numbers of the signals that came.
+    SIGHUP says that the terminal was closed; under ``nohup`` it goes on being ignored. A second
+    signal does what it always does, so that a shutdown which hangs can be ended. The list holds
+    the numbers of the signals that came.
     """
     loop = asyncio.get_running_loop()
     caught: list[int] = []
@@ -47,8 +50,10 @@ def stop_on_signals(stop: asyncio.Event) -> Iterator[list[int]]:
         caught.append(number)
         loop.call_soon_threadsafe(stop.set)
 
-    for number in SIGNALS:
-        signal.signal(number, on_signal)
+    for number, handler in before.items():
+        is_nohup = handler == signal.SIG_IGN and signal.Signals(number).name == "SIGHUP"
+        if not is_nohup:
+            signal.signal(number, on_signal)
     try:
         yield caught
     finally:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 from typing import Self, TextIO
 
 from rich.align import Align
@@ -18,6 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from nkfast.app.writer import Writer
 from nkfast.trading.exact import ZERO, plain
 from nkfast.trading.orders import Order, OrderState
 from nkfast.trading.strategy import Fill
@@ -34,6 +36,8 @@ __all__ = [
     "render",
 ]
 
+#: So long the end waits for the newest picture.
+_CLOSE_S = 1.0
 BUY, SELL, MUTED, STRONG = "green", "red", "bright_black", "bold"
 SIDE_STYLES = {"buy": BUY, "sell": SELL}
 #: Of the badge that stands on every screen; nobody shall take pretended money for real.
@@ -157,10 +161,13 @@ class LiveScreen:
     def __enter__(self) -> Self:
         self._log.addHandler(self._newest)
         self._live.start()
+        # A terminal that was told to wait (Ctrl-S) must not hold whoever trades.
+        self._writer = Writer("nkfast-screen", waiting_max=1)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.stop()
+        if self._writer.close(_CLOSE_S):
+            self._live.stop()
         self._log.removeHandler(self._newest)
 
     def interval_s(self, total_s: float | None) -> float:
@@ -168,7 +175,10 @@ class LiveScreen:
         return 1 / FRAMES_PER_SECOND
 
     def show(self, view: TradingView) -> None:
-        """Draw one moment."""
+        """Draw one moment soon, unless the one before is not drawn yet."""
+        self._writer.put(partial(self._draw, view))
+
+    def _draw(self, view: TradingView) -> None:
         width, height = self._live.console.size
         self._live.update(render(view, width, height, self._newest.text), refresh=True)
 

@@ -29,11 +29,12 @@ def test_asyncio_takes_over_where_nothing_faster_is_installed(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("faster", [True, False])
 def test_first_signal_asks_to_stop(
-    number: signal.Signals, faster: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, faster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    number = getattr(signal, name)
     if not faster:
         monkeypatch.setitem(sys.modules, "uvloop", None)
 
@@ -47,6 +48,22 @@ def test_first_signal_asks_to_stop(
     before = signal.getsignal(number)
     assert run(wait_for_signal())
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_P09_under_nohup_a_closed_terminal_is_ignored() -> None:
+    async def is_stopped() -> bool:
+        stop = asyncio.Event()
+        with stop_on_signals(stop):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.05)
+        return stop.is_set()
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert not run(is_stopped())
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")

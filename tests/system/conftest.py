@@ -26,10 +26,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             cwd=tmp_path,
             # A killed process cannot remove its temporary directory; pytest will.
             env=extra.pop("env", os.environ) | {"PYTHONWARNINGS": "error", "TMPDIR": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **extra,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **extra},
         )
         started.append(process)
         return process
