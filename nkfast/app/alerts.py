@@ -204,10 +204,14 @@ def alerting(
         return
     alerts = Alerts(settings, instance=instance, mode=mode, secrets=secrets)
     log = logging.getLogger("nkfast")
+    level = log.level
+    if log.getEffectiveLevel() > logging.INFO:  # nobody keeps a log
+        log.setLevel(logging.INFO)
     log.addHandler(alerts)
     alerts.start()
     try:
         yield alerts.beat
     finally:
         log.removeHandler(alerts)
+        log.setLevel(level)
         alerts.stop()

@@ -7,10 +7,12 @@ import time
 from decimal import Decimal
 
 import pytest
+from app.receiver import Receiver, receiving
 from system.guarded_trader import INSTANCE, KEY, SYMBOL
 from system.scene import CANCEL_S, LIMIT_S, SECRET, Scene, until
 
 from nkfast.app.exits import ExitCode
+from nkfast.app.instance import Instance, RunRecord
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.errors import ModeError
 from nkfast.trading.journal import verify
@@ -20,7 +22,23 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 
 def test_a_killed_trader_loses_its_orders_and_its_next_start_agrees(scene: Scene) -> None:
-    trader, guard = scene.start_trader(), scene.start_guard()
+    with receiving() as receiver:
+        lose_a_trader(scene, receiver)
+    # Who was killed tells nobody: its guard does.
+    told = "\n".join(body["text"] for _, body in receiver.posts)
+    assert f"GUARD {INSTANCE}: alarm" in told and "cleared cancelled=4" in told
+    assert all(body["level"] == "urgent" for _, body in receiver.posts)
+    assert SECRET not in told
+
+
+def lose_a_trader(scene: Scene, receiver: Receiver) -> None:
+    config = scene.folder / "bot.toml"
+    head = 'strategy = "grid"\nsymbol = "BTC/USDT"\nstep_pct = 0.01\n'
+    config.write_text(f'{head}[alerts]\nwebhook = "{receiver.url}/hook"\n')
+    record = RunRecord("live", "grid", SYMBOL, str(config), "", scene.rest_url, 1, 0)
+    trader = scene.start_trader()
+    Instance.named(INSTANCE, scene.folder).note_run(record)
+    guard = scene.start_guard()
     time.sleep(CANCEL_S * 1.5)  # it beats: nothing happens
     assert len(scene.own()) == 4
     trader.kill()
