@@ -152,8 +152,7 @@ class Accumulation(Strategy):
     on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: AccumulationSettings, market: "Market") -> None:
-        if settings.symbol and settings.symbol != market.symbol:
-            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        settings.check_market(market)
         self.settings = settings
         self.market = market
         self._steps = Steps(market, settings.tick_size, settings.step_size)

@@ -7,8 +7,14 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.settings import Settings, Symbol, key
-from nkfast.trading.exact import ONE, ZERO, plain
+from nkfast.strategies.settings import (
+    OneMarketSettings,
+    Settings,
+    coarser_prices,
+    coarser_quantities,
+    key,
+)
+from nkfast.trading.exact import ONE, plain
 
 __all__ = [
     "AccumulationSettings",
@@ -96,16 +102,15 @@ class AverageSettings(Settings):
     )
 
 
-class AccumulationSettings(Settings):
+class AccumulationSettings(OneMarketSettings):
     """What an accumulation is told. Fractions are fractions: 0.01 is one per cent."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
+        **OneMarketSettings.aliases,
         "min_order_notional": ("min_notional_quote",),
         "poll_interval_sec": ("sample_interval_sec",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
     daily_budget_quote: Decimal = key(
         unit="quote", gt=0, meaning="For all that is bought in a day and all that rests."
     )
@@ -129,12 +134,8 @@ class AccumulationSettings(Settings):
     cancel_on_pause: bool = key(
         False, meaning="Whether orders are cancelled while a guard stops it; else they rest."
     )
-    tick_size: Decimal = key(
-        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
-    )
-    step_size: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
+    tick_size: Decimal = coarser_prices()
+    step_size: Decimal = coarser_quantities()
     has_jitter: bool = key(True, meaning="Whether sizes vary a little, so as not to look alike.")
     seed: int = key(0, meaning="Another number makes other variations.")
     grid: LadderSettings = key(meaning="The ladder.")

@@ -19,8 +19,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nkfast.core.cycles import CycleScanner
 from nkfast.errors import ConfigError
-from nkfast.strategies.profit_store import Earning, ProfitStoreSettings, with_profit_store
+from nkfast.strategies.profit_store import ProfitStoreSettings
 from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.storing import Earning, with_profit_store
 from nkfast.trading.exact import ONE, ZERO, add, plain
 from nkfast.trading.plan import Leg, Plan, Unwind
 from nkfast.trading.plan_outcome import PlanOutcome

@@ -19,7 +19,13 @@ from pydantic import model_validator
 
 from nkfast.errors import ConfigError
 from nkfast.strategies.round_trip import fee_in_quote, late_fee
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import (
+    OneMarketSettings,
+    coarser_quantities,
+    fee_of_one_side,
+    key,
+    least_value,
+)
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
@@ -54,18 +60,17 @@ _RETRY_MS = 10 * _MS
 Action = Literal["add", "tp1", "tp2", "stop"]
 
 
-class MartingaleSettings(Settings):
+class MartingaleSettings(OneMarketSettings):
     """What a capped martingale is told. Fractions are fractions: 0.01 is one per cent."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
+        **OneMarketSettings.aliases,
         "time_stop_seconds": ("time_stop_s",),
         "cooldown_after_cycle_sec": ("cooldown_after_cycle_s",),
         "min_notional_quote": ("min_order_notional",),
         "step_size": ("quantity_step",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
     cycle_budget: Decimal = key(
         unit="quote", gt=0, meaning="The most that one cycle buys for in all, fees included."
     )
@@ -99,25 +104,14 @@ class MartingaleSettings(Settings):
     tp2_pct: Decimal = key(
         Decimal("0.014"), unit="fraction", gt=0, meaning="Over the average cost: all is sold."
     )
-    fee_rate: Decimal = key(
-        Decimal("0.002"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Of one side, for what is planned; booked are the fees that were charged.",
+    fee_rate: Decimal = fee_of_one_side(
+        meaning="Of one side, for what is planned; booked are the fees that were charged."
     )
-    min_order_notional: Decimal = key(
-        Decimal(2),
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
-    )
+    min_order_notional: Decimal = least_value("2")
     min_order_qty: Decimal | None = key(
         None, unit="base", ge=0, meaning="Least quantity; none takes the market's."
     )
-    quantity_step: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
+    quantity_step: Decimal = coarser_quantities()
     time_stop_s: int = key(
         259_200, unit="s", gt=0, meaning="After this a cycle adds nothing and leaves at break-even."
     )
@@ -274,8 +268,7 @@ class CappedMartingale(Strategy):
     settings_type = MartingaleSettings
 
     def __init__(self, settings: MartingaleSettings, market: "Market") -> None:
-        if settings.symbol and settings.symbol != market.symbol:
-            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        settings.check_market(market)
         if settings.min_order_qty is None:
             settings = settings.model_copy(update={"min_order_qty": market.min_quantity})
         self.settings = settings

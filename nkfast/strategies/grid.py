@@ -26,16 +26,12 @@ from nkfast.errors import ConfigError
 from nkfast.strategies.funds import within_funds
 from nkfast.strategies.grid_cell import Cell
 from nkfast.strategies.opening import OpeningTrade
-from nkfast.strategies.profit_store import (
-    Earning,
-    ProfitStoreSettings,
-    watched,
-    with_profit_store,
-)
+from nkfast.strategies.profit_store import ProfitStoreSettings
 from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, is_profitable, late_fee
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps
 from nkfast.strategies.spacing import SpacedSettings
+from nkfast.strategies.storing import Earning, watched, with_profit_store
 from nkfast.trading.exact import EXACT, ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
     Desired,
@@ -153,8 +149,7 @@ class Grid(Earning):
     on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: GridSettings, market: "Market") -> None:
-        if settings.symbol and settings.symbol != market.symbol:
-            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        settings.check_market(market)
         self.settings = settings
         self.market = market
         self.anchor: Decimal | None = None

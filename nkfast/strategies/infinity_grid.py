@@ -20,16 +20,12 @@ from pydantic import model_validator
 from nkfast.errors import ConfigError
 from nkfast.strategies.funds import within_funds
 from nkfast.strategies.opening import OpeningTrade
-from nkfast.strategies.profit_store import (
-    Earning,
-    ProfitStoreSettings,
-    watched,
-    with_profit_store,
-)
+from nkfast.strategies.profit_store import ProfitStoreSettings
 from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, why_not
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps, needed
 from nkfast.strategies.spacing import SpacedSettings
+from nkfast.strategies.storing import Earning, watched, with_profit_store
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, share, subtract
 from nkfast.trading.strategy import (
     Desired,
@@ -221,8 +217,7 @@ class InfinityGrid(Earning):
     on_exit = "keep"  # levels wait for the next start
 
     def __init__(self, settings: InfinityGridSettings, market: "Market") -> None:
-        if settings.symbol and settings.symbol != market.symbol:
-            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        settings.check_market(market)
         self.settings = settings
         self.market = market
         self.earned = ZERO

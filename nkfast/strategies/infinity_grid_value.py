@@ -11,15 +11,18 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.profit_store import (
-    Earning,
-    ProfitStoreSettings,
-    watched,
-    with_profit_store,
-)
+from nkfast.strategies.profit_store import ProfitStoreSettings
 from nkfast.strategies.round_trip import fee_in_quote, late_fee
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import (
+    OneMarketSettings,
+    coarser_prices,
+    coarser_quantities,
+    fee_of_one_side,
+    key,
+    least_value,
+)
 from nkfast.strategies.sizing import Steps
+from nkfast.strategies.storing import Earning, watched, with_profit_store
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, share, subtract
 from nkfast.trading.strategy import (
     Desired,
@@ -117,16 +120,15 @@ def find_trade(held: ConstantValue, base: Decimal, quote: Decimal, price: Decima
     return Trade("buy", amount) if amount > 0 else None
 
 
-class InfinityGridValueSettings(Settings):
+class InfinityGridValueSettings(OneMarketSettings):
     """What a grid of constant value is told. Fractions are fractions: 0.01 is one per cent."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
+        **OneMarketSettings.aliases,
         "min_notional_usd": ("min_notional_quote",),
         "total_fee_rate": ("fee_rate",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
     step_pct: Decimal = key(
         unit="fraction", gt=0, lt=1, meaning="By how much the price must move for a trade."
     )
@@ -158,25 +160,12 @@ class InfinityGridValueSettings(Settings):
     order_timeout_sec: int = key(
         60, unit="s", gt=0, meaning="An order that is not filled after this is decided anew."
     )
-    min_notional_quote: Decimal = key(
-        ONE,
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
+    min_notional_quote: Decimal = least_value()
+    fee_rate: Decimal = fee_of_one_side(
+        meaning="Of one side; what a buy must leave for it, and what a fill cost until it is told."
     )
-    fee_rate: Decimal = key(
-        Decimal("0.002"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Of one side; what a buy must leave for it, and what a fill cost until it is told.",
-    )
-    tick_size: Decimal = key(
-        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
-    )
-    step_size: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
+    tick_size: Decimal = coarser_prices()
+    step_size: Decimal = coarser_quantities()
     profit_store: ProfitStoreSettings | None = key(
         None, meaning="What becomes of realized profit; none: it stays where it is."
     )
@@ -215,8 +204,7 @@ class InfinityGridValue(Earning):
     settings_type = InfinityGridValueSettings
 
     def __init__(self, settings: InfinityGridValueSettings, market: "Market") -> None:
-        if settings.symbol and settings.symbol != market.symbol:
-            raise ConfigError(f"is {settings.symbol!r}, the market is {market.symbol}", "symbol")
+        settings.check_market(market)
         self.settings = settings
         self.market = market
         self.earned = ZERO

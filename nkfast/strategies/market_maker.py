@@ -11,7 +11,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import (
+    OneMarketSettings,
+    coarser_prices,
+    coarser_quantities,
+    fee_of_one_side,
+    key,
+    least_value,
+)
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
@@ -44,34 +51,22 @@ _GHOST_MS = 1_000
 _TRADES_KEPT = 64
 
 
-class MarketMakerSettings(Settings):
+class MarketMakerSettings(OneMarketSettings):
     """What a market maker is told. Fractions are fractions: 0.01 is one per cent."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
+        **OneMarketSettings.aliases,
         "max_order_age_sec": ("max_order_age_s",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
     base_order_size: Decimal = key(
         Decimal("0.01"), unit="base", gt=0, meaning="Most that a bid buys."
     )
     sell_quote_target: Decimal = key(
         Decimal(10), unit="quote", gt=0, meaning="Most that an ask brings."
     )
-    min_notional_quote: Decimal = key(
-        ONE,
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
-    )
-    fee_rate: Decimal = key(
-        Decimal("0.001"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Of one side; a round trip pays it twice.",
-    )
+    min_notional_quote: Decimal = least_value()
+    fee_rate: Decimal = fee_of_one_side("0.001")
     safety_buffer_pct: Decimal = key(
         Decimal("0.0005"),
         unit="fraction",
@@ -133,12 +128,8 @@ class MarketMakerSettings(Settings):
     taker_cooldown_s: int = key(
         10, unit="s", ge=0, meaning="How long a side rests after a quote of it traded at once."
     )
-    tick_size: Decimal = key(
-        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
-    )
-    step_size: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
+    tick_size: Decimal = coarser_prices()
+    step_size: Decimal = coarser_quantities()
 
 
 class Prices(NamedTuple):
@@ -257,7 +248,7 @@ class MarketMaker(Strategy):
     Raises
     ------
     nkfast.errors.ConfigError
-        A coarser grid does not fit the market's.
+        The settings name another market, or a coarser grid that does not fit the market's.
     """
 
     name = "market_maker"
@@ -265,6 +256,7 @@ class MarketMaker(Strategy):
     cancels_when_blind = True
 
     def __init__(self, settings: MarketMakerSettings, market: "Market") -> None:
+        settings.check_market(market)
         self.settings = settings
         self._steps = Steps(market, settings.tick_size, settings.step_size)
         self._market = market

@@ -2,16 +2,22 @@
 
 What the account owns of a quote asset beyond the principal is profit. At every check it is split:
 one part buys the target, one part and the rest stay and belong to the principal from then on. To
-give a profit store to one strategy, and to end it, see `nkfast.strategies.profit_store`.
+give a profit store to one strategy, and to end it, see `nkfast.strategies.storing`.
 """
 
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from nkfast.strategies.profit_store import ProfitStore, ProfitStoreSettings
+from nkfast.strategies.profit_store import (
+    ProfitStore,
+    ProfitStoreSettings,
+    beyond_the_touch,
+    least_profit,
+    patience,
+)
 from nkfast.strategies.settings import Settings, Symbol, key
-from nkfast.trading.exact import ONE, ZERO, add, plain, subtract
+from nkfast.trading.exact import ZERO, add, plain, subtract
 from nkfast.trading.strategy import Desired, EndedOrder, Fill, MarketView, Skip, Strategy
 
 if TYPE_CHECKING:
@@ -43,22 +49,9 @@ class ProfitAllocationSettings(Settings):
     reserve_ratio: Decimal = key(
         Decimal("0.5"), unit="fraction", gt=0, le=1, meaning="Part of a profit that is put away."
     )
-    min_profit_quote: Decimal = key(
-        ONE,
-        unit="quote",
-        ge=0,
-        meaning="Least that is put away at once; the market's own minimum holds as well.",
-    )
-    aggressive_limit_pct: Decimal = key(
-        Decimal("0.003"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="How far beyond the best price opposite the limits of its orders lie.",
-    )
-    order_timeout_s: int = key(
-        60, unit="s", gt=0, meaning="An order that is not filled after this is priced anew."
-    )
+    min_profit_quote: Decimal = least_profit()
+    aggressive_limit_pct: Decimal = beyond_the_touch()
+    order_timeout_s: int = patience()
     poll_interval_s: int = key(60, unit="s", gt=0, meaning="From check to check.")
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import Settings, Symbol, key, least_value
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
@@ -207,12 +207,7 @@ class RebalanceSettings(Settings):
     order_timeout_s: int = key(
         300, unit="s", gt=0, meaning="An order that is not filled after this is priced anew."
     )
-    min_notional_quote: Decimal = key(
-        ONE,
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
-    )
+    min_notional_quote: Decimal = least_value()
     poll_interval_s: int = key(60, unit="s", gt=0, meaning="From check to check.")
     price_source: Literal["mid", "last", "bid", "ask"] = key(
         "mid", meaning="What an asset is valued by: the book, or the last trade."

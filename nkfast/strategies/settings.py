@@ -9,7 +9,18 @@ import difflib
 import types
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +39,21 @@ from nkfast.errors import ConfigError, ConfigErrors
 from nkfast.trading.exact import EXACT, plain
 from nkfast.wire.symbols import canonical
 
-__all__ = ["Key", "Settings", "Symbol", "key", "keys"]
+if TYPE_CHECKING:
+    from nkfast.core.market import Market
+
+__all__ = [
+    "Key",
+    "OneMarketSettings",
+    "Settings",
+    "Symbol",
+    "coarser_prices",
+    "coarser_quantities",
+    "fee_of_one_side",
+    "key",
+    "keys",
+    "least_value",
+]
 
 
 def _canonical(symbol: str) -> str:
@@ -210,6 +235,55 @@ class Settings(BaseModel):
             case _:
                 text = f"is {shown}: {details['msg']}"
         return ConfigError(text, word)
+
+
+class OneMarketSettings(Settings):
+    """What strategies have in common that trade on one market."""
+
+    aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"trading_pair": ("symbol",)}
+
+    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
+
+    def check_market(self, market: "Market") -> None:
+        """Check that a market is the one that is named, if one is.
+
+        Raises
+        ------
+        nkfast.errors.ConfigError
+            It is another one.
+        """
+        if self.symbol and self.symbol != market.symbol:
+            raise ConfigError(f"is {self.symbol!r}, the market is {market.symbol}", "symbol")
+
+
+def fee_of_one_side(
+    default: str = "0.002", *, meaning: str = "Of one side; a round trip pays it twice."
+) -> Any:
+    """Declare what a fill costs, as a fraction of its value."""
+    return key(Decimal(default), unit="fraction", ge=0, lt=1, meaning=meaning)
+
+
+def least_value(
+    default: str = "1",
+    *,
+    meaning: str = "Least value of an order; the market's own minimum holds as well.",
+) -> Any:
+    """Declare what an order must be worth."""
+    return key(Decimal(default), unit="quote", ge=0, meaning=meaning)
+
+
+def coarser_prices() -> Any:
+    """Declare a grid of prices that is coarser than the market's."""
+    return key(
+        Decimal(0), unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
+    )
+
+
+def coarser_quantities() -> Any:
+    """Declare a grid of quantities that is coarser than the market's."""
+    return key(
+        Decimal(0), unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
+    )
 
 
 class Key(NamedTuple):

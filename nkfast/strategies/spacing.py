@@ -10,9 +10,16 @@ from nkfast.core.grid import min_step
 from nkfast.errors import ConfigError
 from nkfast.strategies.opening import OpeningTrade
 from nkfast.strategies.round_trip import is_profitable
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import (
+    OneMarketSettings,
+    coarser_prices,
+    coarser_quantities,
+    fee_of_one_side,
+    key,
+    least_value,
+)
 from nkfast.strategies.sizing import PriceRounding
-from nkfast.trading.exact import ONE, ZERO, add, multiply, plain
+from nkfast.trading.exact import ONE, add, multiply, plain
 
 if TYPE_CHECKING:
     from nkfast.core.market import Market
@@ -37,17 +44,16 @@ class Spacing(NamedTuple):
         return add(price, multiply(self.at(price), Decimal(count)))
 
 
-class SpacedSettings(Settings):
+class SpacedSettings(OneMarketSettings):
     """What strategies have in common whose orders stand one step from each other."""
 
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "trading_pair": ("symbol",),
+        **OneMarketSettings.aliases,
         "grid_spread": ("step_pct",),
         "min_notional_usd": ("min_notional_quote",),
         "total_fee_rate": ("fee_rate",),
     }
 
-    symbol: Symbol = key("", meaning="BASE/QUOTE; empty means the market that it is given.")
     step_mode: StepMode = key(
         "pct", meaning="Whether the step is step_pct of a price or step_abs quote units."
     )
@@ -60,19 +66,8 @@ class SpacedSettings(Settings):
     base_order_size: Decimal = key(
         ONE, unit="base", gt=0, meaning="Of an order, raised where a minimum asks for more."
     )
-    min_notional_quote: Decimal = key(
-        Decimal("1.05"),
-        unit="quote",
-        ge=0,
-        meaning="Least value of an order; the market's own minimum holds as well.",
-    )
-    fee_rate: Decimal = key(
-        Decimal("0.002"),
-        unit="fraction",
-        ge=0,
-        lt=1,
-        meaning="Of one side; a round trip pays it twice.",
-    )
+    min_notional_quote: Decimal = least_value("1.05")
+    fee_rate: Decimal = fee_of_one_side()
     fee_buffer_pct: Decimal = key(
         Decimal("0.002"),
         unit="fraction",
@@ -80,12 +75,8 @@ class SpacedSettings(Settings):
         lt=1,
         meaning="Taken off sells when a spacing is judged, and added to minimum sizes.",
     )
-    tick_size: Decimal = key(
-        ZERO, unit="quote", ge=0, meaning="A coarser grid of prices; 0 takes the market's."
-    )
-    step_size: Decimal = key(
-        ZERO, unit="base", ge=0, meaning="A coarser grid of quantities; 0 takes the market's."
-    )
+    tick_size: Decimal = coarser_prices()
+    step_size: Decimal = coarser_quantities()
     price_rounding: PriceRounding = key(
         "side", meaning="side: buys down, sells up. down: both down."
     )

@@ -14,7 +14,7 @@ from nkfast.core.book import OrderBook
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError, ConfigErrors, RiskError
 from nkfast.strategies.arbitrage import Arbitrage, ArbitrageSettings, cycle_markets
-from nkfast.strategies.profit_store import Storing
+from nkfast.strategies.storing import Storing
 from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan
 from nkfast.trading.plan_outcome import PlanOutcome, PlanResult
 from nkfast.trading.strategy import Desired, MarketView

@@ -352,6 +352,8 @@ def test_coarser_grids_hold() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"tick_size: is 0\.015; give a multiple"):
         MarketMaker(MarketMakerSettings.read({"tick_size": "0.015"}), ETH)
+    with pytest.raises(ConfigError, match="is 'BTC/USDT', the market is ETH/USDT"):
+        MarketMaker(MarketMakerSettings.read({"symbol": "BTC_USDT"}), ETH)
     with pytest.raises(ConfigError, match="did you mean 'fee_rate'"):
         MarketMakerSettings.read({"fee_rat": "0.1"})
     assert load("market_maker") is MarketMaker

@@ -11,15 +11,8 @@ from strategies.pit import Pit
 
 from nkfast.core.market import Market
 from nkfast.errors import ConfigError
-from nkfast.strategies.profit_store import (
-    Earning,
-    ProfitStore,
-    ProfitStoreSettings,
-    Storing,
-    allocate,
-    watched,
-    with_profit_store,
-)
+from nkfast.strategies.profit_store import ProfitStore, ProfitStoreSettings, allocate
+from nkfast.strategies.storing import Earning, Storing, watched, with_profit_store
 from nkfast.trading.exact import add
 from nkfast.trading.strategy import Desired, Fill, MarketView, Quote
 

@@ -8,13 +8,8 @@ from strategies.pit import Pit
 from strategies.vectors.registry import Given, adapts, places
 
 from nkfast.core.market import Market
-from nkfast.strategies.profit_store import (
-    Earning,
-    ProfitStore,
-    ProfitStoreSettings,
-    Storing,
-    allocate,
-)
+from nkfast.strategies.profit_store import ProfitStore, ProfitStoreSettings, allocate
+from nkfast.strategies.storing import Earning, Storing
 from nkfast.trading.strategy import Desired, Fill, MarketView, Quote, Skip
 
 #: What is counted follows from lots, which are cut after so many digits.
