@@ -111,7 +111,7 @@ class Reader:
         if block.excuse:
             return
         if block.words:
-            Path(block.words).write_text(block.text)
+            Path(block.words).write_text(block.text, "utf-8")
             return
         match block.language:
             case "console":
@@ -199,7 +199,7 @@ class Reader:
         name, text = f"snippet.{block.language}", block.text
         if block.language == "toml" and "strategy" not in tomllib.loads(text):
             text = f'strategy = "grid"\nsymbol = "BTC/USDT"\nstep_pct = 0.01\n{text}'
-        Path(name).write_text(text)
+        Path(name).write_text(text, "utf-8")
         load_config(Path(name))
 
 
@@ -235,7 +235,11 @@ def test_what_is_not_run_has_a_reason() -> None:
 def test_what_nkfast_writes_itself_is_up_to_date() -> None:
     if sys.version_info[:2] != (3, 11):
         pytest.skip("Pythons spell signatures differently; the pages are written by 3.11")
-    stale = [str(path) for path in FILES.values() if refreshed(text := path.read_text()) != text]
+    stale = []
+    for path in FILES.values():
+        text = path.read_text("utf-8")
+        if refreshed(text) != text:
+            stale.append(str(path))
     assert not stale, "bring them up to date: python -m nkfast.app.documents.generated"
 
 
@@ -249,7 +253,7 @@ def test_every_code_of_a_strategy_is_explained() -> None:
     text = find_page("reasons").text
     strategies = Path(nkfast.__file__).parent / "strategies"
     for path in strategies.glob("*.py"):
-        for code in re.findall(r'Skip\(\s*"([A-Z_]+)"', path.read_text()):
+        for code in re.findall(r'Skip\(\s*"([A-Z_]+)"', path.read_text("utf-8")):
             assert f"`{code}`" in text, f"{path.name}: {code}"
 
 
@@ -274,11 +278,20 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_page_is_listed_and_every_link_leads_somewhere() -> None:
     assert {"front page", INDEX, *(page.name for page in pages())} == set(FILES)
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
-        text = path.read_text()
+        text = path.read_text("utf-8")
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
             there = path.parent / target if target else path
             assert there.exists(), f"{path}: {target}"
-            assert not anchor or anchor in anchors(there.read_text()), f"{path}: {target}#{anchor}"
+            if anchor:
+                assert anchor in anchors(there.read_text("utf-8")), f"{path}: {target}#{anchor}"
+
+
+def test_every_page_is_in_the_wheel(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    for path in DOCS.rglob("*.md"):
+        place = path.relative_to(DOCS.parent)
+        assert any(place.match(pattern) for pattern in patterns), place
 
 
 def anchors(text: str) -> set[str]:
@@ -332,5 +345,5 @@ def test_a_part_that_nobody_can_write_is_an_error() -> None:
     assert set(BLOCKS) == {
         word
         for path in FILES.values()
-        for word in re.findall(r"generated: (\w+)", path.read_text())
+        for word in re.findall(r"generated: (\w+)", path.read_text("utf-8"))
     } - {"WORDS"}

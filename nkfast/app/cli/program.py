@@ -245,11 +245,17 @@ def print_table(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None
     """Print some columns of rows, below their names."""
     cells = [list(shown)]
     for row in rows:
-        cells.append(["-" if row[name] in (None, "") else str(row[name]) for name in shown])
+        cells.append([_cell(row[name]) for name in shown])
     widths = [max(len(line[column]) for line in cells) for column in range(len(shown))]
     for line in cells:
         text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(text.rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else str(value)
 
 
 def settings_of(pairs: Sequence[str], option: str = "--set") -> dict[str, str]:
