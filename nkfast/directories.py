@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nkfast.errors import ConfigError
 
-__all__ = ["HOME_VARIABLE", "nonce_directory", "state_directory"]
+__all__ = ["HOME_VARIABLE", "account_directory", "nonce_directory", "state_directory"]
 
 #: Takes the place of the platform's directory.
 HOME_VARIABLE = "NKFAST_HOME"
@@ -45,3 +45,8 @@ def state_directory() -> Path:
 def nonce_directory() -> Path:
     """Return the directory where all clients of a user meet to share the nonces of a key."""
     return state_directory() / "nonces"
+
+
+def account_directory() -> Path:
+    """Return the directory where the instances of a user meet that trade with one account."""
+    return state_directory() / "accounts"

@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "errors": set(),
     # Below the rooms, so that the clients of two processes meet where the user's files are.
     "directories": {"errors"},
+    "mapped_file": {"errors"},
     "core": {"errors"},
     "wire": {"errors", "core"},
-    "client": {"errors", "directories", "core", "wire"},
+    "client": {"errors", "directories", "mapped_file", "core", "wire"},
     "exchange": {"errors", "core", "wire"},
     "venue": {"errors", "core", "wire", "client", "exchange"},
-    "trading": {"errors", "core", "wire", "venue.port", "venue.clock"},
+    "trading": {"errors", "mapped_file", "core", "wire", "venue.port", "venue.clock"},
     "strategies": {"errors", "core", "wire.symbols", "trading", "venue.port"},
     # At the top, beside app: it puts the engine on the simulated exchange. Nothing imports it.
     "testing": {"errors", "core", "wire", "exchange", "venue", "trading", "strategies"},

@@ -10,12 +10,15 @@ from nkfast.app.config.bot import BotConfig
 from nkfast.app.config.layers import nearest
 from nkfast.app.credentials import find_credentials, require_credentials
 from nkfast.client.async_rest import AsyncRestClient
+from nkfast.client.budget import OrderBudget, account_digest, shared_throttle
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.rest_session import AllowChanges
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
-from nkfast.directories import nonce_directory
+from nkfast.directories import account_directory, nonce_directory
 from nkfast.errors import ConfigError, NkfastError, SymbolNotFoundError
+from nkfast.trading.account import AccountOrders
+from nkfast.trading.account_board import AccountBoard
 from nkfast.trading.exact import ZERO
 from nkfast.trading.strategy import Strategy
 from nkfast.venue.clock import Clock
@@ -24,7 +27,14 @@ from nkfast.venue.live_feed import LiveFeed
 from nkfast.venue.paper import PaperVenue
 from nkfast.wire.models import ApiCredentials, MarketInfo
 
-__all__ = ["Connection", "chosen_symbols", "connected", "open_rest", "read_markets"]
+__all__ = [
+    "Connection",
+    "chosen_symbols",
+    "connected",
+    "open_rest",
+    "read_markets",
+    "shared_account",
+]
 
 #: Of a pretended account whose funds nobody gave, in units of the home market's quote asset.
 _PAPER_WORTH = Decimal(1000)
@@ -34,7 +44,8 @@ _PAPER_WORTH = Decimal(1000)
 class Connection:
     """A venue that is not started yet, and the strategy that was made for its markets.
 
-    ``account`` says whose money it is: "real", "read only" or "pretended".
+    ``account`` says whose money it is: "real", "read only" or "pretended"; ``orders`` is what the
+    instances of a real account share.
     """
 
     venue: LiveVenue | PaperVenue
@@ -42,6 +53,7 @@ class Connection:
     strategy: Strategy
     symbols: tuple[str, ...]  # the home market first
     account: str
+    orders: AccountOrders
     feed: LiveFeed | None = None  # of a paper venue
 
     def counters(self) -> Mapping[str, int]:
@@ -53,12 +65,26 @@ class Connection:
 def open_rest(
     rest_url: str, credentials: ApiCredentials | None, *, allow_changes: AllowChanges = False
 ) -> AsyncRestClient:
-    """Return a client whose nonces grow over all processes that use the key."""
-    nonces = None
+    """Return a client that shares nonces and rate budget with all processes of the user."""
+    nonces, key = None, None
     if credentials is not None:
-        nonces = KeyNonces(credentials.api_key, directory=nonce_directory())
+        key = credentials.api_key
+        nonces = KeyNonces(key, directory=nonce_directory())
     return AsyncRestClient(
-        credentials, base_url=rest_url, allow_changes=allow_changes, nonces=nonces
+        credentials,
+        base_url=rest_url,
+        allow_changes=allow_changes,
+        throttle=shared_throttle(rest_url, key),
+        nonces=nonces,
+    )
+
+
+def shared_account(rest_url: str, credentials: ApiCredentials, clock: Clock) -> AccountOrders:
+    """Return what orders must not trade with and may be sent, over all processes of the user."""
+    digest = account_digest(rest_url, credentials.api_key)
+    return AccountOrders(
+        AccountBoard(account_directory() / digest, clock),
+        OrderBudget(shared_throttle(rest_url, credentials.api_key)),
     )
 
 
@@ -102,14 +128,18 @@ async def connected(config: BotConfig, clock: Clock) -> AsyncIterator[Connection
         if credentials is None:
             funds = config.paper.funds or _funds(home, info)
             venue, feed = _paper_venue(config, markets, funds, clock)
-            yield Connection(venue, rest, strategy, symbols, "pretended", feed)
+            orders = AccountOrders()
+            yield Connection(venue, rest, strategy, symbols, "pretended", orders, feed)
         else:
             connect = partial(
                 WebSocketClient, exchange.ws_url, credentials, allow_changes=mode == "live"
             )
             live = LiveVenue(rest=rest, websocket=connect, clock=clock)
-            account = "real" if mode == "live" else "read only"
-            yield Connection(live, rest, strategy, symbols, account)
+            if mode == "live":
+                account, orders = "real", shared_account(exchange.rest_url, credentials, clock)
+            else:
+                account, orders = "read only", AccountOrders()
+            yield Connection(live, rest, strategy, symbols, account, orders)
 
 
 def _paper_venue(

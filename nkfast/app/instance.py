@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from nkfast.directories import nonce_directory, state_directory
+from nkfast.directories import account_directory, nonce_directory, state_directory
 from nkfast.errors import ConfigError, JournalLockedError
 from nkfast.trading.journal_file import FileLock
 
@@ -47,7 +47,7 @@ class Instance(NamedTuple):
         nkfast.errors.ConfigError
             The name could be mistaken for a path, an option or something else that is kept there.
         """
-        if not _NAME.fullmatch(name) or name == nonce_directory().name:
+        if not _NAME.fullmatch(name) or name in _shared_folders():
             raise ConfigError(
                 f"{name!r} is no name for an instance: use letters, digits, '-' and '_', not more"
                 " than 32, a letter or a digit first",
@@ -166,6 +166,10 @@ class Instance(NamedTuple):
     @property
     def _record_file(self) -> Path:
         return self.folder / "run.json"
+
+
+def _shared_folders() -> set[str]:
+    return {nonce_directory().name, account_directory().name}
 
 
 def all_instances(state_dir: Path | None = None) -> list[Instance]:

@@ -26,7 +26,6 @@ from nkfast.app.narrator import Narrator, priced
 from nkfast.app.screens import LiveScreen
 from nkfast.app.views import Viewer
 from nkfast.errors import NkfastError
-from nkfast.trading.account import AccountOrders
 from nkfast.trading.control import Control
 from nkfast.trading.engine import Engine, EngineSettings
 from nkfast.trading.exact import plain
@@ -231,7 +230,7 @@ class _Run:
             more_symbols=connection.symbols[1:],
             limits=self._config.risk.limits(),
             mode=self._mode,
-            account=AccountOrders(),
+            account=connection.orders,
             heart=heart,
             settings=EngineSettings(
                 instance=self._instance.name,

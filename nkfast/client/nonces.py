@@ -18,6 +18,7 @@ from pathlib import Path
 from nkfast.core.signing import NonceSource
 from nkfast.directories import nonce_directory
 from nkfast.errors import ConfigError
+from nkfast.mapped_file import foreign, map_file
 
 __all__ = ["KeyNonces"]
 
@@ -27,6 +28,7 @@ LEAP_SECONDS = 60
 #: What a file begins with; then the newest nonce, an integer of this machine.
 _MAGIC = b"nkNonce1"
 _FILE_BYTES = 16
+_WHAT = "nonce file"
 #: No nonce of this century is larger, in any unit.
 _NONCE_MAX = 1 << 62
 
@@ -135,7 +137,7 @@ class _Counter:
         if not self._is_begun:
             return self._first(now_ns)
         if self._memory[: len(_MAGIC)] != _MAGIC:
-            raise _foreign(self.path, "was overwritten")
+            raise foreign(_WHAT, self.path, "was overwritten")
         return self._source.next(0, now_ns)
 
     def _first(self, now_ns: int | None) -> int:
@@ -153,59 +155,15 @@ class _Counter:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            memory = _memory(descriptor, path)
-        finally:
-            os.close(descriptor)
-    except ConfigError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the nonce file {path} cannot be used: {error}. Give the client "
-            "nonces=KeyNonces(api_key, directory=...) for another place, or is_shared=False in its "
-            "stead to count in this process alone"
-        ) from error
+    way_out = (
+        "Give the client nonces=KeyNonces(api_key, directory=...) for another place, or"
+        " is_shared=False in its stead to count in this process alone"
+    )
+    memory = map_file(path, _MAGIC, _FILE_BYTES, _WHAT, way_out)
     if not 0 <= int.from_bytes(memory[len(_MAGIC) :], sys.byteorder, signed=True) <= _NONCE_MAX:
-        raise _foreign(path, "holds no nonce")
+        raise foreign(_WHAT, path, "holds no nonce")
     return memory
-
-
-def _memory(descriptor: int, path: Path) -> mmap.mmap:
-    size = os.fstat(descriptor).st_size
-    if size not in (0, _FILE_BYTES):
-        raise _foreign(path, f"has {size} bytes, not {_FILE_BYTES}")
-    # Whoever comes first makes the file, and another process may be about to do the same: what
-    # is done here changes nothing when it is done again, also when nonces were taken meanwhile.
-    os.ftruncate(descriptor, _FILE_BYTES)
-    memory = mmap.mmap(descriptor, _FILE_BYTES)
-    if memory[: len(_MAGIC)] == bytes(len(_MAGIC)):
-        # Written, not put into the memory: a full disk is an error then, and not the end.
-        os.write(descriptor, _MAGIC)
-        os.fsync(descriptor)
-        _sync_directory(path.parent)
-    if memory[: len(_MAGIC)] != _MAGIC:
-        raise _foreign(path, "does not begin as one")
-    return memory
-
-
-def _sync_directory(path: Path) -> None:
-    if sys.platform == "win32":
-        # Windows opens no directories, and NTFS keeps a journal of them.
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _place(path: Path | None) -> str:
     return "by itself" if path is None else f"in {path}"
-
-
-def _foreign(path: Path | None, why: str) -> ConfigError:
-    return ConfigError(f"the nonce file {path} {why}: remove it while nothing uses the key")

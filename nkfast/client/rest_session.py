@@ -166,7 +166,7 @@ class RestSession:
             ready_at = self._throttle.reserve(call.rate_class, at)
             # A pause may begin, or grow, while it is waited for.
             while True:
-                seconds = max(ready_at, self._throttle.paused_until(call.rate_class)) - at
+                seconds = max(ready_at, self._throttle.paused_until(call.rate_class, at)) - at
                 if seconds <= 0:
                     break
                 yield Wait(seconds)
@@ -195,13 +195,13 @@ class RestSession:
     def _hold_back(self, call: Call[Any], answer: Answer, error: VenueError, now: float) -> float:
         if isinstance(error, NonceError):
             for rate_class in ("private", "orders"):
-                self._throttle.pause(rate_class, now + NONCE_PAUSE_SECONDS)
+                self._throttle.pause(rate_class, now + NONCE_PAUSE_SECONDS, now)
         # Whoever says it, and whatever it means for this call: there were too many.
         if answer.status != 429 and not isinstance(error, RateLimitError):
             return 0.0
         seconds = codec.parse_retry_after(answer.retry_after, answer.date)
         seconds = max(seconds, _random.uniform(0.0, BACKOFF_SECONDS_FIRST))
-        self._throttle.pause(call.rate_class, now + seconds)
+        self._throttle.pause(call.rate_class, now + seconds, now)
         return seconds
 
     def _refuse(self, call: Call[Any]) -> None:

@@ -1,13 +1,15 @@
 """At most so many requests a second, by class, so that cancels never wait behind others."""
 
-import threading
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from nkfast.core.bucket import TokenBucket
 from nkfast.errors import ConfigError
 from nkfast.wire.endpoints import RateClass
 
 __all__ = ["DEFAULT_RATES", "Rate", "Throttle"]
+
+_NS = 1_000_000_000
 
 
 class Rate(NamedTuple):
@@ -37,41 +39,67 @@ class Throttle:
     ----------
     rates : mapping or None
         Rate by class; a class that is not named is not limited. None takes `DEFAULT_RATES`.
+    memory : mapping of class to memoryview, optional
+        Where a class is counted: 16 bytes for each, as `nkfast.core.bucket.TokenBucket` has them.
+        `nkfast.client.budget.shared_throttle` gives those that all processes of a user share.
 
     Notes
     -----
-    Times are monotonic seconds from any start, the same for all clients that share a throttle.
+    Times are monotonic seconds from any start, the same for all clients that share a throttle. One
+    that is an hour too far in the future is of a machine that was started since, and forgotten.
     """
 
-    def __init__(self, rates: Mapping[RateClass, Rate] | None = None) -> None:
-        self._rates = dict(DEFAULT_RATES if rates is None else rates)
-        for name, rate in self._rates.items():
+    def __init__(
+        self,
+        rates: Mapping[RateClass, Rate] | None = None,
+        *,
+        memory: Mapping[RateClass, memoryview] | None = None,
+    ) -> None:
+        lent = memory if memory is not None else {}
+        self._limited = dict(DEFAULT_RATES if rates is None else rates)
+        self._buckets: dict[RateClass, TokenBucket] = {}
+        for name in get_args(RateClass):
+            rate = self._limited.get(name, Rate(1.0, 1))
             if not rate.per_second > 0 or rate.burst < 1:
                 raise ConfigError(f"rate of {name} must be positive, was {rate}")
-        # The bucket as one number: the time at which it would be full again.
-        self._full_at: dict[RateClass, float] = {}
-        self._paused_until: dict[RateClass, float] = {}
-        self._lock = threading.Lock()
+            self._buckets[name] = TokenBucket(*rate, memory=lent.get(name))
 
     def reserve(self, rate_class: RateClass, now: float) -> float:
         """Take a place for one request and return the time from which it may go.
 
         Whoever comes next is behind. `paused_until` may move the time further.
         """
-        rate = self._rates.get(rate_class)
-        if rate is None:
+        if rate_class not in self._limited:
             return now
-        interval = 1.0 / rate.per_second
-        with self._lock:
-            full_at = max(self._full_at.get(rate_class, now), now) + interval
-            self._full_at[rate_class] = full_at
-        return full_at - rate.burst * interval
+        return self._buckets[rate_class].reserve(_ns(now)) / _NS
 
-    def paused_until(self, rate_class: RateClass) -> float:
-        """Return the time before which no request of this class may go."""
-        return self._paused_until.get(rate_class, float("-inf"))
+    def take(self, rate_class: RateClass, now: float) -> float:
+        """Take a place for one request that may go now; return the seconds until there is one.
 
-    def pause(self, rate_class: RateClass, until: float) -> None:
+        0: it was taken.
+        """
+        paused = self.paused_until(rate_class, now) - now
+        if paused > 0 or rate_class not in self._limited:
+            return max(paused, 0.0)
+        now_ns = _ns(now)
+        return (self._buckets[rate_class].take(now_ns) - now_ns) / _NS
+
+    def wait(self, rate_class: RateClass, now: float) -> float:
+        """Return the seconds until a request may go, without taking its place."""
+        seconds = self.paused_until(rate_class, now) - now
+        if rate_class in self._limited:
+            now_ns = _ns(now)
+            seconds = max(seconds, (self._buckets[rate_class].ready(now_ns) - now_ns) / _NS)
+        return max(seconds, 0.0)
+
+    def paused_until(self, rate_class: RateClass, now: float) -> float:
+        """Return the time before which no request of this class may go; it may be over."""
+        return self._buckets[rate_class].paused_until(_ns(now)) / _NS
+
+    def pause(self, rate_class: RateClass, until: float, now: float) -> None:
         """Let no request of this class go before a time, because the venue asked for it."""
-        with self._lock:
-            self._paused_until[rate_class] = max(self.paused_until(rate_class), until)
+        self._buckets[rate_class].pause(_ns(until), _ns(now))
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * _NS)

@@ -1,20 +1,37 @@
-"""The open orders of one account, whoever made them, as far as this process knows."""
+"""What the instances that trade with one account share: their open orders, and a rate budget."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from nkfast.trading.orders import OrderStore
+from nkfast.trading.account_board import AccountBoard, BoardSeat
+from nkfast.trading.orders import Order, OrderStore
 from nkfast.venue.port import OrderUpdate, Side
 
-__all__ = ["AccountOrders", "Crossed"]
+if TYPE_CHECKING:
+    from nkfast.core.market import Market
+
+__all__ = ["AccountOrders", "Crossed", "RequestBudget"]
+
+
+class RequestBudget(Protocol):
+    """What the account may still send, over all its processes."""
+
+    def take_order(self) -> float:
+        """Take the place of an order; return the seconds until there is one, 0: it was taken."""
+
+    def reserve_cancel(self) -> float:
+        """Take the place of a cancel, which there always is; return in how many seconds."""
+
+    def pause(self, seconds: float) -> None:
+        """Let no order go for some seconds."""
 
 
 class Crossed(NamedTuple):
     """An order of the account that another one would trade with."""
 
     price: Decimal
-    owner: str  # "own", or "other" for another process's or a person's
+    owner: str  # "own", an instance of another process, or "other" for what only the venue tells
 
 
 class _Foreign(NamedTuple):
@@ -27,11 +44,28 @@ class AccountOrders:
     """What an order must not trade with: every open order of its own account.
 
     The instances of this process share one object for each account, and see each other's orders
-    from the moment of their intents. Orders of other processes, and those that a person placed,
-    are known from the venue's reports and lists, as long after they were placed as those take.
+    from the moment of their intents. So do those of other processes, by the board. Orders that a
+    person placed, or a program that knows no board, are known from the venue's reports and lists,
+    as long after they were placed as those take.
+
+    Parameters
+    ----------
+    board : AccountBoard, optional
+        The account's, where its money is real; without it other processes are not seen.
+    budget : RequestBudget, optional
+        The account's; without it orders are not counted over the processes.
+
+    Attributes
+    ----------
+    budget : RequestBudget or None
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, board: AccountBoard | None = None, budget: RequestBudget | None = None
+    ) -> None:
+        self.budget = budget
+        self._board = board
+        self._seats: dict[OrderStore, BoardSeat] = {}
         self._stores: dict[str, list[OrderStore]] = {}
         self._foreign: dict[str, dict[str, _Foreign]] = {}
 
@@ -39,10 +73,39 @@ class AccountOrders:
         """Take in the orders of an instance that trades a market."""
         self._stores.setdefault(symbol, []).append(orders)
 
+    def sit(
+        self, markets: "Iterable[Market]", orders: OrderStore, name: str, identity: str
+    ) -> None:
+        """Let other processes see the orders of an instance, those that it takes up from now on.
+
+        Parameters
+        ----------
+        markets : iterable of Market
+            Those that it trades.
+        orders : OrderStore
+            Empty.
+        name, identity : str
+            As `AccountBoard.sit` has them.
+        """
+        if self._board is not None:
+            seat = self._seats[orders] = self._board.sit(name, identity)
+            for market in markets:
+                seat.watch(market)
+            orders.listen(_Publisher(seat, orders).note)
+
+    def begin(self, orders: OrderStore) -> None:
+        """Take note that an instance has taken up all orders that its earlier life left."""
+        seat = self._seats.get(orders)
+        if seat is not None:
+            seat.begin()
+
     def leave(self, orders: OrderStore) -> None:
         """Forget the orders of an instance that ended."""
         for stores in self._stores.values():
             stores[:] = [store for store in stores if store is not orders]
+        seat = self._seats.pop(orders, None)
+        if seat is not None:
+            seat.leave()
 
     def note(self, update: OrderUpdate, now_ms: int) -> None:
         """Take news of an order that the instance which was told of it did not make."""
@@ -62,14 +125,49 @@ class AccountOrders:
                 order_id: seen for order_id, seen in foreign.items() if seen.seen_ms >= since_ms
             }
 
-    def crossed_by(self, symbol: str, side: Side, price: Decimal) -> Crossed | None:
-        """Return an open order that an order at this price would trade with."""
+    def crossed_by(
+        self, symbol: str, side: Side, price: Decimal, orders: OrderStore | None = None
+    ) -> Crossed | None:
+        """Return an open order that an order at this price would trade with.
+
+        ``orders`` are those of the instance that asks; without them the board is not looked at.
+        """
         for other_side, other_price, owner in self._resting(symbol):
             if other_side != side and (
                 other_price <= price if side == "buy" else other_price >= price
             ):
                 return Crossed(other_price, owner)
-        return None
+        return self._crossed_on_board(symbol, side, price, orders)
+
+    def claim(self, symbol: str, side: Side, price: Decimal, orders: OrderStore) -> Crossed | None:
+        """Let the instances of other processes see an order that is about to leave.
+
+        Returns
+        -------
+        Crossed or None
+            What one of them let be seen meanwhile: the order must not leave, and `withdraw` says
+            that it does not.
+        """
+        seat = self._seats.get(orders)
+        if seat is None:
+            return None
+        seat.widen(symbol, side, price)
+        return self._crossed_on_board(symbol, side, price, orders)
+
+    def withdraw(self, symbol: str, side: Side, orders: OrderStore) -> None:
+        """Take back what was claimed for an order that does not leave."""
+        seat = self._seats.get(orders)
+        if seat is not None:
+            _put_best(seat, orders, symbol, side)
+
+    def _crossed_on_board(
+        self, symbol: str, side: Side, price: Decimal, orders: OrderStore | None
+    ) -> Crossed | None:
+        seat = None if orders is None else self._seats.get(orders)
+        if seat is None:
+            return None
+        other = seat.crossed_by(symbol, side, price)
+        return None if other is None else Crossed(other.price, str(other))
 
     def _resting(self, symbol: str) -> Iterator[tuple[Side, Decimal, str]]:
         for store in self._stores.get(symbol, ()):
@@ -79,3 +177,27 @@ class AccountOrders:
                         yield order.side, order.price, "own"
         for foreign in self._foreign.get(symbol, {}).values():
             yield foreign.side, foreign.price, "other"
+
+
+class _Publisher:
+    """Keeps what others see of an instance's orders true."""
+
+    def __init__(self, seat: BoardSeat, orders: OrderStore) -> None:
+        self._seat = seat
+        self._orders = orders
+
+    def note(self, order: Order) -> None:
+        if order.state.is_open:
+            if order.price is not None:
+                self._seat.widen(order.symbol, order.side, order.price)
+        elif order.price is None or self._seat.is_best(order.symbol, order.side, order.price):
+            _put_best(self._seat, self._orders, order.symbol, order.side)
+
+
+def _put_best(seat: BoardSeat, orders: OrderStore, symbol: str, side: Side) -> None:
+    prices = (
+        order.price
+        for order in orders.open_orders
+        if order.symbol == symbol and order.side == side and order.price is not None
+    )
+    seat.put(symbol, side, (max if side == "buy" else min)(prices, default=None))

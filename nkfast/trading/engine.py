@@ -85,7 +85,7 @@ class Engine:
         "monitor" decides and counts what it would do, and sends nothing.
     account : AccountOrders, optional
         Shared by the instances of this process that trade with one account, so that their orders
-        never meet each other.
+        never meet each other; with a board, nor those of other processes.
     heart : Heart, optional
         Beats from before the first order until nothing is left that should not be.
 
@@ -491,6 +491,9 @@ class Engine:
         self.ledger.recall(self._journal.kept(BESIDE_FILLS) or {})
         for symbol in self.symbols:
             self._account.join(symbol, self.orders)
+        name = self._settings.instance or self._journal.instance
+        identity = str(self._journal.path.resolve())
+        self._account.sit(markets.values(), self.orders, name, identity)
         self._first_profits = dict(self.ledger.profits)
         self._host = StrategyHost(
             self.strategy,
@@ -530,6 +533,7 @@ class Engine:
                 self._reconciler.open_case(order, "fills", at_once=True)
             elif order.state in _GIVEN_UP:
                 self._reconciler.note_given_up(order)
+        self._account.begin(self.orders)
         if self.mode != "monitor":
             self._plans.recover()
 
@@ -577,6 +581,7 @@ class Engine:
             guarded=self._news.guarded,
             halt=self._halt,
             on_anomaly=self._spend,
+            budget=self._account.budget,
         )
         self._executor = Executor(
             gate=self._gate,

@@ -34,6 +34,7 @@ from nkfast.venue.port import NewOrder, OrderType, OrderUpdate, Side
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from nkfast.trading.account import RequestBudget
     from nkfast.trading.bookkeeping import Bookkeeper
     from nkfast.trading.reasons import Reasons
     from nkfast.trading.reconcile import Reconciler
@@ -87,6 +88,8 @@ class OrderGate:
         Halts trading.
     on_anomaly : callable
         Is told the code and the detail of each answer that spends the error budget.
+    budget : RequestBudget, optional
+        Of the account: counts cancels, and lets those wait that are more than it allows.
 
     Attributes
     ----------
@@ -113,6 +116,7 @@ class OrderGate:
         guarded: Callable[[Callable[[], None]], None],
         halt: Callable[[BaseException], None],
         on_anomaly: Callable[[str, str], None],
+        budget: "RequestBudget | None" = None,
     ) -> None:
         self.waits_until_ns = 0
         self.answered = Latencies()
@@ -130,6 +134,7 @@ class OrderGate:
         self._guarded = guarded
         self._halt = halt
         self._on_anomaly = on_anomaly
+        self._budget = budget
         self._auth_failures = 0
         self._latencies_ns: deque[int] = deque(maxlen=_LATENCIES_KEPT)
         self._gathered: list[tuple[Order, int]] | None = None
@@ -236,6 +241,7 @@ class OrderGate:
             self._clock.boot_ns(),
             self._boot_id,
         )
+        self._guard.claim(intent)
         self._bookkeeper.intend(order, stores_state=stores_state)
         self._uncounted = order, intent
         if self._gathered is not None:
@@ -298,12 +304,23 @@ class OrderGate:
         self._submit_cancel(order)
 
     def _submit_cancel(self, order: Order) -> None:
+        wait_s = 0.0 if self._budget is None else self._budget.reserve_cancel()
+        if wait_s:
+            self._loop.call_later(wait_s, self._send_cancel, order)
+        else:
+            self._send_cancel(order)
+
+    def _send_cancel(self, order: Order) -> None:
+        if order.state is not OrderState.LIVE:
+            return  # it ended while the cancel waited for its turn
         answer = self._venue.cancel(order.symbol, order.client_id, order.order_id)
         timer = self._loop.call_later(self._request_timeout_s, self._on_cancel_timeout, order)
         answer.add_done_callback(partial(self._on_cancelled, order, timer))
 
     def cancel_stray(self, update: OrderUpdate) -> None:
         """Cancel an order with an id of ours that no order of ours is."""
+        if self._budget is not None:
+            self._budget.reserve_cancel()
         answer = self._venue.cancel(update.symbol, update.client_id, update.order_id)
         answer.add_done_callback(_error_of)  # its caller halts; that is what matters
 
@@ -376,6 +393,8 @@ class OrderGate:
         if isinstance(error, RateLimitError):
             wait_ns = int(error.retry_after_seconds * _NS)
             self.waits_until_ns = self._clock.monotonic_ns() + wait_ns
+            if self._budget is not None:
+                self._budget.pause(error.retry_after_seconds)
         elif error.sent != "no":
             self._on_anomaly(_reject_code(error), str(error))
         if isinstance(error, InsufficientFundsError):

@@ -14,7 +14,7 @@ wrong. A slot holds at most one order that is not DONE, REJECTED or ABANDONED.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -535,6 +535,7 @@ class OrderStore:
         self._finished: dict[str, None] = {}
         self._finished_limit = finished_limit
         self._newest_fills: deque[tuple[str, FillKey, int]] = deque(maxlen=_NEWEST_FILLS)
+        self._on_moved: Callable[[Order], object] | None = None
         self.version = 0
 
     def __len__(self) -> int:
@@ -542,6 +543,10 @@ class OrderStore:
 
     def __iter__(self) -> Iterator[Order]:
         return iter(self._by_client_id.values())
+
+    def listen(self, on_moved: Callable[[Order], object]) -> None:
+        """Tell of each order that becomes open or ends, when it has, from now on."""
+        self._on_moved = on_moved
 
     def add(self, order: Order) -> None:
         """Take a new order in; an open one takes its slot.
@@ -639,11 +644,17 @@ class OrderStore:
         self.version += 1
         if order.facts.order_id:
             self._by_order_id[order.facts.order_id] = order
-        if order.state.is_open:
+        is_open, was_open = order.state.is_open, order.client_id in self._open
+        if is_open:
             self._open[order.client_id] = order
             self._finished.pop(order.client_id, None)
             self._by_slot.setdefault(order.slot, order)
-            return
+        else:
+            self._finish(order)
+        if is_open is not was_open and self._on_moved is not None:
+            self._on_moved(order)
+
+    def _finish(self, order: Order) -> None:
         self._open.pop(order.client_id, None)
         if self._by_slot.get(order.slot) is order:
             del self._by_slot[order.slot]

@@ -41,6 +41,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "MAX_DAILY_ORDERS": "too many orders since midnight UTC",
         "MAX_DAILY_NOTIONAL": "too much notional since midnight UTC",
         "SELF_CROSS": "it would trade with an order of this account",
+        "ACCOUNT_RATE": "all processes of the account together have sent as many as they may",
         "MAX_POSITION": "with what is open, the account would own more of an asset than the limit",
         "INSUFFICIENT_BALANCE": "more than is free, less the floor that is to stay free",
         # Plans

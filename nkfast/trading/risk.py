@@ -13,7 +13,7 @@ from nkfast.venue.port import PublicTrade, Side
 if TYPE_CHECKING:
     from nkfast.core.book import OrderBook
     from nkfast.core.market import Market
-    from nkfast.trading.account import AccountOrders
+    from nkfast.trading.account import AccountOrders, Crossed
     from nkfast.trading.day import Day
     from nkfast.trading.ledger import Ledger
     from nkfast.trading.orders import Order, OrderStore
@@ -163,15 +163,38 @@ class RiskGuard:
         if self.limits.price_collar is not None:
             self._check_price(book, price, ticks, self.limits.price_collar)
         self._check_counts(order, price)
-        crossed = self._account.crossed_by(order.symbol, order.side, price)
+        crossed = self._account.crossed_by(order.symbol, order.side, price, self._orders)
         if crossed is not None:
-            raise RiskError(
-                "SELF_CROSS",
-                f"{order.side} at {plain(price)}",
-                f"{crossed.owner} {plain(crossed.price)}",
-            )
+            raise _self_cross(order, price, crossed)
         self._check_exposure(market, order, price)
         self._check_funds(market, order, price)
+
+    def claim(self, order: Priced) -> None:
+        """Let the account's other instances see an order that is about to leave, and count it.
+
+        `check` let it pass. It counts as open until the store of orders tells of its end.
+
+        Raises
+        ------
+        nkfast.errors.RiskError
+            Another process was quicker: code SELF_CROSS, or ACCOUNT_RATE where all processes
+            together have sent as many orders as they may.
+        """
+        account, orders = self._account, self._orders
+        price = self.price_of(order)
+        crossed = account.claim(order.symbol, order.side, price, orders)
+        if crossed is not None:
+            account.withdraw(order.symbol, order.side, orders)
+            raise _self_cross(order, price, crossed)
+        if account.budget is not None:
+            wait_s = account.budget.take_order()
+            if wait_s:
+                account.withdraw(order.symbol, order.side, orders)
+                raise RiskError(
+                    "ACCOUNT_RATE",
+                    "one more order",
+                    f"what the account may send; there is room in {wait_s:.3f} s",
+                )
 
     @property
     def wait_ns(self) -> int:
@@ -407,6 +430,14 @@ class RiskGuard:
             raise RiskError(
                 "INSUFFICIENT_BALANCE", f"{plain(needed)} {asset}", f"{plain(available)} {asset}"
             )
+
+
+def _self_cross(order: Priced, price: Decimal, crossed: "Crossed") -> RiskError:
+    return RiskError(
+        "SELF_CROSS",
+        f"{order.side} at {plain(price)}",
+        f"{crossed.owner} {plain(crossed.price)}",
+    )
 
 
 def _last_price(book: "OrderBook", order: Priced) -> Decimal:
