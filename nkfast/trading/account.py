@@ -132,12 +132,16 @@ class AccountOrders:
 
         ``orders`` are those of the instance that asks; without them the board is not looked at.
         """
-        for other_side, other_price, owner in self._resting(symbol):
-            if other_side != side and (
-                other_price <= price if side == "buy" else other_price >= price
-            ):
-                return Crossed(other_price, owner)
-        return self._crossed_on_board(symbol, side, price, orders)
+        for other_side, other_price in self._own(symbol):
+            if _meet(side, price, other_side, other_price):
+                return Crossed(other_price, "own")
+        crossed = self._crossed_on_board(symbol, side, price, orders)
+        if crossed is not None:
+            return crossed
+        for foreign in self._foreign.get(symbol, {}).values():
+            if _meet(side, price, foreign.side, foreign.price):
+                return Crossed(foreign.price, "other")
+        return None
 
     def claim(self, symbol: str, side: Side, price: Decimal, orders: OrderStore) -> Crossed | None:
         """Let the instances of other processes see an order that is about to leave.
@@ -169,14 +173,16 @@ class AccountOrders:
         other = seat.crossed_by(symbol, side, price)
         return None if other is None else Crossed(other.price, str(other))
 
-    def _resting(self, symbol: str) -> Iterator[tuple[Side, Decimal, str]]:
+    def _own(self, symbol: str) -> Iterator[tuple[Side, Decimal]]:
         for store in self._stores.get(symbol, ()):
             for order in store.open_orders:
                 if order.symbol == symbol and order.price is not None:
                     if order.facts.final is None:
-                        yield order.side, order.price, "own"
-        for foreign in self._foreign.get(symbol, {}).values():
-            yield foreign.side, foreign.price, "other"
+                        yield order.side, order.price
+
+
+def _meet(side: Side, price: Decimal, other_side: Side, other_price: Decimal) -> bool:
+    return other_side != side and (other_price <= price if side == "buy" else other_price >= price)
 
 
 class _Publisher:

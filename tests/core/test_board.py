@@ -27,11 +27,11 @@ def test_a_board_agrees_with_a_dict(memory, found, market, is_buy, ticks):
     while (one := board.find_crossed(row, is_buy, ticks, first)) is not None:
         crossed.append(one)
         first = one[0] + 1
+    opposite = [(seat, model.get((market, not is_buy, seat), 0)) for seat in range(6)]
     assert crossed == [
         (seat, price)
-        for seat in range(6)
-        if (price := model.get((market, not is_buy, seat), 0))
-        and (price <= ticks if is_buy else price >= ticks)
+        for seat, price in opposite
+        if price and (price <= ticks if is_buy else price >= ticks)
     ]
 
 

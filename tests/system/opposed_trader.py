@@ -89,8 +89,7 @@ async def main(rest_url: str, ws_url: str, journal_path: str, side: str) -> None
                 await engine.run(stop)
             finally:
                 await engine.stop()
-            details = engine.reason_details
-            tell(json.dumps({"reasons": engine.reasons, "details": dict(details)}))
+            tell(json.dumps({"reasons": engine.reasons}))
 
 
 if __name__ == "__main__":
