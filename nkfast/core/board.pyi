@@ -1,7 +1,8 @@
-from typing import ClassVar
+from typing import ClassVar, final
 
 __all__ = ["PriceBoard"]
 
+@final
 class PriceBoard:
     SIZE: ClassVar[int]
     SEATS: ClassVar[int]

@@ -5,6 +5,7 @@ the seats of all others afterwards: of two that do so at once at least one sees 
 no lock: every price has one writer.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -17,6 +18,7 @@ __all__ = ["PriceBoard"]
 cdef int64_t DECIMALS_MASK = 31
 
 
+@cython.final
 cdef class PriceBoard:
     """A view of a board.
 

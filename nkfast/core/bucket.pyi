@@ -1,5 +1,8 @@
+from typing import final
+
 __all__ = ["TokenBucket"]
 
+@final
 class TokenBucket:
     def __new__(
         cls,

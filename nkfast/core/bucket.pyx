@@ -1,5 +1,6 @@
 """A token bucket in memory that threads and processes may share: at most so many a second."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 
@@ -11,6 +12,7 @@ cdef double BURST_SECONDS_MAX = 1e9
 cdef double PER_SECOND_MAX = 1e9
 
 
+@cython.final
 cdef class TokenBucket:
     """Gives so many tokens a second, and some at once after a pause.
 
