@@ -235,6 +235,13 @@ def _set_durability(store: sqlite3.Connection, durability: Durability) -> None:
     store.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
 
 
+def _keep_log(store: sqlite3.Connection) -> None:
+    """Let SQLite write ahead; it says in no other way that it cannot."""
+    (mode,) = store.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise OSError(f"no write-ahead log can be kept there, its mode is {mode}")
+
+
 def _sync_folders(folder: Path) -> None:
     """Make a folder's entries durable, and its own in those above it: they may be as new."""
     while True:
@@ -272,7 +279,7 @@ def make_file(path: Path, instance: str) -> None:
                 with _upgrade(store, SCHEMA_VERSION):
                     _run(store, SCHEMA)
                     store.execute("INSERT INTO meta VALUES ('instance', ?)", (instance,))
-                store.execute("PRAGMA journal_mode = WAL")
+                _keep_log(store)
             os.fsync(file)
         finally:
             os.close(file)
@@ -289,16 +296,16 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)))
         store = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-        store.execute("PRAGMA journal_mode = WAL")
+        _keep_log(store)
         _set_durability(store, durability)
         store.execute("PRAGMA wal_autocheckpoint = 8000")
         store.execute("PRAGMA busy_timeout = 2000")
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
         if store is not None:
             store.close()
+        if isinstance(error, OSError):
+            raise JournalError(str(path), f"cannot be opened: {error}") from error
         raise JournalCorruptError(str(path), f"cannot be read: {error}") from error
-    except OSError as error:
-        raise JournalError(str(path), f"cannot be opened: {error}") from error
     return store
 
 
