@@ -31,7 +31,7 @@ def test_asyncio_takes_over_where_nothing_faster_is_installed(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("faster", [True, False])
-def test_first_signal_asks_to_stop(
+def test_P08_P09_first_signal_asks_to_stop(
     name: str, faster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = getattr(signal, name)
@@ -67,7 +67,7 @@ def test_P09_under_nohup_a_closed_terminal_is_ignored() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself a signal")
-def test_second_signal_interrupts() -> None:
+def test_P08_second_signal_interrupts() -> None:
     async def never_stops() -> None:
         stop = asyncio.Event()
         with stop_on_signals(stop):

@@ -393,7 +393,7 @@ assert engine.order_count == order_id
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its own address space")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="ASan needs terabytes of it")
-def test_lack_of_memory_changes_nothing() -> None:
+def test_P11_lack_of_memory_changes_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", FAILING_MEMORY], capture_output=True, text=True, timeout=60
     )

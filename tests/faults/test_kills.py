@@ -200,7 +200,7 @@ def account_trades(rest: RestClient) -> dict[tuple[str, str], Any]:
         since_ms = max(row.time_ms for row in page)
 
 
-def test_nothing_is_lost_or_doubled(scene: Scene) -> None:
+def test_T01_nothing_is_lost_or_doubled(scene: Scene) -> None:
     with RestClient(ApiCredentials(KEY, SECRET), base_url=scene.rest_url, attempts=20) as rest:
         before = {row.asset: row.available + row.held for row in rest.get_balances()}
         for _ in range(KILLS):

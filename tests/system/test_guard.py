@@ -63,7 +63,7 @@ def lose_a_trader(scene: Scene, receiver: Receiver) -> None:
     assert report.orders == 8
 
 
-def test_a_trader_that_stood_still_goes_on_and_so_does_its_guard(scene: Scene) -> None:
+def test_P01_P04_a_trader_that_stood_still_goes_on_and_so_does_its_guard(scene: Scene) -> None:
     trader, guard = scene.start_trader(), scene.start_guard()
     trader.send_signal(signal.SIGSTOP)
     until(lambda: not scene.own())

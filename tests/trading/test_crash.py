@@ -30,7 +30,7 @@ def crash(journal: Path, wire: Path, moment: str) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_nothing_is_lost_and_nothing_sent_twice(on_virtual_desk, tmp_path, moment) -> None:
+def test_T01_nothing_is_lost_and_nothing_sent_twice(on_virtual_desk, tmp_path, moment) -> None:
     async def scenario(desk) -> None:
         wire_path = tmp_path / "wire.jsonl"
         crash(desk.path, wire_path, moment)

@@ -612,7 +612,7 @@ def test_a_partly_filled_order_that_is_cancelled_waits_for_its_fills(on_virtual_
 # Comparing -----------------------------------------------------------------------------------
 
 
-def test_an_order_cancelled_by_hand_is_placed_again(on_virtual_desk) -> None:
+def test_T14_an_order_cancelled_by_hand_is_placed_again(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading():
@@ -690,7 +690,7 @@ def test_a_fee_that_is_known_late_is_told_once_and_durable(on_virtual_desk) -> N
     on_virtual_desk(scenario)
 
 
-def test_d46_foreign_orders_are_reported_and_left_alone(on_virtual_desk) -> None:
+def test_T14_d46_foreign_orders_are_reported_and_left_alone(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         foreign = desk.venue.place_foreign("web-1", "sell", "120.00", "3")
         other = IdSource("nk02", 9).next()
@@ -800,7 +800,7 @@ def test_a_comparison_across_a_reconnect_opens_no_gate(on_virtual_desk) -> None:
 
 
 @pytest.mark.parametrize("knows_its_boot", [True, False])
-def test_processes_that_live_shortly_still_end_a_doubt(on_virtual_desk, knows_its_boot) -> None:
+def test_P15_processes_that_live_shortly_still_end_a_doubt(on_virtual_desk, knows_its_boot) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         desk.venue.submits.append("drop")
@@ -888,7 +888,7 @@ def test_d44_what_a_strategy_decided_without_an_order_is_kept(on_virtual_desk, m
     on_virtual_desk(scenario)
 
 
-def test_a_restart_adopts_its_orders_and_tells_missed_fills_once(on_virtual_desk) -> None:
+def test_T13_a_restart_adopts_its_orders_and_tells_missed_fills_once(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY, high=SELL)
         async with desk.trading(on_exit="keep") as engine:

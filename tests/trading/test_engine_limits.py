@@ -65,7 +65,7 @@ async def test_an_order_of_somebody_else_with_the_account_is_not_traded_with(des
         await desk.until(lambda: desk.venue.wire)
 
 
-async def test_an_order_of_a_neighbour_in_this_process_is_not_traded_with(desk) -> None:
+async def test_M09_an_order_of_a_neighbour_in_this_process_is_not_traded_with(desk) -> None:
     account, neighbour = AccountOrders(), OrderStore()
     account.join(SYMBOL, neighbour)
     desk.strategy.want(low=BUY)

@@ -340,7 +340,7 @@ def test_boots_are_counted_before_anything_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of this kind")
-def test_a_file_that_others_may_use_is_refused(tmp_path: Path) -> None:
+def test_T08_a_file_that_others_may_use_is_refused(tmp_path: Path) -> None:
     Journal.open(tmp_path / "j.db", instance="nk01").close()
     (tmp_path / "j.db").chmod(0o640)
     with pytest.raises(JournalError, match="mode 0640"):
@@ -532,7 +532,7 @@ def test_an_empty_file_is_no_new_journal(tmp_path: Path, content: bytes) -> None
         Journal.open(tmp_path / "j.db", instance="nk01")
 
 
-def test_d26_no_damaged_file_is_taken(tmp_path: Path) -> None:
+def test_T06_d26_no_damaged_file_is_taken(tmp_path: Path) -> None:
     """Whatever is done to the file: it is refused, or everything it says is as it was."""
     live_a_little(tmp_path / "j.db")
     whole = (tmp_path / "j.db").read_bytes()
@@ -569,7 +569,7 @@ def test_d26_no_damaged_file_is_taken(tmp_path: Path) -> None:
     assert refused > 150
 
 
-def test_a_fork_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_P10_a_fork_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Journal.open(tmp_path / "j.db", instance="nk01") as journal:
         parent = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: parent + 1)

@@ -181,7 +181,7 @@ def test_draining_only_reduces_and_ends(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
-def test_dust_does_not_keep_a_drain_from_ending(on_virtual_desk) -> None:
+def test_M11_dust_does_not_keep_a_drain_from_ending(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading() as engine:
@@ -294,7 +294,7 @@ def test_a_strategy_may_ask_while_it_decides(on_virtual_desk, wish, state) -> No
     on_virtual_desk(scenario)
 
 
-def test_a_strategy_may_ask_while_it_is_told_of_a_fill(on_virtual_desk) -> None:
+def test_P14_a_strategy_may_ask_while_it_is_told_of_a_fill(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY, high=SELL)
         async with desk.trading() as engine:
@@ -317,7 +317,7 @@ def test_a_strategy_may_ask_while_it_is_told_of_a_fill(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
-def test_a_slow_call_is_counted_and_named(on_virtual_desk) -> None:
+def test_P01_a_slow_call_is_counted_and_named(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading(slow_callback_ms=20) as engine:
             await asyncio.sleep(1)

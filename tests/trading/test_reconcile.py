@@ -211,7 +211,7 @@ def test_fills_that_are_long_in_coming_are_named(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
-def test_a_trade_that_the_venue_takes_back_halts(on_virtual_desk) -> None:
+def test_M14_a_trade_that_the_venue_takes_back_halts(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading() as engine:

@@ -133,7 +133,7 @@ def test_an_ordinary_order_passes(gate: Gate) -> None:
     gate.make().check("sell", None)
 
 
-def test_a_market_order_is_judged_by_the_last_level_that_it_takes(gate: Gate) -> None:
+def test_M12_a_market_order_is_judged_by_the_last_level_that_it_takes(gate: Gate) -> None:
     gate.make(RiskLimits(price_collar=D("0.05"), max_order_notional=D(1_000_000)))
     book = gate.books[SYMBOL]
     ticks = book.market.price_to_ticks
@@ -152,7 +152,7 @@ def test_a_stale_book(gate: Gate) -> None:
     assert gate.refusal("buy", "99").code == "BOOK_NOT_LIVE"
 
 
-def test_an_old_book(gate: Gate) -> None:
+def test_M13_an_old_book(gate: Gate) -> None:
     gate.make(RiskLimits(max_book_age_s=2.0))
     gate.clock.now_ns += 2 * S
     gate.check("buy", "99")

@@ -218,7 +218,7 @@ def test_an_audit_that_cannot_read_changes_nothing(on_virtual_desk) -> None:
     on_virtual_desk(scenario)
 
 
-def test_a_crossed_book_is_not_traded_on_and_asked_for_anew(on_virtual_desk) -> None:
+def test_M01_a_crossed_book_is_not_traded_on_and_asked_for_anew(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         desk.show = ("100.20", "100.10")
@@ -295,7 +295,9 @@ def rules(**changes: object) -> Market:
     ],
     ids=["paused", "buys paused", "larger minimum", "delisted"],
 )
-def test_a_change_of_the_rules_is_obeyed_and_taken_back(on_virtual_desk, now, code) -> None:
+def test_M05_M06_M08_a_change_of_the_rules_is_obeyed_and_taken_back(
+    on_virtual_desk, now, code
+) -> None:
     async def scenario(desk) -> None:
         desk.strategy.want(low=BUY)
         async with desk.trading() as engine:
@@ -320,7 +322,7 @@ def test_a_change_of_the_rules_is_obeyed_and_taken_back(on_virtual_desk, now, co
     on_virtual_desk(scenario)
 
 
-def test_a_refusal_makes_it_look_at_the_rules(on_virtual_desk) -> None:
+def test_M08_a_refusal_makes_it_look_at_the_rules(on_virtual_desk) -> None:
     async def scenario(desk) -> None:
         async with desk.trading(reconcile_interval_s=100_000, rules_interval_s=1_000) as engine:
             await asyncio.sleep(5)
