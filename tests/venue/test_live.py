@@ -1,6 +1,8 @@
 """The live venue against the simulated exchange, over real sockets."""
 
 import asyncio
+import gc
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal as D
@@ -10,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from nkfast import errors
+from nkfast.client import kept_socket
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.websocket import WebSocketClient
 from nkfast.exchange.server import AccountSettings, ExchangeServer, ExchangeSettings, serve
@@ -629,3 +632,27 @@ async def test_what_is_asked_together_is_read_once() -> None:
         Counted.calls.clear()
         await asyncio.gather(*(s.venue.order_history(SYMBOL, since) for since in range(9)))
         assert Counted.calls == ["orders"] * 4  # one for each status
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts what Linux shows as open")
+async def test_P07_a_reconnect_leaves_no_file_and_no_task_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_FIRST", 0.001)
+    monkeypatch.setattr(kept_socket, "BACKOFF_SECONDS_MAX", 0.01)
+    async with scene() as s:
+
+        async def reconnect() -> None:
+            before = len(s.heard.connections)
+            s.venue.resync("for the test")
+            await until(lambda: s.heard.connections[before:][-1:] == [True])
+            await s.venue.open_orders(SYMBOL)
+
+        for _ in range(5):  # what is made once is made now
+            await reconnect()
+        gc.collect()
+        files, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+        for _ in range(30):
+            await reconnect()
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= files)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
