@@ -153,6 +153,13 @@ def test_help_loads_nothing_of_the_engine() -> None:
     assert not loaded & {"aiohttp", "asyncio", "numpy", "orjson", "picows", "rich", "sqlite3"}
 
 
+def test_a_configuration_is_read_without_any_client() -> None:
+    code = "import sys, nkfast.app.config.bot\nprint(*{name.split('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.check_output([sys.executable, "-P", "-c", code], text=True).split())
+    assert "pydantic" in loaded
+    assert not loaded & {"aiohttp", "picows", "urllib3", "rich", "sqlite3"}
+
+
 def test_kill_makes_the_file_that_stops_trading(tmp_path: Path) -> None:
     (tmp_path / "grid-1").mkdir()
     for _ in range(2):  # twice is once
