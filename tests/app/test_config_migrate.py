@@ -8,7 +8,9 @@ from click.testing import CliRunner, Result
 
 from nkfast.app.cli import main
 from nkfast.app.config.bot import load_config
+from nkfast.app.config.migrating import migrate
 from nkfast.app.exits import ExitCode
+from nkfast.errors import ConfigError
 
 TOML = """# my grid
 mode = "paper"  # for now
@@ -87,6 +89,20 @@ def test_what_cannot_be_migrated_says_why(tmp_path: Path, text: str, message: st
     assert result.exit_code == ExitCode.CONFIG
     assert message in result.stderr
     assert path.read_text() == text
+
+
+def test_file_that_changed_or_would_mean_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bot.toml"
+    path.write_text(TOML)
+    migration = migrate(path)
+    wrong = migration._replace(after=migration.after.replace("0.01", "0.02"))
+    with pytest.raises(ConfigError, match="would mean something else"):
+        wrong.write()
+    assert path.read_text() == TOML
+    path.write_text(TOML.replace("0.01", "0.03"))
+    with pytest.raises(ConfigError, match="has changed meanwhile"):
+        migration.write()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_other_version_is_refused_by_every_verb(tmp_path: Path) -> None:

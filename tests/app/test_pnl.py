@@ -98,6 +98,8 @@ def test_every_way_to_add_it_up_is_the_change_in_equity(tmp_path: Path, seed: in
         assert paid == sum(profit.fees.get("NKC", Decimal(0)) for profit in profits.values())
     days = json.loads(run(tmp_path, "bot", "--by", "day", "--json").stdout)
     assert {row["day"] for row in days} == {f"1970-01-{day:02}" for day in range(1, 11)}
+    # A fee that was told three days later belongs to the day of its fill.
+    assert sum(row["unknown_fees"] for row in days if row["day"] == "1970-01-01") == 0
 
 
 def test_it_is_printed_for_people_and_for_sheets(tmp_path: Path) -> None:
