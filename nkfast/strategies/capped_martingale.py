@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.round_trip import fee_in_quote, late_fee
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, late_fee
 from nkfast.strategies.settings import (
     OneMarketSettings,
     coarser_quantities,
@@ -276,6 +276,8 @@ class CappedMartingale(Strategy):
         self.position = Position()
         self._steps = Steps(market, lot_size=settings.quantity_step)
         self._fee_rate = max(settings.fee_rate, market.taker_fee, market.maker_fee)
+        self._fees = FeeWatch(settings.fee_rate, settings.min_order_notional)
+        self._said: list[Skip] = []  # when told of fills
         self._cycle = 1
         self._started_ms: int | None = None
         self._add_count = 0
@@ -314,6 +316,7 @@ class CappedMartingale(Strategy):
 
     def on_fill(self, fill: Fill) -> None:
         """Book an execution."""
+        self._fees.look(fill, self._said)
         # A fee that is not known yet, or was paid in a third asset, is taken to be what was planned
         # with: budgets stay safe.
         is_base = fill.fee is not None and fill.fee_asset == self.market.base
@@ -536,6 +539,9 @@ class CappedMartingale(Strategy):
         return None if side == "buy" else self.settings.exit_timeout_s * _MS
 
     def _tell(self, desired: Desired) -> Desired:
+        if self._said:
+            desired = replace(desired, skips=(*desired.skips, *self._said))
+            self._said = []
         if desired != self._desired:
             self._desired = desired
         return self._desired

@@ -6,13 +6,14 @@ be used up, nothing is traded.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from nkfast.errors import ConfigError
 from nkfast.strategies.profit_store import ProfitStoreSettings
-from nkfast.strategies.round_trip import fee_in_quote, late_fee
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, late_fee
 from nkfast.strategies.settings import (
     OneMarketSettings,
     coarser_prices,
@@ -214,6 +215,8 @@ class InfinityGridValue(Earning):
         self._cost = ZERO  # of all base that is held
         self._decided_at: Decimal | None = None  # the price that the newest order was decided at
         self._steps = Steps(market, settings.tick_size, settings.step_size)
+        self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
+        self._said: list[Skip] = []  # when told of fills
         self._last: Decimal | None = None
         self._state: dict[str, Any] | None = None
         self._desired = Desired()
@@ -238,6 +241,9 @@ class InfinityGridValue(Earning):
             if self.held is None and price is not None:
                 self._begin(view, price)
             desired = Desired() if price is None else self._trade(price)
+        if self._said:
+            desired = replace(desired, skips=(*desired.skips, *self._said))
+            self._said = []
         if desired != self._desired:
             self._desired = desired
         return self._desired
@@ -249,6 +255,7 @@ class InfinityGridValue(Earning):
 
     def on_fill(self, fill: Fill) -> None:
         """Move what is held, and book what a sell brought beyond what it had cost."""
+        self._fees.look(fill, self._said)
         value = multiply(fill.price, fill.quantity)
         fee = fee_in_quote(fill, self.settings.fee_rate)
         in_base = fill.fee if fill.fee_asset == self.market.base else None

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+from nkfast.strategies.round_trip import FeeWatch
 from nkfast.strategies.settings import (
     OneMarketSettings,
     coarser_prices,
@@ -272,6 +273,8 @@ class MarketMaker(Strategy):
         self._seen: tuple[Any, ...] = ()  # what the decision rests on
         self._desired = Desired()
         self._codes: frozenset[str] = frozenset()
+        self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
+        self._said: list[Skip] = []  # when told of fills
 
     @classmethod
     def build(cls, settings: MarketMakerSettings, markets: "Mapping[str, Market]") -> Self:
@@ -303,6 +306,7 @@ class MarketMaker(Strategy):
 
     def on_fill(self, fill: Fill) -> None:
         """Let a side rest whose quote traded at once; what was filled may be seen for a while."""
+        self._fees.look(fill, self._said)
         taker = self._takers.get(fill.trade_id)
         if fill.is_maker is False or (fill.is_maker is None and taker == fill.side):
             self._took.add(fill.side)
@@ -484,8 +488,9 @@ class MarketMaker(Strategy):
         """Say why not when that changes, not as often as a price does."""
         codes = frozenset(skip.code for skip in skips)
         is_same = quotes == self._desired.quotes and again_at_ms == self._desired.again_at_ms
-        if not is_same or codes != self._codes:
+        if not is_same or codes != self._codes or self._said:
             told = tuple(skips) if codes != self._codes else ()
+            told, self._said = (*told, *self._said), []
             self._desired = Desired(quotes, told, again_at_ms)
             self._codes = codes
 

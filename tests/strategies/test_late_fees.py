@@ -1,4 +1,4 @@
-"""A fee that becomes known after its fill counts as one that was told with it."""
+"""A fee that becomes known after its fill counts as one told with it; an odd one is said."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +10,7 @@ from strategies.pit import Pit
 from strategies.test_event_matrix import SCENES
 
 from nkfast.core.market import Market
-from nkfast.strategies import load
+from nkfast.strategies import load, names
 from nkfast.trading.exact import multiply
 from nkfast.trading.strategy import Fill
 
@@ -67,3 +67,23 @@ def run(name: str, told: str) -> object:
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_fee_that_is_told_late_counts_as_one_told_with_its_fill(name: str, told: str) -> None:
     assert run(name, told) == run(name, "at once")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in names() if "fee_rate" in load(name).settings_type.model_fields]
+)
+def test_a_fee_that_differs_from_what_is_reckoned_with_is_said_once(name: str) -> None:
+    kind = load(name)
+    chosen = kind.settings_type.read(dict(SCENES[name].settings))
+    funds = {"BTC": "1", "USDT": "50000"}
+    pit = Pit(lambda markets: kind.build(chosen, markets), [BTC], funds, "0.0025")
+    pit.show(*SCENES[name].tops["BTC/USDT"])
+    pit.settle()
+    for mid in (50_500, 50_000):  # one of them moves a grid that answers a price
+        for slot in list(pit.orders):
+            pit.fill(slot)
+            pit.settle()
+        pit.show(str(mid - 60), str(mid + 60))
+        pit.settle()
+    assert pit.fills
+    assert pit.told.count("FEE_DIFFERS") == 1

@@ -46,7 +46,7 @@ def test_wrong_arguments_are_refused(arguments):
 
 
 def test_decimals_go_out_in_plain_digits():
-    assert codec.encode_json({"price": Decimal("2.33E-6")}) == b'{"price":"0.00000233"}'
+    assert codec.encode_json({"price": Decimal("2.327E-7")}) == b'{"price":"0.0000002327"}'
     with pytest.raises(TypeError):
         codec.encode_json({"price": Decimal("NaN")})
 

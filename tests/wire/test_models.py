@@ -338,13 +338,13 @@ def request(**changes):
 
 
 def test_d20_order_request_goes_out_in_plain_digits():
-    payload = request(price=Decimal("2.33E-6"), user_provided_id="nk-1").to_payload()
+    payload = request(price=Decimal("2.327E-7"), user_provided_id="nk-1").to_payload()
     assert payload == {
         "symbol": "AAA/USDT",
         "side": "buy",
         "type": "limit",
         "quantity": "40",
-        "price": "0.00000233",
+        "price": "0.0000002327",
         "userProvidedId": "nk-1",
         "strictValidate": True,
     }
