@@ -1,6 +1,6 @@
 """From a configuration to a venue: what its mode trades on, and with which account."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -101,8 +101,14 @@ async def read_markets(rest: AsyncRestClient) -> dict[str, tuple[Market, MarketI
 
 
 @asynccontextmanager
-async def connected(config: BotConfig, clock: Clock) -> AsyncIterator[Connection]:
+async def connected(
+    config: BotConfig,
+    clock: Clock,
+    resume: Callable[[Mapping[str, Decimal]], Mapping[str, Decimal]] | None = None,
+) -> AsyncIterator[Connection]:
     """Read the markets, make the strategy and the venue of the configuration's mode.
+
+    ``resume`` is told what a pretended account begins with, and says what it holds.
 
     Raises
     ------
@@ -126,7 +132,9 @@ async def connected(config: BotConfig, clock: Clock) -> AsyncIterator[Connection
         strategy = config.kind.build(config.strategy, markets)
         home, info = listed[symbols[0]]
         if credentials is None:
-            funds = config.paper.funds or _funds(home, info)
+            funds: Mapping[str, Decimal] = config.paper.funds or _funds(home, info)
+            if resume is not None:
+                funds = resume(funds)
             venue, feed = _paper_venue(config, markets, funds, clock)
             orders = AccountOrders()
             yield Connection(venue, rest, strategy, symbols, "pretended", orders, feed)

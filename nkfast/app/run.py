@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from nkfast.app.instance import Instance, RunRecord
 from nkfast.app.logs import logged, say
 from nkfast.app.loop import kill_on_signal, run, stop_on_signals
 from nkfast.app.narrator import Narrator, priced
+from nkfast.app.paper_account import resumed_funds
 from nkfast.app.screens import LiveScreen
 from nkfast.app.views import Viewer
 from nkfast.errors import NkfastError
@@ -172,12 +174,13 @@ class _Run:
                 secrets=tuple(secrets),
             ) as self._beat,
         ):
-            async with connected(self._config, self._clock) as connection:
-                self._note(connection)
-                with ExitStack() as stack:
-                    journal = stack.enter_context(
-                        Journal.open(instance.journal_of(self._mode), instance=instance.name)
-                    )
+            with ExitStack() as stack:
+                journal = stack.enter_context(
+                    Journal.open(instance.journal_of(self._mode), instance=instance.name)
+                )
+                resume = partial(resumed_funds, journal) if self._mode == "paper" else None
+                async with connected(self._config, self._clock, resume) as connection:
+                    self._note(connection)
                     heart = None
                     if self._mode == "live":
                         heart = Heart(instance.heartbeat)

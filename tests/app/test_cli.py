@@ -187,16 +187,23 @@ def test_names_that_are_no_names(name: str, tmp_path: Path) -> None:
     assert result.stderr.startswith("error[CONFIG] --name: ")
 
 
-def test_guard_takes_its_secret_from_standard_input_only(tmp_path: Path) -> None:
-    result = run("guard", "--name", "grid-1", "--key", "k", "--state-dir", str(tmp_path))
-    assert result.exit_code == ExitCode.USAGE
-    words = ("guard", "--name", "grid-1", "--key", "k", "--secret-stdin", "--for", "0.2s")
-    given = CliRunner().invoke(
-        main, [*words, "--state-dir", str(tmp_path), "--json"], input="s3cr3t\n"
-    )
+def test_guard_takes_the_key_that_every_verb_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("guard", "--name", "grid-1", "--state-dir", str(tmp_path), "--for", "0.2s", "--json")
+    monkeypatch.setenv("NKFAST_HOME", str(tmp_path / "home"))
+    for name in ("KEY", "SECRET"):
+        monkeypatch.delenv(f"NKFAST_API_{name}", raising=False)
+    without = run(*words)
+    assert without.exit_code == ExitCode.AUTH
+    assert "nkfast keys set" in without.stderr
+    monkeypatch.setenv("NKFAST_API_KEY", "k")
+    monkeypatch.setenv("NKFAST_API_SECRET", "s3cr3t")
+    given = run(*words)
     assert given.exit_code == ExitCode.OK
     assert json.loads(given.stdout)["event"] == "watching"
     assert "s3cr3t" not in given.output
+    assert run("guard", "--name", "grid-1", "--key", "k").exit_code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -97,18 +97,20 @@ async def test_agreement_is_said(tmp_path: Path, capsys) -> None:
 
 @pytest.mark.parametrize("is_running", [False, True])
 def test_without_a_journal_or_beside_a_running_instance_it_refuses(
-    tmp_path: Path, is_running: bool
+    tmp_path: Path, is_running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["reconcile", "--name", "grid-1", "--key", "k", "--secret-stdin", "--dry-run"]
+    monkeypatch.setenv("NKFAST_API_KEY", "k")
+    monkeypatch.setenv("NKFAST_API_SECRET", "s3cr3t")
+    words = ["reconcile", "--name", "grid-1", "--dry-run"]
     words += ["--state-dir", str(tmp_path)]
     path = Instance.named("grid-1", tmp_path).journal
     if not is_running:
-        result = CliRunner().invoke(main, words, input="s3cr3t\n")
+        result = CliRunner().invoke(main, words)
         assert result.exit_code == ExitCode.CONFIG
         assert "there is no journal yet" in result.stderr
         assert not path.exists()
         return
     with Journal.open(path, instance="grid-1"):
-        result = CliRunner().invoke(main, words, input="s3cr3t\n")
+        result = CliRunner().invoke(main, words)
     assert result.exit_code == ExitCode.WRONG_STATE
     assert "holds the journal" in result.stderr

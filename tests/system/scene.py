@@ -55,7 +55,12 @@ class Scene:
         paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *words],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "NKFAST_API_KEY": KEY,
+                "NKFAST_API_SECRET": SECRET,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,7 +80,7 @@ class Scene:
     def start_guard(self) -> "subprocess.Popen[str]":
         guard = self.spawn(
             *("nkfast", "guard", "--name", INSTANCE, "--state-dir", str(self.folder), "--json"),
-            *("--rest-url", self.rest_url, "--key", KEY, "--secret-stdin"),
+            *("--rest-url", self.rest_url),
             *("--alarm", "0.5s", "--cancel", f"{CANCEL_S}s", "--linger", "1s"),
         )
         assert json.loads(guard.stdout.readline())["event"] == "watching"

@@ -216,3 +216,18 @@ def test_exchange_that_goes_away_is_said_and_nothing_is_forgotten(
     output = ended(process, ExitCode.INCOMPLETE_STOP)
     assert time.monotonic() - began < 12
     assert "MAY BE LEFT  " in output
+
+
+@pytest.mark.slow
+def test_the_pretended_account_goes_on_where_the_last_run_ended(
+    start: Any, exchange: Any, bot: str
+) -> None:
+    env = exchange.environment()
+    words = ("paper", bot, "--for", "1s", "--json", *exchange.pairs())
+    first = json.loads(ended(start(*words, env=env), ExitCode.OK))
+    again = json.loads(ended(start(*words, env=env), ExitCode.OK))
+    total = json.loads(ended(start("status", "bot", "--json", env=env), ExitCode.OK))[0]
+    assert total["orders"] == first["orders"] + again["orders"]
+    fresh = json.loads(ended(start(*words, "--fresh", env=env), ExitCode.OK))
+    total = json.loads(ended(start("status", "bot", "--json", env=env), ExitCode.OK))[0]
+    assert total["orders"] == fresh["orders"]

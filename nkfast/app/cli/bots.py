@@ -85,6 +85,7 @@ def run(
 @STATE_DIR
 @FOR
 @METRICS
+@click.option("--fresh", "is_fresh", is_flag=True, help="Begin with a new account and journal.")
 @JSON
 def paper(
     file: Path,
@@ -93,19 +94,23 @@ def paper(
     state_dir: Path | None,
     seconds: float | None,
     metrics_port: int | None,
+    is_fresh: bool,
     as_json: bool,
 ) -> ExitCode:
-    """Run a bot with pretended money on the real market, whatever mode its configuration has."""
+    """Run a bot with pretended money on the real market, whatever mode its configuration has.
+
+    The pretended account goes on where the instance's last paper run ended. --fresh moves that
+    journal aside, and begins with the funds of the configuration.
+    """
+    from nkfast.app.paper_account import put_away
     from nkfast.app.run import run_bot
 
     config = _load(file, (*pairs, "mode=paper"))
-    return run_bot(
-        config,
-        _instance(file, name, state_dir),
-        seconds=seconds,
-        as_json=as_json,
-        metrics_port=metrics_port,
-    )
+    instance = _instance(file, name, state_dir)
+    before = put_away(instance) if is_fresh else ""
+    if before and not as_json:
+        click.echo(f"a new account begins; the one before is in {before}")
+    return run_bot(config, instance, seconds=seconds, as_json=as_json, metrics_port=metrics_port)
 
 
 @verb()

@@ -1,14 +1,16 @@
 """What acts on an instance from outside: ``pause`` to ``kill``, ``guard``, ``reconcile``."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nkfast.app.cli.program import FOR, JSON, STATE_DIR, Duration, known_instance, verb
 from nkfast.app.exits import ExitCode
+
+if TYPE_CHECKING:
+    from nkfast.app.instance import Instance
 
 __all__ = ["COMMANDS"]
 
@@ -18,6 +20,16 @@ ON_EXIT = click.option(
     type=click.Choice(["cancel", "keep"]),
     help="What becomes of resting orders; as configured without.",
 )
+
+
+REST_URL = click.option("--rest-url", help="Of the exchange; that of the instance's newest run.")
+
+
+def _rest_url_of(instance: "Instance") -> str:
+    from nkfast.wire.addresses import BASE_URL
+
+    record = instance.last_run()
+    return BASE_URL if record is None else record.rest_url
 
 
 def _steer(name: str, state_dir: Path | None, as_json: bool, **command: Any) -> ExitCode:
@@ -111,9 +123,7 @@ def kill(name: str, reason: str, state_dir: Path | None, as_json: bool) -> ExitC
 @verb()
 @click.option("--name", required=True, help="Of the instance to be guarded.")
 @STATE_DIR
-@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
-@click.option("--key", required=True, help="API key; one of its own is best.")
-@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@REST_URL
 @click.option("--alarm", "alarm_s", type=Duration(), default="15s", show_default=True)
 @click.option("--cancel", "cancel_s", type=Duration(), default="60s", show_default=True)
 @click.option(
@@ -130,8 +140,6 @@ def guard(
     name: str,
     state_dir: Path | None,
     rest_url: str | None,
-    key: str,
-    secret_stdin: bool,
     alarm_s: float,
     cancel_s: float,
     linger_s: float,
@@ -140,22 +148,22 @@ def guard(
 ) -> ExitCode:
     """Cancel an instance's orders when its heart stands still: killed, stuck, asleep.
 
-    Run it beside the instance. It cannot place orders. Exit 0: it never had to act; 8: it
+    Run it beside the instance, with the key that nkfast keys where finds; it may be one of its
+    own. It cannot place orders. Exit 0: it never had to act; 8: it
     cancelled; 10: it ended while orders were open.
     """
+    from nkfast.app.credentials import require_credentials
     from nkfast.app.guard import guard as stand_guard
     from nkfast.app.instance import Instance
     from nkfast.app.loop import run
     from nkfast.trading.guard import GuardSettings
-    from nkfast.wire.addresses import BASE_URL
-    from nkfast.wire.models import ApiCredentials
 
-    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
+    instance = Instance.named(name, state_dir)
     return run(
         stand_guard(
-            Instance.named(name, state_dir),
-            credentials,
-            base_url=rest_url or BASE_URL,
+            instance,
+            require_credentials(),
+            base_url=rest_url or _rest_url_of(instance),
             settings=GuardSettings(
                 alarm_s=alarm_s,
                 cancel_s=cancel_s,
@@ -171,34 +179,29 @@ def guard(
 @verb()
 @click.option("--name", required=True, help="Of the instance.")
 @STATE_DIR
-@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
-@click.option("--key", required=True, help="API key; it needs to read only.")
-@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@REST_URL
 @click.option("--dry-run", is_flag=True, required=True, help="Show; the next start does it.")
 @JSON
 def reconcile(
     name: str,
     state_dir: Path | None,
     rest_url: str | None,
-    key: str,
-    secret_stdin: bool,
     dry_run: bool,
     as_json: bool,
 ) -> ExitCode:
     """Show what an instance's journal and its account differ in, and what a start does about it.
 
-    Nothing is changed. Exit 7: the instance runs; 9: the next start would halt.
+    The key needs to read only. Nothing is changed. Exit 7: the instance runs; 9: the next start
+    would halt.
     """
+    from nkfast.app.credentials import require_credentials
     from nkfast.app.instance import Instance
     from nkfast.app.loop import run
     from nkfast.app.reconcile import show_plan
-    from nkfast.wire.addresses import BASE_URL
-    from nkfast.wire.models import ApiCredentials
 
-    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
     instance = Instance.named(name, state_dir)
-    plan = show_plan(instance, credentials, base_url=rest_url or BASE_URL, as_json=as_json)
-    return run(plan)
+    url = rest_url or _rest_url_of(instance)
+    return run(show_plan(instance, require_credentials(), base_url=url, as_json=as_json))
 
 
 COMMANDS = (pause, resume, drain, stop, kill, guard, reconcile)
