@@ -80,8 +80,8 @@ class _Market:
         self._days: list[DayProfit] = []
 
     def take(self, fill: Execution, known: Execution | None) -> None:
-        time_ms = (known if known is not None else fill).time_ms
-        day = datetime.fromtimestamp(time_ms / 1000, UTC).date().isoformat()
+        # A fee that is told late carries the time of its fill.
+        day = datetime.fromtimestamp(fill.time_ms / 1000, UTC).date().isoformat()
         if day != self._day:
             self._end_day()
             self._day = day
