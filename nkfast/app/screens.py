@@ -55,6 +55,7 @@ SHOWN_QUANTUM = Decimal("1e-8")
 #: Columns from which on the less important figures have room.
 WIDE, VERY_WIDE = 100, 120
 WHY_WIDTH = 30
+FILLS_WITH_FEES = 54
 BAR = "▏▎▍▌▋▊▉█"
 SPARK = "▁▂▃▄▅▆▇█"
 
@@ -248,9 +249,10 @@ def render(view: TradingView, width: int, height: int, notice: str = "") -> Rend
         Layout(_book_panel(view, left - 4, upper - 2), size=left),
         Layout(_orders_panel(view, upper - 2)),
     )
+    room = width - left - (WHY_WIDTH if width >= VERY_WIDE else 0)
     lower_row = [
         Layout(_money_panel(view, lower - 2), size=left),
-        Layout(_fills_panel(view, lower - 2, width)),
+        Layout(_fills_panel(view, lower - 2, width, has_fees=room >= FILLS_WITH_FEES)),
     ]
     if width >= VERY_WIDE:
         lower_row.append(Layout(name="aside", size=WHY_WIDTH))
@@ -473,7 +475,7 @@ def _signed(amount: Decimal, asset: str) -> Text:
     return Text(f"{sign}{_short(amount)} {asset}", style=style)
 
 
-def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
+def _fills_panel(view: TradingView, rows: int, width: int, *, has_fees: bool) -> Panel:
     if not view.fills:
         waiting = Text(
             "monitor trades nothing" if view.mode == "monitor" else "none yet", style=MUTED
@@ -489,7 +491,7 @@ def _fills_panel(view: TradingView, rows: int, width: int) -> Panel:
             Text(fill.side, style=style),
             Text(_grouped(fill.price), style=style),
             _grouped(fill.quantity),
-            Text(fee if width >= WIDE else "", style=MUTED),
+            Text(fee if has_fees else "", style=MUTED),
         )
     return _panel(table, f"Fills ({view.fill_count})", _newest_reason(view, width))
 

@@ -119,6 +119,16 @@ def test_own_orders_are_rungs_of_the_ladder_however_far() -> None:
         assert any("64 124" in line for line in left)  # the best of the market is there still
 
 
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 36), (124, 36), (200, 60)])
+def test_fills_are_shown_whole(size: tuple[int, int]) -> None:
+    fill = FillRow(3_661_000, "sell", Decimal("64122.10"), Decimal("0.003"), Decimal("0.38"), "")
+    fill = replace(fill, quantity=Decimal("0.003000"), fee=Decimal("0.37905984"))
+    shown = "\n".join(drawn(replace(VIEW, fills=[fill] * 3), *size))
+    assert "…" not in shown
+    assert "64 122.10" in shown and "0.003000" in shown
+    assert ("fee 0.37905984" in shown) == (size[0] in (100, 200))
+
+
 def test_health_and_why_are_told_in_every_size() -> None:
     wide = "\n".join(drawn(VIEW, 120, 36))
     for figure in (
