@@ -66,6 +66,7 @@ class Storing(Strategy):
         self.store = store
         self.name = strategy.name
         self.cancels_when_blind = strategy.cancels_when_blind
+        self.on_exit, self.refuses_live = strategy.on_exit, strategy.refuses_live
         self._counted = ZERO  # of what the strategy earned
         self._state: tuple[dict[str, Any], int, dict[str, Any]] | None = None
         self._orders: tuple[Mapping[str, LiveOrder], Mapping[str, LiveOrder]] = ({}, {})
