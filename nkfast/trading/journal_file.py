@@ -30,6 +30,7 @@ __all__ = [
     "make_file",
     "make_power_proof",
     "prepare",
+    "set_aside",
 ]
 
 #: "process" survives kill -9; "power" also the loss of power, for about 0.2 ms more a write.
@@ -43,6 +44,7 @@ _PAGE_BYTES = 1024
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 #: What tells that another process has a lock; Windows says it by no error of its own.
 _IS_TAKEN = OSError if sys.platform == "win32" else BlockingIOError
+_EMPTY = "is empty; remove it if no order was ever sent with it"
 _LOCAL = "the file system keeps no locks; keep journals on a local disk"
 #: Where Windows locks: beyond the text, so that the holder's name stays readable.
 _LOCK_OFFSET = 4096
@@ -288,6 +290,22 @@ def make_file(path: Path, instance: str) -> None:
         raise JournalError(str(path), f"cannot be made: {error}") from error
 
 
+def set_aside(path: Path, mark: str) -> Path:
+    """Give a journal and what belongs to it other names, ``path.mark``; its lock is held.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{mark}")
+    for part in ("-wal", "-shm", ".intents", ""):  # the file itself last: without it all is new
+        source = path.with_name(path.name + part)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + part))
+    return aside
+
+
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Open the store."""
     if durability not in _SYNCHRONOUS:
@@ -295,6 +313,8 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     store: sqlite3.Connection | None = None
     try:
         os.close(os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)))
+        if not path.stat().st_size:  # which SQLite would make a store of
+            raise JournalCorruptError(str(path), _EMPTY)
         store = sqlite3.connect(path, isolation_level=None, cached_statements=64)
         _keep_log(store)
         _set_durability(store, durability)
@@ -323,9 +343,7 @@ def prepare(path: Path, store: sqlite3.Connection, instance: str) -> None:
     try:
         version = store.execute("PRAGMA user_version").fetchone()[0]
         if not store.execute("SELECT name FROM sqlite_master").fetchone():
-            raise JournalCorruptError(
-                str(path), "is empty; remove it if no order was ever sent with it"
-            )
+            raise JournalCorruptError(str(path), _EMPTY)
         if version not in MIGRATIONS and version != SCHEMA_VERSION:
             raise JournalCorruptError(
                 str(path), f"has schema version {version}, this nkfast reads {SCHEMA_VERSION}"

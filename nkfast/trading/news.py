@@ -244,7 +244,8 @@ class NewsDesk:
             update.status,
             f"a place here: start {made_by.boot} of this instance sent it, which this journal did"
             " not count. Another copy trades, or the journal was lost or an old one put back; see"
-            f" to it that no copy runs, cancel order {update.order_id}, then clear UNRECONCILED",
+            f" to it that no copy runs, then nkfast recover cancels order {update.order_id} and all"
+            " others of this instance",
         )
 
     def _note_side(self, update: OrderUpdate, *, is_ours: bool) -> None:

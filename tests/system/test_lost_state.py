@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ def test_T12_after_the_state_was_lost_ids_are_new_and_orphans_are_left_alone(
         orphans = rest.get_orders(status="active")  # but for those that were filled meanwhile
         assert orphans
         assert {order.user_provided_id for order in orphans} <= resting
-        for order in orphans:  # as a person does who sees that no other copy runs
-            rest.cancel_order(order.order_id)
-    ended(start("journal", "clear", "bot", "UNRECONCILED", env=env), ExitCode.OK)
+        # As a person does who sees that no other copy runs.
+        words = ("recover", "--name", "bot", "--rest-url", exchange.rest_url, "--key", KEY)
+        mending = start(*words, "--secret-stdin", env=env, stdin=subprocess.PIPE)
+        mending.stdin.write(f"{SECRET}\n")
+        mending.stdin.flush()
+        assert "bot may be started" in ended(mending, ExitCode.OK)
+        assert rest.get_orders(status="active") == []
     summary = json.loads(ended(run("cancel"), ExitCode.OK))
     assert summary["orders"] >= 6
     assert summary["rejects"] == summary["unknown_orders"] == 0
