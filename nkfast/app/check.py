@@ -194,7 +194,9 @@ def _of_budgets(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     amounts = []
     for section in (config.strategy, config.risk):
         for key in keys(type(section)):
-            value = getattr(section, key.name, None)
+            value: Any = section
+            for name in key.name.split("."):
+                value = getattr(value, name, None)
             if key.unit == "quote" and isinstance(value, Decimal) and value > 0:
                 told = _SHOWN.multiply(value, worth).quantize(_CENT)
                 amounts.append(f"{key.name} {plain(value)} {quote} is {told:,f} USDT")
