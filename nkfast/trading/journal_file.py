@@ -5,6 +5,7 @@ a message that says what and where; nothing is repaired silently.
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -44,6 +45,8 @@ _PAGE_BYTES = 1024
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 #: What tells that another process has a lock; Windows says it by no error of its own.
 _IS_TAKEN = OSError if sys.platform == "win32" else BlockingIOError
+#: What file systems say that sync no folders: they keep names in another way.
+_NAMELESS = frozenset({errno.EINVAL, errno.ENOTSUP})
 _EMPTY = "is empty; remove it if no order was ever sent with it"
 _LOCAL = "the file system keeps no locks; keep journals on a local disk"
 #: Where Windows locks: beyond the text, so that the holder's name stays readable.
@@ -253,6 +256,9 @@ def _sync_folders(folder: Path) -> None:
             return  # in what we may not even read we made nothing
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in _NAMELESS:
+                raise
         finally:
             os.close(handle)
         if os.path.ismount(folder):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,7 @@ def test_T12_after_the_state_was_lost_ids_are_new_and_orphans_are_left_alone(
         assert orphans
         assert {order.user_provided_id for order in orphans} <= resting
         # As a person does who sees that no other copy runs.
-        words = ("recover", "--name", "bot", "--rest-url", exchange.rest_url, "--key", KEY)
-        mending = start(*words, "--secret-stdin", env=env, stdin=subprocess.PIPE)
-        mending.stdin.write(f"{SECRET}\n")
-        mending.stdin.flush()
+        mending = start("recover", "--name", "bot", "--rest-url", exchange.rest_url, env=env)
         assert "bot may be started" in ended(mending, ExitCode.OK)
         assert rest.get_orders(status="active") == []
     summary = json.loads(ended(run("cancel"), ExitCode.OK))

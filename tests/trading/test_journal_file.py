@@ -1,12 +1,14 @@
 """The journal's file: damaged, foreign, shared, upgraded, read for long; faults are named by id."""
 
 import asyncio
+import errno
 import os
 import random
 import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,24 @@ def test_T09_a_file_system_without_locks_is_refused(
     assert not isinstance(caught.value, JournalLockedError)
     monkeypatch.undo()
     Journal.open(tmp_path / "j.db", instance="nk01").close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks Linux what a file is")
+@pytest.mark.parametrize(("number", "is_taken"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_T03_a_folder_that_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_taken: bool
+) -> None:
+    sync = os.fsync
+
+    def failing(file: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(number, os.strerror(number))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    refusal = pytest.raises(JournalError, match=os.strerror(number))
+    with nullcontext() if is_taken else refusal:
+        Journal.open(tmp_path / "j.db", instance="nk01", durability="power").close()
 
 
 @posix_only

@@ -207,35 +207,23 @@ def reconcile(
 @verb()
 @click.option("--name", required=True, help="Of the instance.")
 @STATE_DIR
-@click.option("--rest-url", help="Of the exchange; NonKYC's own without.")
-@click.option("--key", required=True, help="API key; it needs to cancel.")
-@click.option("--secret-stdin", is_flag=True, required=True, help="Read its secret from there.")
+@REST_URL
 @JSON
-def recover(
-    name: str,
-    state_dir: Path | None,
-    rest_url: str | None,
-    key: str,
-    secret_stdin: bool,
-    as_json: bool,
-) -> ExitCode:
+def recover(name: str, state_dir: Path | None, rest_url: str | None, as_json: bool) -> ExitCode:
     """Let an instance begin anew whose journal is lost, damaged, or not the exchange's story.
 
     Cancels every open order with the instance's ids: see to it that no copy of it runs elsewhere.
     A damaged journal is kept under another name. Exit 7: it runs, or has nothing to recover; 10:
     orders are still open.
     """
+    from nkfast.app.credentials import require_credentials
     from nkfast.app.instance import Instance
     from nkfast.app.loop import run
     from nkfast.app.recover import recover_instance
-    from nkfast.wire.addresses import BASE_URL
-    from nkfast.wire.models import ApiCredentials
 
-    credentials = ApiCredentials(key, sys.stdin.readline().rstrip("\r\n"))
     instance = Instance.named(name, state_dir)
-    return run(
-        recover_instance(instance, credentials, base_url=rest_url or BASE_URL, as_json=as_json)
-    )
+    url = rest_url or _rest_url_of(instance)
+    return run(recover_instance(instance, require_credentials(), base_url=url, as_json=as_json))
 
 
 COMMANDS = (pause, resume, drain, stop, kill, guard, reconcile, recover)
