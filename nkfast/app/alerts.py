@@ -26,8 +26,9 @@ _TICK_S = 1.0
 _ATTEMPTS = 3
 _WAITS_S = (1.0, 4.0)
 #: A bot that ends waits so long for its last words at most.
-_LAST_WORDS_S = 5.0
+_LAST_WORDS_S = 3.0
 _QUEUED_MAX = 1_000
+_LOOK_S = 0.1
 _NS = 1_000_000_000
 _REMOVED = "[removed]"
 
@@ -144,7 +145,7 @@ class Alerts(logging.Handler):
         reason = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
-                await asyncio.sleep(_WAITS_S[attempt - 1])
+                await self._pause(_WAITS_S[attempt - 1])
             try:
                 reason = await sink.send(message)
             except Exception as error:  # each library fails in its own way
@@ -154,6 +155,12 @@ class Alerts(logging.Handler):
                 return
         self.failed += 1
         _log.warning("an alert by %s was given up: %s", sink.name, self._clean(reason))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before trying again; who ends waits for nobody."""
+        end_s = self._now_s() + seconds
+        while not self._stop.is_set() and self._now_s() < end_s:
+            await asyncio.sleep(min(seconds, _LOOK_S))
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
