@@ -262,3 +262,12 @@ class Arena:
 
     def market(self, symbol: str = "") -> Market:
         return self.listings[symbol or self.home.symbol].market
+
+    def agree(self) -> None:
+        """Check that the engine knows what the exchange does, to the last unit."""
+        ours = {order.client_id for order in self.engine.orders.open_orders}
+        assert ours == {order.client_id for order in self.account.open_orders.values()}
+        ledger = self.engine.ledger
+        assert sum(profit.fills for profit in ledger.profits.values()) == len(self.account.trades)
+        for asset in ledger.assets:
+            assert ledger.total(asset) == self.total(asset)

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import pytest
 from strategies.arena import Arena, Placed
-from strategies.test_restore import agree
 from strategies.test_scenarios import HOME, LIMITS, ROWS, SCENARIOS
 
 from nkfast.exchange.money import atoms
@@ -332,7 +331,7 @@ async def stays_in_part(arena: Arena) -> None:
     await arena.settle()
     assert ids(arena) == before
     assert order.executed_lots
-    agree(arena)
+    arena.agree()
 
 
 async def allocation_fills_in_part(arena: Arena) -> None:
@@ -352,7 +351,7 @@ async def arbitrage_fills_in_part(arena: Arena) -> None:
     assert last.result in ("unwound", "done")
     assert arena.total("ETH") < D("0.0003")  # nothing is left lying but dust
     assert arena.total("BTC") < D("0.00002")
-    agree(arena)
+    arena.agree()
 
 
 # Cancelled by hand -----------------------------------------------------------------------------
@@ -366,7 +365,7 @@ async def is_placed_again(arena: Arena) -> None:
     assert not order.is_open
     assert at(arena.resting(order.side))[0] == at([order])[0]
     assert not arena.account.trades or arena.account.trades[-1].order is not order
-    agree(arena)
+    arena.agree()
 
 
 async def grid_is_cancelled_in_part(arena: Arena) -> None:
@@ -378,7 +377,7 @@ async def grid_is_cancelled_in_part(arena: Arena) -> None:
     buy, sell = arena.resting("buy")[0], arena.resting("sell")[0]
     assert (at([buy]), size(buy)) == (at([order]), D("0.006"))
     assert size(sell) == D("0.004")
-    agree(arena)
+    arena.agree()
 
 
 async def value_is_cancelled(arena: Arena) -> None:
@@ -395,7 +394,7 @@ async def allocation_is_cancelled(arena: Arena) -> None:
     store = arena.strategy.store  # type: ignore[attr-defined]
     assert store.converted > D("0.05") * 50_010 * D("1.002")  # what is left buys again
     assert store.converted + store.reserved + store.pending == 4_000
-    agree(arena)
+    arena.agree()
 
 
 # For all ---------------------------------------------------------------------------------------
@@ -420,7 +419,7 @@ def shortage(name: str, folder: Path) -> None:
         arena.show(str(D(bid) * D("1.02")), str(D(ask) * D("1.02")), quantity=scene.quantity)
         await arena.settle(_LATER_S)
         assert arena.placed()
-        agree(arena)
+        arena.agree()
 
     arena.run(story)
 
@@ -435,7 +434,7 @@ async def restart(arena: Arena) -> None:
     await arena.settle(1)
     assert ids(arena) == before
     assert len(arena.placed()) == count
-    agree(arena)
+    arena.agree()
 
 
 async def end(arena: Arena) -> None:
@@ -488,7 +487,7 @@ def fees(name: str, folder: Path) -> None:
             if best:
                 arena.hit(best[0])
                 await arena.settle(5)
-        agree(arena)
+        arena.agree()
         assert arena.account.trades
         charged = sum(fill.fee for fill in arena.account.trades)
         booked = [profit.fees.get("USDT", D(0)) for profit in arena.engine.ledger.profits.values()]
