@@ -32,6 +32,8 @@ __all__ = [
     "chosen_symbols",
     "connected",
     "open_rest",
+    "paper_funds",
+    "paper_venue",
     "read_markets",
     "shared_account",
 ]
@@ -132,10 +134,10 @@ async def connected(
         strategy = config.kind.build(config.strategy, markets)
         home, info = listed[symbols[0]]
         if credentials is None:
-            funds: Mapping[str, Decimal] = config.paper.funds or _funds(home, info)
+            funds = paper_funds(config, home, info)
             if resume is not None:
                 funds = resume(funds)
-            venue, feed = _paper_venue(config, markets, funds, clock)
+            venue, feed = paper_venue(config, markets, funds, clock)
             orders = AccountOrders()
             yield Connection(venue, rest, strategy, symbols, "pretended", orders, feed)
         else:
@@ -150,12 +152,13 @@ async def connected(
             yield Connection(live, rest, strategy, symbols, account, orders)
 
 
-def _paper_venue(
+def paper_venue(
     config: BotConfig,
     markets: Mapping[str, Market],
     funds: Mapping[str, Decimal],
     clock: Clock,
 ) -> tuple[PaperVenue, LiveFeed]:
+    """Return a venue of pretended money, and the feed that it has the real market from."""
     feed = LiveFeed(
         websocket=partial(WebSocketClient, config.exchange.ws_url),
         markets=markets.values(),
@@ -186,6 +189,11 @@ def chosen_symbols(config: BotConfig, listed: Mapping[str, Market]) -> tuple[str
                 f" {nearest(symbol, list(listed))}"
             )
     return tuple(symbols)
+
+
+def paper_funds(config: BotConfig, market: Market, info: MarketInfo) -> Mapping[str, Decimal]:
+    """Return what a pretended account begins with."""
+    return config.paper.funds or _funds(market, info)
 
 
 def _funds(market: Market, info: MarketInfo) -> dict[str, Decimal]:

@@ -30,6 +30,7 @@ class RunRecord:
     rest_url: str
     process_id: int
     started_ms: int
+    fleet: str = ""  # the file of the fleet that it is one of
 
 
 class Instance(NamedTuple):
@@ -79,6 +80,11 @@ class Instance(NamedTuple):
     def heartbeat(self) -> Path:
         """Where the instance's heart beats."""
         return self.folder / "heartbeat"
+
+    @property
+    def pulse(self) -> Path:
+        """A file that is touched every second while the instance's process does its work."""
+        return self.folder / "pulse"
 
     @property
     def control(self) -> Path:

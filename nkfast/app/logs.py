@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 from nkfast.app.writer import Writer
 
-__all__ = ["logged", "say"]
+__all__ = ["logged", "say", "speaking"]
 
 _log = logging.getLogger("nkfast.app")
+#: Who speaks, where several instances share a process; what nobody says concerns all of them.
+_speaker: ContextVar[str] = ContextVar("nkfast_speaker", default="")
 _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5
 #: The same warning is written once within this, and then how often it came.
@@ -38,6 +41,16 @@ def say(tag: str, text: str, **fields: Any) -> None:
     **fields : JSON values
     """
     _log.info("%s", text, extra={"tag": tag, "fields": fields})
+
+
+@contextmanager
+def speaking(instance: str) -> Iterator[None]:
+    """Let what is said inside the block be in the log of one instance only."""
+    before = _speaker.set(instance)
+    try:
+        yield
+    finally:
+        _speaker.reset(before)
 
 
 @contextmanager
@@ -81,6 +94,7 @@ def logged(
     root.setLevel(logging.INFO)
     root.propagate = False
     for handler in apart:
+        handler.addFilter(_Heard(instance))
         handler.addFilter(_Coalesced())
         root.addHandler(handler)
     try:
@@ -134,6 +148,17 @@ class _Shown(logging.Handler):
                 self._show(self.format(record))
             except OSError:  # nobody is there any more: the file has it
                 self._show = None
+
+
+class _Heard(logging.Filter):
+    """Lets through what its instance says, and what nobody in particular does."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__()
+        self._instance = instance
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _speaker.get() in ("", self._instance)
 
 
 class _Coalesced(logging.Filter):

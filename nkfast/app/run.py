@@ -42,6 +42,8 @@ __all__ = ["run_bot"]
 _NS = 1_000_000_000
 #: The engine is looked at this often; it does not wait for it.
 _LOOK_S = 0.25
+#: So often its pulse says that the loop turns.
+_PULSE_S = 1.0
 _STATUS_S, _STATUS_LEAST_S = 60.0, 5.0
 _STATUS_LINES = 10
 
@@ -315,6 +317,7 @@ class _Run:
         )
         narrator = Narrator(engine)
         status_s = _STATUS_S if self._seconds is None else self._seconds / _STATUS_LINES
+        next_pulse_s = 0.0
         next_status_s = status_s = max(_STATUS_LEAST_S, min(status_s, _STATUS_S))
         trading = asyncio.create_task(engine.run(self._stop))
         try:
@@ -323,6 +326,9 @@ class _Run:
                     elapsed_s = (self._clock.monotonic_ns() - began_ns) / _NS
                     narrator.look(elapsed_s)
                     self._beat(_newest_ns(connection))
+                    if elapsed_s >= next_pulse_s:
+                        self._instance.pulse.touch(mode=0o600)
+                        next_pulse_s = elapsed_s + _PULSE_S
                     if elapsed_s >= next_status_s:
                         narrator.status(elapsed_s)
                         next_status_s += status_s

@@ -1,15 +1,19 @@
-"""``nkfast pause``, ``resume``, ``drain``, ``stop``: a command to a running instance."""
+"""``nkfast pause`` to ``stop``, and ``down``: a command to a running instance, or to several."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
 from nkfast.app.exits import ExitCode, Failure
 from nkfast.app.instance import Instance
+from nkfast.errors import NotRunningError
 from nkfast.trading.control import Answer, Command, send
+from nkfast.trading.life import OnExit
 
-__all__ = ["steer"]
+__all__ = ["steer", "stop_all"]
 
 
 async def steer(
@@ -40,6 +44,44 @@ async def steer(
     if answer.refused:
         return ExitCode.WRONG_STATE
     return ExitCode.INCOMPLETE_STOP if answer.left else ExitCode.OK
+
+
+async def stop_all(
+    instances: Sequence[Instance], *, on_exit: OnExit | None, wait_s: float, as_json: bool
+) -> ExitCode:
+    """Stop instances at the same time, wait until each has, and say so.
+
+    Returns
+    -------
+    ExitCode
+        OK; INCOMPLETE_STOP: something is left of one; WRONG_STATE: one did not run or answer.
+    """
+    command = Command(verb="stop", reason="nkfast down", on_exit=on_exit)
+    answers = await asyncio.gather(
+        *(
+            send(instance.control, command, is_running=instance.is_running, answer_s=wait_s)
+            for instance in instances
+        ),
+        return_exceptions=True,
+    )
+    rows, code = [], ExitCode.OK
+    for instance, answer in zip(instances, answers, strict=True):
+        if isinstance(answer, NotRunningError):
+            code = ExitCode.WRONG_STATE
+            rows.append({"name": instance.name, "error": str(answer)})
+            if not as_json:
+                click.echo(str(Failure(code, instance.name, str(answer))), err=True)
+            continue
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer.left and code is ExitCode.OK:
+            code = ExitCode.INCOMPLETE_STOP
+        rows.append({"name": instance.name, **asdict(answer)})
+        if not as_json:
+            _print(instance.name, answer)
+    if as_json:
+        click.echo(json.dumps(rows))
+    return code
 
 
 def _print(name: str, answer: Answer) -> None:

@@ -165,11 +165,13 @@ class Fleet:
         """How those ended that are down for good, by name, in the order in which they did."""
         return MappingProxyType(self._ended)
 
-    async def run(self, stop: asyncio.Event, on_exit: OnExit = "cancel") -> Mapping[str, Ended]:
+    async def run(
+        self, stop: asyncio.Event, on_exit: OnExit | Mapping[str, OnExit] = "cancel"
+    ) -> Mapping[str, Ended]:
         """Keep every instance up until it has ended, and stop those that are up by ``stop``.
 
-        One that cannot start, halts or has drained is stopped at once, by ``on_exit`` or what a
-        command to it said, while the others trade on.
+        One that cannot start, halts or has drained is stopped at once, by ``on_exit`` (of all, or
+        by name) or what a command to it said, while the others trade on.
 
         Returns
         -------
@@ -178,7 +180,8 @@ class Fleet:
         """
         async with asyncio.TaskGroup() as group:
             for name in self._berths:
-                group.create_task(self._keep(name, stop, on_exit), name=f"nkfast-{name}")
+                way_out = on_exit if isinstance(on_exit, str) else on_exit[name]
+                group.create_task(self._keep(name, stop, way_out), name=f"nkfast-{name}")
         return self.ended
 
     async def _keep(self, name: str, stop: asyncio.Event, on_exit: OnExit) -> None:

@@ -6,6 +6,7 @@ from nkfast.app.cli import (
     configs,
     control,
     documents,
+    fleet,
     journals,
     keys,
     machine,
@@ -19,7 +20,7 @@ from nkfast.app.cli.program import main
 __all__ = ["main"]
 
 for _module in (
-    *(simulation, bots, strategies, status, market),
+    *(simulation, bots, fleet, strategies, status, market),
     *(configs, keys, alerts, journals, control, machine, documents),
 ):
     for _command in _module.COMMANDS:
@@ -28,7 +29,17 @@ for _module in (
 main.sections = {
     "First steps": ("demo", "docs", "init", "check", "plan", "paper", "run"),
     "See what runs": ("status", "orders", "fills", "pnl", "why", "logs", "export"),
-    "Steer what runs": ("pause", "resume", "drain", "stop", "kill", "guard", "reconcile"),
+    "Steer what runs": (
+        "up",
+        "down",
+        "pause",
+        "resume",
+        "drain",
+        "stop",
+        "kill",
+        "guard",
+        "reconcile",
+    ),
     "The exchange": ("keys", "balances", "markets", "ticker", "book", "candles"),
     "Ideas and data": ("strategies", "backtest", "replay", "exchange"),
 }

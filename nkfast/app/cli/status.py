@@ -52,7 +52,7 @@ def status(name: str | None, state_dir: Path | None, as_json: bool) -> None:
     elif not rows:
         click.echo("no instance ever ran here; nkfast init makes a configuration")
     else:
-        shown = ("name", "mode", "strategy", "symbol", "state", "process_id", "orders")
+        shown = ("name", "mode", "strategy", "symbol", "state", "health", "process_id", "orders")
         print_table(rows, (*shown, "open_orders", "fills", "reason"))
 
 
