@@ -16,7 +16,7 @@ from nkfast.trading.journal import Journal
 
 #: What goes on until it is stopped, or for as long as it is told to.
 LONG = {
-    *("run", "paper", "demo", "guard", "logs", "book"),
+    *("run", "paper", "up", "demo", "guard", "logs", "book"),
     *("exchange serve", "exchange statistics"),
 }
 #: The verbs that part 7 names.
@@ -25,7 +25,7 @@ WANTED = {
     *("ticker", "candles", "keys set", "keys test", "keys where", "keys rm", "config show"),
     *("config schema", "config migrate", "config import", "status", "orders", "fills", "balances"),
     *("pnl", "why", "logs", "pause", "resume", "drain", "stop", "kill", "guard", "journal verify"),
-    *("export", "exchange serve", "doctor", "bench", "completion", "version"),
+    *("export", "exchange serve", "doctor", "bench", "completion", "version", "up", "ps", "down"),
 }
 
 
