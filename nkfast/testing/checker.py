@@ -52,7 +52,7 @@ INVARIANTS: Final[Mapping[str, str]] = MappingProxyType(
         "I6": "the exchange makes no money and loses none",
         "I7": "a slot has at most one live order",
         "I8": "states move only along their arrows, and facts only grow",
-        "I9": "after a durable halt no order is intended, and those that rest are cancelled",
+        "I9": "after a durable halt or pause no order is intended; a halt cancels those that rest",
         "I10": "nothing is in doubt for longer than the horizon and a minute",
         "I11": "no decision before this run, and this connection, was compared with the exchange",
         "I12": "what was given up was never accepted",
@@ -101,7 +101,7 @@ class Violation:
 class _Life:
     """What the checker knows of one life of the engine's process."""
 
-    is_halted: bool = False
+    state: str = ""
     epoch: int = 0
     reads: frozenset[str] = frozenset()
 
@@ -372,8 +372,8 @@ class Checker:
 
     def on_intent(self, order: Order) -> None:
         """Judge an intent that was written."""
-        if self._life.is_halted:
-            self.fail("I9", f"{order.client_id} is intended after the halt")
+        if self._life.state in ("halted", "paused"):
+            self.fail("I9", f"{order.client_id} is intended while the engine is {self._life.state}")
         self._slots[order.client_id] = order.slot
         self._set_state(order.client_id, order.state)
         self.intent_count += 1
@@ -402,10 +402,10 @@ class Checker:
         self._set_state(client_id, after)
         self._touched.append(order)
 
-    def on_halt(self) -> None:
-        """Take note of a durable halt."""
-        self.note("halt")
-        self._life.is_halted = True
+    def on_life(self, state: str) -> None:
+        """Take note of the state that the engine has durably entered."""
+        self.note("life", state)
+        self._life.state = state
 
     def on_hold(self) -> None:
         """Take note that writes are gathered: nothing is durable until `on_commit`."""

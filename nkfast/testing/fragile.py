@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from zlib import crc32
 
 from nkfast.errors import JournalError
 from nkfast.testing.process import Killed, Process
@@ -48,9 +49,9 @@ __all__ = [
     "Canary",
     "FragileJournal",
     "FragileStrategy",
+    "MachineClock",
     "Schedule",
     "ScriptedError",
-    "WallClock",
     "Wire",
 ]
 
@@ -174,8 +175,8 @@ class FragileJournal:
             checker.on_hold()
         elif name == "commit":
             checker.on_commit()
-        elif name == "note_life" and given[0] == "halted":
-            checker.on_halt()
+        elif name == "note_life":
+            checker.on_life(given[0])
 
 
 class _Ear:
@@ -317,7 +318,7 @@ class Wire:
     async def executions(self, symbol: str, since_ms: int) -> "list[Execution]":
         """See `Venue.executions`."""
         rows = await self._read("executions", self._venue.executions(symbol, since_ms))
-        return [row for row in rows if not self._is_too_new(row.time_ms)]
+        return [row for row in rows if not self._is_unlisted(row)]
 
     async def holdings(self) -> "list[Holding]":
         """See `Venue.holdings`."""
@@ -340,6 +341,11 @@ class Wire:
         reply = await reading
         self._checker.on_read(kind, epoch)
         return reply
+
+    def _is_unlisted(self, fill: "Execution") -> bool:
+        """Whether a trade is too new for the list, which has older and newer ones in any order."""
+        share = crc32(fill.trade_id.encode()) / 2**32
+        return fill.time_ms > self._now_ms() - share * self._read_lag_ms
 
     def _is_hidden(self, identifier: str) -> bool:
         order = self._account.find(identifier)
@@ -457,12 +463,21 @@ class FragileStrategy(Strategy):
         self._strategy.restore(state["state"])
 
 
-class WallClock:
-    """The engine's clock: the exchange's, ahead or behind, and it jumps."""
+class MachineClock:
+    """The clock of the engine's machine: it sleeps, and its Unix time is ahead, and jumps.
 
-    def __init__(self, clock: "Clock", ahead_ms: int) -> None:
+    Attributes
+    ----------
+    ahead_ns : int
+        How far its Unix time is ahead of the world's.
+    slept_ns : int
+        How long it has slept: its monotonic clock stood still.
+    """
+
+    def __init__(self, clock: "Clock", ahead_ms: int = 0) -> None:
         self._clock = clock
         self.ahead_ns = ahead_ms * 1_000_000
+        self.slept_ns = 0
 
     def time_ns(self) -> int:
         """See `Clock.time_ns`."""
@@ -470,7 +485,7 @@ class WallClock:
 
     def monotonic_ns(self) -> int:
         """See `Clock.monotonic_ns`."""
-        return self._clock.monotonic_ns()
+        return self._clock.monotonic_ns() - self.slept_ns
 
     def boot_ns(self) -> int:
         """See `Clock.boot_ns`."""

@@ -138,6 +138,18 @@ class ProcessLoop(VirtualLoop):
         """Let steps run that were put off, before everything else."""
         self._ready.extendleft(reversed(steps))  # type: ignore[attr-defined]
 
+    def postpone(self, process: "Process", steps: list[asyncio.Handle], seconds: float) -> None:
+        """Let every timer of a process ring later, and those among its steps that were put off."""
+        timers: list[_Step] = self._scheduled  # type: ignore[attr-defined]
+        late = [step for step in steps if isinstance(step, _Step) and step.when()]
+        for step in (*(it for it in timers if it.process is process), *late):
+            step._when += seconds
+        for step in late:
+            step._scheduled = True
+        timers += late
+        heapq.heapify(timers)
+        self.resume([step for step in steps if step not in late])
+
     def _note_failure(self, loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
         error = what.get("exception")
         if not isinstance(error, Killed):
@@ -176,6 +188,8 @@ class Process:
         self._on_step = on_step
         self.is_frozen = False
         self._put_off: list[asyncio.Handle] = []
+        self._context = contextvars.copy_context()
+        self._context.run(_PROCESS.set, self)
 
     @property
     def is_dead(self) -> bool:
@@ -184,9 +198,7 @@ class Process:
 
     def start(self, main: Coroutine[Any, Any, _Result]) -> "asyncio.Task[_Result]":
         """Run a coroutine as part of the process."""
-        context = contextvars.copy_context()
-        context.run(_PROCESS.set, self)
-        return self._loop.create_task(main, context=context)
+        return self._loop.create_task(main, context=self._context)
 
     def kill(self) -> None:
         """Let no step of it run from here on."""
@@ -201,6 +213,16 @@ class Process:
         self.is_frozen = False
         put_off, self._put_off = self._put_off, []
         self._loop.resume(put_off)
+
+    def wake(self, seconds: float) -> None:
+        """Let it go on after its machine slept for so long: its timers saw nothing of that."""
+        self.is_frozen = False
+        put_off, self._put_off = self._put_off, []
+        self._loop.postpone(self, put_off, seconds)
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call something as a step of the process."""
+        self._loop.call_soon(function, context=self._context)
 
     def may_run(self, step: asyncio.Handle) -> bool:
         """Whether a step is to run now; it is put off while the process is held still."""

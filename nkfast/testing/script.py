@@ -30,6 +30,8 @@ IncidentKind = Literal[
     "owner_orders",
     "owner_trades",
     "strategy_error",
+    "owner_pauses",
+    "sleep",
 ]
 _KINDS: Final = frozenset(get_args(IncidentKind))
 #: Whose ``at`` counts something other than seconds.
@@ -58,7 +60,9 @@ class Incident:
         ``disk_full`` the nth write fails, ``disk_error`` it fails and was made durable all the
         same; ``freeze`` the process for ``seconds``; ``clock_jump`` of the wall clock by
         ``seconds``; the owner cancels one of the engine's orders by hand, places an order, trades
-        at the market; the strategy raises at its nth decision.
+        at the market; the strategy raises at its nth decision; the owner pauses the engine for
+        ``seconds``; the machine is asleep for ``seconds``: as ``freeze``, but that its monotonic
+        clock and its timers stand still too.
     at : float
         Seconds since the beginning, or the count of steps, writes, sends or decisions over all
         lives of the process.
@@ -98,7 +102,8 @@ class Script:
     lookup : {"any", "active"}
         Whether an order is found by its id once it has ended.
     read_lag_s : float
-        How old the lists are that the exchange shows.
+        How old the lists are that the exchange shows; of trades each appears some time within it,
+        a later one sometimes before an earlier one.
     skew_ms : int
         By how much the engine's wall clock is ahead.
     calm_s : float
@@ -199,7 +204,7 @@ class _Drawing:
         chance = self._random
         rules = [rule for draw in _FAMILIES for rule in self._family(draw)]
         incidents = [one for draw in _INCIDENTS for one in self._family(draw)]
-        return Script(
+        script = Script(
             self._seed,
             storm_s=self._storm_s,
             latency_s=chance.choice((0.0, 0.005, 0.03, 0.1, 0.4)),
@@ -213,6 +218,9 @@ class _Drawing:
             ending=chance.choice(("cancel", "cancel", "keep", "halt")),
             calm_s=chance.choice((5.0, 5.0, 5.0, 25.0)),
         )
+        # Drawn last: a new kind of rest leaves everything else as it was.
+        rests = [one for draw in _RESTS for one in self._family(draw)]
+        return replace(script, incidents=(*script.incidents, *rests))
 
     def _family(self, draw: "Callable[[random.Random, float], Any]") -> list[Any]:
         chance = self._random
@@ -338,6 +346,10 @@ _INCIDENTS: Final = (
     _incident("owner_orders", 1.0),
     _incident("owner_trades", 1.0),
     _incident("strategy_error", 3.0),
+)
+_RESTS: Final = (
+    _incident("owner_pauses", 1.0, 1, 30),
+    _incident("sleep", 1.0, 1, 90),
 )
 _LASTING: Final[Sequence[tuple[Rule, ...]]] = (
     (),

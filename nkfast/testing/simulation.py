@@ -29,9 +29,9 @@ from nkfast.testing.checker import Checker, Violation
 from nkfast.testing.fragile import (
     FragileJournal,
     FragileStrategy,
+    MachineClock,
     Schedule,
     ScriptedError,
-    WallClock,
     Wire,
 )
 from nkfast.testing.process import Process, ProcessLoop
@@ -242,7 +242,8 @@ class _World:
         self.stage = stage
         self.path = folder / "journal.db"
         self.clock = VirtualClock(loop, _START_NS)
-        self.wall_clock = WallClock(self.clock, script.skew_ms)
+        self.machine = MachineClock(self.clock)
+        self.wall_clock = MachineClock(self.clock, script.skew_ms)
         self.weather = Weather((), script.seed)
         self.symbols = [str(row["symbol"]) for row in stage.rows]
         self.exchange = Exchange(
@@ -280,6 +281,8 @@ class _World:
         self._lives: list[_Life] = []
         self._is_stopping = False
         self._thaw: asyncio.TimerHandle | None = None
+        self._slept_since_ns: int | None = None
+        self._resumes_s = 0.0
 
     def _tide(self, listing: Listing, row: Mapping[str, Any]) -> Tide:
         market, seed = listing.market, self.script.seed
@@ -328,16 +331,9 @@ class _World:
     def _strike(self, incident: Incident) -> bool:
         """Let an incident happen; return whether it could."""
         kind, seconds = incident.kind, incident.seconds
-        if kind in ("kill", "freeze"):
-            process = self._lives[-1].process
-            if process.is_dead:
-                return False
-            if kind == "kill":
-                process.kill()
-            else:
-                process.freeze()
-                self._thaw = self.loop.call_later(seconds, process.thaw)
-        elif kind == "clock_jump":
+        if kind in ("kill", "freeze", "sleep", "owner_pauses"):
+            return self._strike_process(self._lives[-1], incident)
+        if kind == "clock_jump":
             self.wall_clock.ahead_ns = self.script.skew_ms * 1_000_000 + int(seconds * 1e9)
         elif kind == "owner_cancels":
             orders = list(self.checker.own_orders())
@@ -347,6 +343,38 @@ class _World:
         else:
             return self._owner_orders(crosses=kind == "owner_trades")
         return True
+
+    def _strike_process(self, life: "_Life", incident: Incident) -> bool:
+        process, seconds = life.process, incident.seconds
+        is_asleep = process.is_frozen and self._slept_since_ns is not None
+        if process.is_dead or is_asleep or (process.is_frozen and incident.kind != "kill"):
+            return False
+        if incident.kind == "kill":
+            process.kill()
+        elif incident.kind == "owner_pauses":
+            if not life.is_trading:
+                return False
+            process.call(life.pause)
+            self._resumes_s = self.loop.time() + seconds
+        else:
+            process.freeze()
+            self._slept_since_ns = self.loop.now_ns if incident.kind == "sleep" else None
+            self._thaw = self.loop.call_later(seconds, self._go_on, process)
+        return True
+
+    def _go_on(self, process: Process) -> None:
+        """Let a process go on that is held still, or whose machine slept until now."""
+        if self._thaw is not None:
+            self._thaw.cancel()
+        if not process.is_frozen:
+            return
+        if self._slept_since_ns is None:
+            process.thaw()
+            return
+        slept_ns = self.loop.now_ns - self._slept_since_ns
+        self.machine.slept_ns += slept_ns
+        self.wall_clock.slept_ns += slept_ns
+        process.wake(slept_ns / 1e9)
 
     def _owner_orders(self, *, crosses: bool) -> bool:
         market, best = self._listing.market, self._listing.engine.best_bid
@@ -402,9 +430,8 @@ class _World:
         self._kill_steps.clear()
         process = self._lives[-1].process
         process.dies_at_step = None
-        process.thaw()
-        if self._thaw is not None:
-            self._thaw.cancel()
+        self._go_on(process)
+        self._resumes_s = 0.0
         self.weather.change((*self._latency(), *self.script.lasting), self.script.seed)
         self.checker.note("calm")
         await self._trade_in_calm()
@@ -419,6 +446,8 @@ class _World:
             self.weather.step()
             if not self.schedule.is_over:
                 self._strike_timed()
+            if self.loop.time() >= self._resumes_s and self._lives[-1].is_trading:
+                self._lives[-1].end_pause()
             if is_market_open:
                 self._move_market()
             else:
@@ -548,12 +577,30 @@ class _Life:
         self._opened: Journal | None = None
         self._wire: Wire | None = None
         self._venue = SimulatedVenue(
-            world.exchange, world.account, clock=world.clock, weather=world.weather, tick_s=_BEAT_S
+            world.exchange,
+            world.account,
+            clock=world.machine,
+            weather=world.weather,
+            tick_s=_BEAT_S,
         )
 
     def has_traded(self, seconds: float) -> bool:
         """Whether the engine runs, and has for so long."""
         return self.is_trading and self._world.loop.time() - self._trades_since_s >= seconds
+
+    def pause(self) -> None:
+        """Do what the owner does who wants nothing new for a while."""
+        if self.is_trading and self.engine.life is LifeState.RUNNING:
+            self.engine.pause("the owner's")
+
+    def end_pause(self) -> None:
+        """Do what the owner does who finds the engine paused, also by a process before this one."""
+        if self.engine.life is LifeState.PAUSED:
+            self.process.call(self._resume)
+
+    def _resume(self) -> None:
+        if self.engine.life is LifeState.PAUSED:
+            self.engine.resume()
 
     async def main(self) -> None:
         """What the process does, from its start to its end."""

@@ -1,18 +1,15 @@
 """A trader in a process of its own, made to be killed: it quotes and quotes again, never still.
 
-    python -P -m faults.killed_trader REST_URL WS_URL JOURNAL
-
-The secret comes on standard input. "ready" on standard output says that the first comparison with
-the exchange is done; one more line from standard input ends it, every order cancelled, and the
-summary comes on standard output.
+It says "ready" when the first comparison with the exchange is done. Whatever it is told then ends
+it, every order cancelled, and it says its summary.
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +28,7 @@ from nkfast.venue.port import Side
 from nkfast.wire.models import ApiCredentials
 
 KEY = "kill-test"
+SECRET = "s" * 40
 INSTANCE = "nk01"
 SYMBOL = "BTC/USDT"
 #: Old quotes are replaced this often.
@@ -93,12 +91,18 @@ class Restless(Strategy):
         self._trades = state["trades"]
 
 
-async def main(rest_url: str, ws_url: str, journal_path: str, secret: str) -> None:
-    credentials = ApiCredentials(KEY, secret)
+def trade(rest_url: str, ws_url: str, journal: Path, pipe: Connection, errors: Path) -> None:
+    """Be that process."""
+    sys.stderr = errors.open("a")
+    run(_trade(rest_url, ws_url, journal, pipe))
+
+
+async def _trade(rest_url: str, ws_url: str, path: Path, pipe: Connection) -> None:
+    credentials = ApiCredentials(KEY, SECRET)
     async with AsyncRestClient(credentials, base_url=rest_url, allow_changes=True) as rest:
         market = await market_of(rest)
         connect = partial(WebSocketClient, ws_url, credentials, allow_changes=True)
-        with Journal.open(Path(journal_path), instance=INSTANCE) as journal:
+        with Journal.open(path, instance=INSTANCE) as journal:
             engine = Engine(
                 venue=LiveVenue(rest=rest, websocket=connect, clock=RealClock()),
                 clock=RealClock(),
@@ -110,10 +114,10 @@ async def main(rest_url: str, ws_url: str, journal_path: str, secret: str) -> No
                 settings=SETTINGS,
             )
             stop = asyncio.Event()
-            asyncio.get_running_loop().add_reader(0, stop.set)
+            asyncio.get_running_loop().add_reader(pipe.fileno(), stop.set)
             try:
                 await engine.start()
-                print("ready", flush=True)
+                pipe.send("ready")
                 await engine.run(stop)
             finally:
                 await engine.stop("cancel")
@@ -121,7 +125,7 @@ async def main(rest_url: str, ws_url: str, journal_path: str, secret: str) -> No
             ledger = {
                 asset: str(engine.ledger.total(asset)) for asset in (market.base, market.quote)
             }
-            print(json.dumps({**summary, "ledger": ledger}), flush=True)
+            pipe.send({**summary, "ledger": ledger})
 
 
 async def market_of(rest: AsyncRestClient) -> Market:
@@ -131,7 +135,3 @@ async def market_of(rest: AsyncRestClient) -> Market:
         except (VenueError, WireError) as error:
             print(f"again: {error}", file=sys.stderr, flush=True)
     raise SystemExit(5)
-
-
-if __name__ == "__main__":
-    run(main(*sys.argv[1:4], sys.stdin.readline().strip()))

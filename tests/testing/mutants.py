@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nkfast.testing import Stage
-from nkfast.testing.simulation import SETTINGS
-from nkfast.trading import gate, orders
+from nkfast.testing.simulation import LIMITS, SETTINGS
+from nkfast.trading import deciding, gate, orders
 from nkfast.trading.bookkeeping import Bookkeeper
 from nkfast.trading.deciding import Deciding
 from nkfast.trading.engine import Engine
 from nkfast.trading.gate import OrderGate
 from nkfast.trading.journal import Journal
 from nkfast.trading.ledger import Ledger
+from nkfast.trading.life import LifeState
 from nkfast.trading.news import NewsDesk
 from nkfast.trading.reconcile import Reconciler
 from nkfast.trading.risk import RiskGuard
@@ -230,12 +231,51 @@ def _never_look_again_for_what_was_given_up(patch: Any) -> None:
     patch.setattr(Reconciler, "_sweep", nothing)
 
 
+def _read_trades_from_the_newest_on(patch: Any) -> None:
+    read = Reconciler._read_executions
+
+    async def go_on(self: Reconciler, since_ms: int) -> Any:
+        return await read(self, max(since_ms, self._cursor_ms))
+
+    patch.setattr(Reconciler, "_read_executions", go_on)
+
+
+def _decide_while_paused(patch: Any) -> None:
+    patch.setattr(deciding, "_DECIDING", deciding._DECIDING | {LifeState.PAUSED})
+
+
+def _count_no_open_orders(patch: Any) -> None:
+    patch.setattr(RiskGuard, "_check_counts", lambda self, order, price: None)
+
+
+def _free_a_slot_with_the_wish_to_cancel(patch: Any) -> None:
+    at_slot = orders.OrderStore.at_slot
+
+    def free(self: orders.OrderStore, slot: str) -> Any:
+        order = at_slot(self, slot)
+        return None if order is not None and order.facts.cancel_wanted else order
+
+    patch.setattr(orders.OrderStore, "at_slot", free)
+    patch.setattr(orders.OrderStore, "check_slot", lambda self, order: None)
+
+
+def _keep_ends_to_itself(patch: Any) -> None:
+    record = Journal.record
+
+    def forgetful(self: Journal, news: Any, **more: Any) -> None:
+        record(self, [one for one in news if one.fill or not one.facts.final], **more)
+
+    patch.setattr(Journal, "record", forgetful)
+
+
 def _nothing(patch: Any) -> None:
     """The fault is in the settings."""
 
 
 #: An absence that is believed at the first look.
 _HASTY = Stage(settings=replace(SETTINGS, finality_horizon_s=0.01, round_gap_s=0.01))
+_NO_OVERLAP = Stage(settings=replace(SETTINGS, overlap_s=0.001))
+_FEW_ORDERS = Stage(limits=replace(LIMITS, max_open_orders=3, max_orders_per_minute=1_000_000))
 #: A horizon below what comes late.
 _SHORT = Stage(settings=replace(SETTINGS, finality_horizon_s=5.0, round_gap_s=1.0))
 #: What was given up is there all the same: accepted, bound, executed.
@@ -265,5 +305,16 @@ MUTANTS = (
     Mutant("count every execution", _count_every_execution, frozenset({"I5", "I19"}), 0),
     Mutant("close before the fills", _close_before_the_fills_are_told, frozenset({"I5"}), 0),
     Mutant("a restart sends again", _send_again_after_a_restart, frozenset({"I13"}), 5),
+    Mutant(
+        "no overlap",
+        _read_trades_from_the_newest_on,
+        frozenset({"I4", "I5", "I10"}),
+        24,
+        _NO_OVERLAP,
+    ),
+    Mutant("decide while paused", _decide_while_paused, frozenset({"I9"}), 4),
+    Mutant("count no open orders", _count_no_open_orders, frozenset({"I14"}), 0, _FEW_ORDERS),
+    Mutant("free a slot at once", _free_a_slot_with_the_wish_to_cancel, frozenset({"I7"}), 0),
+    Mutant("keep ends to itself", _keep_ends_to_itself, frozenset({"I18"}), 0),
     Mutant("never look again", _never_look_again_for_what_was_given_up, _LATER, 16, _SHORT),
 )
