@@ -25,9 +25,11 @@ def test_the_engine_survives(seed: int) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_every_known_fault_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.break_it(monkeypatch)
-    outcome = simulate(mutant.seed, mutant.stage)
-    assert outcome.violation is not None
-    assert outcome.violation.invariant in mutant.found_by, outcome.violation
+    # One seed shows it at once; a change of the engine may move it to another.
+    runs = (simulate(seed, mutant.stage) for seed in (mutant.seed, *SEEDS))
+    violation = next((run.violation for run in runs if run.violation is not None), None)
+    assert violation is not None
+    assert violation.invariant in mutant.found_by, violation
 
 
 def test_the_same_seed_is_the_same_run_in_any_process() -> None:
