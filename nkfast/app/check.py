@@ -1,7 +1,7 @@
 """``nkfast check`` and ``nkfast plan``: what is wrong before it costs something."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Context, Decimal
 from typing import Any
 
@@ -59,6 +59,8 @@ def check(config: BotConfig, *, is_offline: bool, has_matrix: bool, prints_json:
         click.echo(f"{row.question:<4} {row.tried:<52} {row.answer}")
     if not code:
         click.echo(f"token {config.token}  (nkfast run --live --token; of these settings only)")
+        if config.path is not None and config.common.mode != "live":
+            click.echo(f"next:  nkfast plan {config.path}, then nkfast paper {config.path}")
     return code
 
 
@@ -177,10 +179,16 @@ def _of_limits(config: BotConfig, outlook: Outlook) -> Iterator[Finding]:
     if limits.max_order_notional is not None and largest > limits.max_order_notional:
         text = f"{plain(largest)} is above max_order_notional {plain(limits.max_order_notional)}"
         yield Finding("warn", "largest order", text)
-    spent = ZERO
+    spent = bought = ZERO
     for order in outlook.orders:
         if order.side == "buy" and order.symbol == outlook.market.symbol:
-            spent = add(spent, order.notional)
+            spent, bought = add(spent, order.notional), add(bought, order.quantity)
+    base, most = outlook.market.base, limits.max_position
+    limit = most.get(base) if isinstance(most, Mapping) else most
+    whole = add(outlook.owns.get(base, ZERO), bought)
+    if limit is not None and bought and whole > limit:
+        text = f"{plain(whole)} {base} owned and bought is above max_position {plain(limit)}"
+        yield Finding("warn", "position", text, "raise it in [risk], or buys are refused")
     if spent:
         text = f"if the price falls to 0: -{plain(spent)} {outlook.market.quote} of the buys"
         yield Finding("ok", "worst case", text)

@@ -94,6 +94,9 @@ def describe(error: BaseException) -> Failure:
         return Failure(code, "", _one_line(error.format_message()))
     if isinstance(error, errors.ConfigError):
         return Failure(code, error.place, _one_line(error.message))
+    if isinstance(error, errors.HaltedError):
+        said = f"halted by {error.cause}: {error.detail}; once you have looked:"
+        return Failure(code, "", _one_line(f"{said} nkfast journal clear NAME {error.cause}"))
     if isinstance(error, errors.NkfastError):
         return Failure(code, "", _one_line(str(error)))
     if isinstance(error, OSError) and error.filename is not None:

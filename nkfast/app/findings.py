@@ -1,5 +1,8 @@
 """What was looked at and found well or not: the lines of ``check`` and ``doctor``."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,8 +43,18 @@ def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print a line for each."""
+    """Print a line for each, on a terminal as many as it takes below each other."""
     width = max(len(row.subject) for row in findings)
     for row in findings:
         fix = f"  -> {row.fix}" if row.fix else ""
-        click.echo(f"{row.verdict:<5} {row.subject:<{width}}  {row.detail}{fix}")
+        line = f"{row.verdict:<5} {row.subject:<{width}}  {row.detail}{fix}"
+        if sys.stdout.isatty():
+            columns = shutil.get_terminal_size().columns
+            line = textwrap.fill(
+                line,
+                columns,
+                subsequent_indent=" " * (width + 8),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        click.echo(line)

@@ -54,12 +54,13 @@ from nkfast.app.exits import ExitCode, Failure, describe
         ),
         (
             errors.HaltedError("KILL_SWITCH", "by hand"),
-            "error[RISK_HALT] halted by KILL_SWITCH: by hand; it has to be cleared by that name",
+            "error[RISK_HALT] halted by KILL_SWITCH: by hand; once you have looked:"
+            " nkfast journal clear NAME KILL_SWITCH",
         ),
         (
             errors.HaltedError("UNKNOWN_ORDERS", "nk7 for 300 s"),
-            "error[UNRECONCILED] halted by UNKNOWN_ORDERS: nk7 for 300 s; it has to be cleared"
-            " by that name",
+            "error[UNRECONCILED] halted by UNKNOWN_ORDERS: nk7 for 300 s; once you have looked:"
+            " nkfast journal clear NAME UNKNOWN_ORDERS",
         ),
         (
             errors.RiskError("MAX_NOTIONAL", "12", "10"),

@@ -58,6 +58,21 @@ def test_market_and_account_are_shown(ask: Ask) -> None:
     assert (found["exchange"], found["clock"], found["websocket"]) == ("ok", "ok", "ok")
     ask("markets", "--rest-url", "http://127.0.0.1:1/api/v2", code=ExitCode.UNREACHABLE)
     ask("ticker", "NO/SUCH", code=ExitCode.NOT_FOUND)
+    for verb in (("ticker",), ("candles",), ("book",), ("book", "--watch")):
+        with pytest.raises(
+            AssertionError, match="BTC/UST: no such market; did you mean 'BTC/USDT'"
+        ):
+            ask(*verb, "BTC/UST")
+
+
+def test_a_limit_that_the_account_is_beyond_is_told_before_a_start(ask: Ask) -> None:
+    words = ("check", "grid", "--set", "symbol=BTC/USDT", "--set", "step_pct=0.02", "--json")
+    words += ("--set", "base_order_size=0.001")
+    for limit, wanted in (("0.01", ["warn"]), ("1", [])):
+        told = json.loads(ask(*words, "--set", f"max_position={limit}"))["findings"]
+        found = [row for row in told if row["subject"] == "position"]
+        assert [row["verdict"] for row in found] == wanted
+        assert all("0.159 BTC owned and bought is above" in row["detail"] for row in found)
 
 
 def test_instance_is_described_while_it_runs_and_after(
