@@ -94,7 +94,10 @@ def why(
     last: int,
     as_json: bool,
 ) -> None:
-    """Say why not: the actions that an instance considered and did not take, from its journal."""
+    """Say why not: what an instance considered and did not do.
+
+    It reads the journal: of every reason how often, the newest numbers, and what became of plans.
+    """
     file = _journal(target, name, state_dir)
     from nkfast.app.why import print_reasons
 

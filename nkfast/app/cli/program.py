@@ -137,8 +137,9 @@ def _clause(command: click.Command, limit: int) -> str:
     sentence = " ".join((command.help or "").partition("\n\n")[0].split())
     if len(sentence) <= limit:
         return sentence.removesuffix(".")
-    ends = [found.start() for found in re.finditer(r"[.:;,](?= |$)", sentence)]
-    end = max((end for end in ends if end <= limit), default=len(sentence))
+    ends = [found.start() for found in re.finditer(r"[.:;](?= |$)", sentence)]
+    commas = [found.start() for found in re.finditer(r",(?= )", sentence)]
+    end = max((end for end in ends if end <= limit), default=min(commas, default=len(sentence)))
     # Not a part of what a colon lists.
     return sentence[:end].partition(": ")[0]
 

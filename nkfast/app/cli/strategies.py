@@ -12,7 +12,7 @@ __all__ = ["COMMANDS"]
 
 @group()
 def strategies() -> None:
-    """Strategies: which there are, what each can be told, and a new one of your own."""
+    """Which strategies there are, what each can be told, and a new one of your own."""
 
 
 @strategies.command("list")
