@@ -68,10 +68,12 @@ class AccountOrders:
         self._seats: dict[OrderStore, BoardSeat] = {}
         self._stores: dict[str, list[OrderStore]] = {}
         self._foreign: dict[str, dict[str, _Foreign]] = {}
+        self._changes = 0  # of everything but the stores themselves
 
     def join(self, symbol: str, orders: OrderStore) -> None:
         """Take in the orders of an instance that trades a market."""
         self._stores.setdefault(symbol, []).append(orders)
+        self._changes += 1
 
     def sit(
         self, markets: "Iterable[Market]", orders: OrderStore, name: str, identity: str
@@ -106,11 +108,13 @@ class AccountOrders:
         seat = self._seats.pop(orders, None)
         if seat is not None:
             seat.leave()
+        self._changes += orders.version + 1  # so that no version comes twice
 
     def note(self, update: OrderUpdate, now_ms: int) -> None:
         """Take news of an order that the instance which was told of it did not make."""
         if any(store.get(update.client_id) for store in self._stores.get(update.symbol, ())):
             return
+        self._changes += 1
         foreign = self._foreign.setdefault(update.symbol, {})
         if update.status.is_final or update.price is None:
             foreign.pop(update.order_id, None)
@@ -121,9 +125,32 @@ class AccountOrders:
         """Forget what a complete list, read since a time, did not show."""
         foreign = self._foreign.get(symbol)
         if foreign:
+            self._changes += 1
             self._foreign[symbol] = {
                 order_id: seen for order_id, seen in foreign.items() if seen.seen_ms >= since_ms
             }
+
+    def version(self, symbol: str) -> int:
+        """Return a number that grows with every change of what a market's orders must not meet.
+
+        The board is not part of it: other processes change that, at any time.
+        """
+        version = self._changes
+        for store in self._stores.get(symbol, ()):
+            version += store.version
+        return version
+
+    def touch(self, symbol: str, side: Side) -> Decimal | None:
+        """Return the price at which an order would begin to trade with one of the account.
+
+        The board is not looked at.
+        """
+        prices = [price for other, price in self._own(symbol) if other != side]
+        foreign = self._foreign.get(symbol, {}).values()
+        prices += [order.price for order in foreign if order.side != side]
+        if not prices:
+            return None
+        return min(prices) if side == "buy" else max(prices)
 
     def crossed_by(
         self, symbol: str, side: Side, price: Decimal, orders: OrderStore | None = None
@@ -135,7 +162,7 @@ class AccountOrders:
         for other_side, other_price in self._own(symbol):
             if _meet(side, price, other_side, other_price):
                 return Crossed(other_price, "own")
-        crossed = self._crossed_on_board(symbol, side, price, orders)
+        crossed = self.crossed_on_board(symbol, side, price, orders)
         if crossed is not None:
             return crossed
         for foreign in self._foreign.get(symbol, {}).values():
@@ -156,7 +183,7 @@ class AccountOrders:
         if seat is None:
             return None
         seat.widen(symbol, side, price)
-        return self._crossed_on_board(symbol, side, price, orders)
+        return self.crossed_on_board(symbol, side, price, orders)
 
     def withdraw(self, symbol: str, side: Side, orders: OrderStore) -> None:
         """Take back what was claimed for an order that does not leave."""
@@ -164,9 +191,10 @@ class AccountOrders:
         if seat is not None:
             _put_best(seat, orders, symbol, side)
 
-    def _crossed_on_board(
+    def crossed_on_board(
         self, symbol: str, side: Side, price: Decimal, orders: OrderStore | None
     ) -> Crossed | None:
+        """Return an open order of another process that an order at this price would trade with."""
         seat = None if orders is None else self._seats.get(orders)
         if seat is None:
             return None

@@ -216,6 +216,7 @@ class Deciding:
         event_ns, self._event_ns = self._event_ns, 0
         self._decide(event_ns)
         self._news.guarded(self._bookkeeper.flush)  # what this turn of the loop told us
+        self._news.guarded(self._guard.prepare)
         self._write_the_rest()
 
     @property

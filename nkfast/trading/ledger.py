@@ -373,6 +373,7 @@ class Ledger:
         factor = add(ONE, min(_RATE.divide(fill.fee, notional), _FEE_RATE_MAX))
         if factor > self._cost_factors[fill.symbol]:
             self._cost_factors[fill.symbol] = factor
+            self.version += 1
 
     def apply(self, profit: Profit) -> None:
         """Take the profit after a fill, and move the balances by what it changed."""

@@ -1,9 +1,11 @@
 """Our own limits: each refuses by its code, with both numbers, and only then."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from nkfast.trading.journal import Journal
 from nkfast.trading.ledger import Ledger, Profit
 from nkfast.trading.orders import Order, OrderStore, Outcome
 from nkfast.trading.risk import RiskGuard, RiskLimits
-from nkfast.venue.port import Execution, Holding, PublicTrade
+from nkfast.venue.port import Execution, Holding, OrderUpdate, PublicTrade, VenueStatus
 
 D = Decimal
 S = 1_000_000_000
@@ -39,6 +41,11 @@ class Hands:
 
     def monotonic_ns(self) -> int:
         return self.now_ns
+
+    def boot_ns(self) -> int:
+        return self.now_ns
+
+    boot_id = "one boot"
 
 
 class Gate:
@@ -95,7 +102,17 @@ class Gate:
         return order
 
     def check(self, side: str, price: str | None, quantity: str = "1") -> None:
-        self.guard.check(intent(side, price, quantity))
+        """Check an order, and again when it has been worked out how far one may go."""
+        wanted = intent(side, price, quantity)
+        try:
+            self.guard.check(wanted)
+        except RiskError as refusal:
+            self.guard.prepare()
+            with pytest.raises(RiskError, match=refusal.code):
+                self.guard.check(wanted)
+            raise
+        self.guard.prepare()
+        self.guard.check(wanted)
 
     def send(self, side: str, price: str | None, quantity: str = "1") -> None:
         """Do what the order gate does with an order that passes."""
@@ -527,3 +544,163 @@ def test_live_trading_needs_the_limits_that_bound_a_mistake() -> None:
     RiskLimits(
         max_order_notional=D(1), max_position={"BTC": D(1)}, max_daily_loss=D(0)
     ).require_live()
+
+
+# How far an order may go without meeting a limit -----------------------------------------------
+
+
+def at_random(gate: Gate, random: Random) -> None:
+    """Put a guard into a state that trading could have brought about, with its limits at hand."""
+
+    def some(*values: object) -> Any:
+        return random.choice(values) if random.random() < 0.3 else None
+
+    limits = RiskLimits(
+        max_order_notional=some(D("150"), D("333.3333"), D("1E+40")),
+        max_open_orders=some(1, 2, 200),
+        max_position=some(D("1.5"), {"BTC": D("2.00005"), "USDT": D("500.005")}),
+        max_daily_orders=some(1, 2),
+        max_daily_notional=some(D("400"), D("199.999")),
+        max_orders_per_minute=some(1, 3),
+        max_repeats_per_minute=some(1) if random.random() < 0.2 else None,
+        price_collar=some(D("0.05"), D("0.0099"), D("1E-30")),
+        min_free_quote=some(D("10.5")),
+        max_unknown_orders=random.choice((0, 3)),
+        max_book_age_s=some(60.0, 0.3),
+    )
+    gate.account = AccountOrders()
+    rules = {"min_notional": some("1", "120") or "0", "min_quantity": some("0.5") or "0"}
+    gate.make(limits, is_paused=random.random() < 0.05, pause_sells=random.random() < 0.1, **rules)
+    for side, price, quantity in (("buy", "90", "1"), ("sell", "110", "2"), ("buy", "99.5", "1")):
+        if random.random() < 0.4:
+            gate.fill(side, price, quantity)
+    if random.random() < 0.7:
+        held = (Holding("BTC", D("1.2345"), D(0)), Holding("USDT", D("310.777"), D(0)))
+        gate.ledger.set_holdings(held)
+    for side, price in (("buy", "98.01"), ("sell", "101.99"), ("sell", "100.50")):
+        if random.random() < 0.3:
+            order = gate.rest(side, price, random.choice(("0.3", "1")))
+            if random.random() < 0.3:
+                gate.orders.apply(order.hear_outcome(Outcome.UNKNOWN, "lost"))
+    if random.random() < 0.3:
+        price = random.choice(("100.004", "99.99"))
+        gate.account.note(foreign(random.choice(("buy", "sell")), price), 0)
+    for _ in range(random.randrange(3)):
+        gate.guard.note_sent(intent("buy", "99.99", "0.5"))
+        gate.clock.now_ns += random.choice((1, 40 * S))
+    tell(gate, random)
+
+
+def foreign(side: str, price: str) -> OrderUpdate:
+    return OrderUpdate("web", "v9", SYMBOL, side, D(price), D(1), D(0), VenueStatus.OPEN)
+
+
+def tell(gate: Gate, random: Random) -> None:
+    """Let the market move, which changes no headroom but what it is compared with."""
+    if random.random() < 0.5:
+        trade = PublicTrade(
+            SYMBOL, "t", D(random.choice(("100.00", "99.005", "96.2"))), D(1), "buy", 0
+        )
+        gate.guard.note_trade(trade)
+    bid = random.randrange(9_900, 10_000)
+    gate.show(bid, bid + random.choice((-1, 0, 1, 40)))
+    if random.random() < 0.1:
+        gate.book.mark_stale()
+    gate.clock.now_ns += random.choice((0, 200_000_000, 300_000_000, 301_000_000, 61 * S))
+
+
+def refusal_of(check: Callable[[Intent], None], wanted: Intent) -> str:
+    try:
+        check(wanted)
+    except RiskError as refusal:
+        return refusal.code
+    return ""
+
+
+def test_an_order_within_the_headroom_breaks_no_limit(gate: Gate) -> None:
+    admitted = passed = 0
+    for seed in range(700):
+        random = Random(seed)
+        at_random(gate, random)
+        guard = gate.guard
+        for side in ("buy", "sell"):
+            refusal_of(guard.check, intent(side, "99.99"))
+        guard.prepare()
+        tell(gate, random)
+        for _ in range(6):
+            side, ticks = random.choice(("buy", "sell")), random.randrange(9_700, 10_250)
+            lots = random.choice((1, 5_000, 10_000, random.randrange(1, 40_000)))
+            wanted = intent(side, str(ticks * D("0.01")), str(lots * D("0.0001")))
+            room = guard._rooms[SYMBOL, side]
+            is_admitted = room is not None and room.admits(
+                wanted.price, wanted.quantity, gate.clock.now_ns
+            )
+            truth = refusal_of(guard._check_limits, wanted)
+            assert not (is_admitted and truth), (seed, wanted, truth)
+            assert refusal_of(guard.check, wanted) == truth, (seed, wanted)
+            admitted += is_admitted
+            passed += not truth
+    assert passed > 400, passed
+    assert admitted > 0.7 * passed, (admitted, passed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda gate: gate.rest("sell", "99.50"),
+        lambda gate: gate.account.note(foreign("sell", "99.50"), 0),
+        lambda gate: gate.ledger.set_holdings([Holding("USDT", D(1), D(0))]),
+        lambda gate: gate.guard.note_rules(SYMBOL, None),
+        lambda gate: gate.guard.note_sent(intent("buy", "99.99")),
+        lambda gate: gate.account.join(SYMBOL, other_store(gate)),
+        lambda gate: gate.guard.recall(
+            [Order("i", "s", SYMBOL, "buy", D(1), D(1), sent_ms=NOON_MS)]
+        ),
+    ],
+)
+def test_whatever_bounds_an_order_ends_the_headroom_when_it_changes(gate: Gate, change) -> None:
+    gate.make(RiskLimits(max_orders_per_minute=1))
+    gate.check("buy", "100.00")
+    assert gate.guard._rooms[SYMBOL, "buy"].admits(D("100.00"), D(1), gate.clock.now_ns)
+    change(gate)
+    with pytest.raises(RiskError):
+        gate.guard.check(intent("buy", "100.00"))
+
+
+def other_store(gate: Gate) -> OrderStore:
+    """Orders of another instance of the process."""
+    orders = OrderStore()
+    orders.add(Order("other", "other", SYMBOL, "sell", D("99.50"), D(1)))
+    return orders
+
+
+def test_an_account_never_has_a_version_twice(gate: Gate) -> None:
+    seen = []
+    gate.make()
+    other = other_store(gate)
+    for change in (
+        lambda: gate.account.join(SYMBOL, other),
+        lambda: other.add(Order("b", "b", SYMBOL, "sell", D(99), D(1))),
+        lambda: gate.account.leave(other),
+        lambda: gate.account.note(foreign("sell", "99.50"), 0),
+        lambda: gate.account.forget_unseen(SYMBOL, 1),
+        lambda: gate.rest("buy", "98.00"),
+    ):
+        seen.append(gate.account.version(SYMBOL))
+        change()
+    assert len(set(seen)) == len(seen)
+    assert seen == sorted(seen)
+
+
+def test_the_headroom_of_a_few_markets_is_kept_ready(gate: Gate) -> None:
+    gate.make()
+    for n in range(20):
+        symbol = f"A{n}/USDT"
+        gate.books[symbol] = OrderBook(Market(symbol, 2, 4))
+        gate.ledger.add_market(gate.books[symbol].market)
+    gate.limit(RiskLimits())
+    for symbol in gate.books:
+        refusal_of(gate.guard.check, intent("buy", "99.99", symbol=symbol))
+    gate.guard.prepare()
+    assert len(gate.guard._rooms) == 8
+    assert ("A19/USDT", "buy") in gate.guard._rooms
