@@ -80,6 +80,7 @@ class Bookkeeper:
         self.can_record = True
         self.fill_count = self.rejection_count = self.intent_count = 0
         self.durable = Latencies()
+        self._flush_ns: int | None = None  # of the newest that is not in `durable` yet
         self._clock = clock
         self._journal = journal
         self._orders = orders
@@ -133,18 +134,35 @@ class Bookkeeper:
         nkfast.errors.JournalError
             All of it is lost. Nothing that was written may be acted upon.
         """
+        self.flush_in_haste()
+        self._note_flush()
+
+    def flush_in_haste(self) -> None:
+        """Do as `flush` does, and leave everything else that can be done later to `settle`.
+
+        Raises
+        ------
+        nkfast.errors.JournalError
+            As `flush` does.
+        """
         began_ns = self._clock.monotonic_ns()
         if self._journal.commit():
-            self.durable.note(self._clock.monotonic_ns() - began_ns)
+            self._flush_ns = self._clock.monotonic_ns() - began_ns
+
+    def _note_flush(self) -> None:
+        if self._flush_ns is not None:
+            self.durable.note(self._flush_ns)
+            self._flush_ns = None
 
     def settle(self) -> None:
-        """Store what `flush` made durable on the short way, now that it has been acted upon.
+        """Store what `flush_in_haste` made durable on the short way, now that it was acted upon.
 
         Raises
         ------
         nkfast.errors.JournalError
             It could not be stored. It is durable all the same.
         """
+        self._note_flush()
         if self.can_record:
             self._journal.settle()
 

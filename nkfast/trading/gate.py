@@ -184,7 +184,7 @@ class OrderGate:
         if not gathered and not cancels:
             return
         try:
-            self._bookkeeper.flush()
+            self._bookkeeper.flush_in_haste()
         except JournalError:
             self._count_newest()
             for order, _ in gathered:
@@ -248,7 +248,7 @@ class OrderGate:
             self._gathered.append((order, event_ns))
             return order
         try:
-            self._bookkeeper.flush()
+            self._bookkeeper.flush_in_haste()
         except JournalError:
             self._count_newest()
             self._bookkeeper.forget(order)

@@ -2,8 +2,9 @@
 
 To store an intent takes a transaction of SQLite, most of which need not be over before the order
 is on its way. So the intents of one batch are first written as one record into a small file beside
-the journal; that is one write, and it survives the end of the process. The store
-takes them up as soon as the orders have left, and the next batch takes the record's place.
+the journal. The file is mapped: what is copied there is the system's, and survives the end of the
+process. The store takes them up as soon as the orders have left, and the next batch takes the
+record's place.
 
 A record is sealed with the hash of the event that it follows: it counts while the store ends with
 that event, and no longer once the store has taken it up. A record that was torn has no valid seal;
@@ -11,9 +12,9 @@ its orders had not left.
 """
 
 import json
+import mmap
 import os
 import sqlite3
-import sys
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -60,34 +61,29 @@ class IntentFile:
         try:
             is_new = not check_file(path)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+            file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
         except OSError as error:
             raise JournalError(str(path), f"cannot be opened: {error}") from error
         try:
-            if is_new or os.fstat(self._file).st_size < _FILE_BYTES:
-                os.write(self._file, bytes(_FILE_BYTES))
+            if is_new or os.fstat(file).st_size < _FILE_BYTES:
+                _write_whole(file, bytes(_FILE_BYTES))
+            self._map = mmap.mmap(file, _FILE_BYTES)
         except OSError as error:
-            os.close(self._file)
             raise JournalError(str(path), f"cannot be written: {error}") from error
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         """Close it; the record stays."""
-        os.close(self._file)
+        self._map.close()
 
     def write(self, promises: Sequence[Promise], last_hash: bytes) -> bool:
-        """Put a record in the place of the last one; False when it is too large for the file.
-
-        Raises
-        ------
-        OSError
-            It was not written, or may not have been.
-        """
+        """Put a record in the place of the last one; False when it is too large for the file."""
         text = encode_json(promises)
         if len(text) > _FILE_BYTES - _HEAD_BYTES:
             return False
         record = _seal(text, last_hash) + len(text).to_bytes(_LENGTH_BYTES) + text
-        if _write_at_start(self._file, record) != len(record):
-            raise OSError(f"{len(record)} bytes were not written whole")
+        self._map[: len(record)] = record
         return True
 
 
@@ -95,20 +91,13 @@ def _path_of(journal: Path) -> Path:
     return journal.with_name(journal.name + ".intents")
 
 
+def _write_whole(file: int, content: bytes) -> None:
+    if os.write(file, content) != len(content):
+        raise OSError("the disk is full")
+
+
 def _seal(text: bytes, last_hash: bytes) -> bytes:
     return blake2b(text, digest_size=_SEAL_BYTES, key=last_hash).digest()
-
-
-if sys.platform == "win32":
-
-    def _write_at_start(file: int, record: bytes) -> int:
-        os.lseek(file, 0, os.SEEK_SET)
-        return os.write(file, record)
-
-else:
-
-    def _write_at_start(file: int, record: bytes) -> int:
-        return os.pwrite(file, record, 0)
 
 
 def write_intents(

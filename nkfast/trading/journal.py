@@ -267,7 +267,7 @@ class Journal:
                 self._may_promise and self._intents.write(self._promises, self._last_hash)
             ):
                 self.settle()
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             raise self._failure(error) from error
         return has_written
 

@@ -171,17 +171,23 @@ def test_a_store_that_is_full_keeps_what_was_promised(path: Path) -> None:
     assert (report.ok, report.orders) == (True, 50)
 
 
-def test_a_record_that_cannot_be_written_is_an_error(path: Path, monkeypatch) -> None:
-    name = "pwrite" if hasattr(os, "pwrite") else "write"
-    real = getattr(os, name)
-    with Journal.open(path, instance="nk01") as journal:
-        monkeypatch.setattr(os, name, lambda file, record, *at: real(file, record[:40], *at))
-        with pytest.raises(JournalError, match="not written whole"):
-            promise(journal, orders(journal, 2))
-        monkeypatch.undo()
-        with pytest.raises(JournalError, match="failed before"):
-            promise(journal, orders(journal, 2))
-    assert verify(path).orders == 0
+@pytest.mark.parametrize("failing", ["write", "mmap"])
+def test_a_file_that_cannot_hold_a_record_is_an_error(path: Path, monkeypatch, failing) -> None:
+    if failing == "write":
+        write = os.write
+        monkeypatch.setattr(
+            os, "write", lambda file, content: write(file, content[: _FILE_BYTES - 1])
+        )
+    else:
+        monkeypatch.setattr("nkfast.trading.intents.mmap.mmap", refuse)
+    with pytest.raises(JournalError, match="cannot be written"):
+        Journal.open(path, instance="nk01")
+    monkeypatch.undo()
+    Journal.open(path, instance="nk01").close()  # the lock was given back
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no such device")
 
 
 def test_what_must_survive_power_is_stored_at_once(path: Path) -> None:
