@@ -32,19 +32,21 @@ class Day:
     ----------
     order_count : int
         Orders sent today.
+    baseline : Decimal or None
+        The equity that the day's loss is counted from; None until it is taken.
     """
 
     def __init__(self, journal: "Journal", clock: "Clock") -> None:
         self._journal = journal
         self._clock = clock
         self._number = self._today()
-        self._baseline: Decimal | None = None
+        self.baseline: Decimal | None = None
         self.order_count = 0
         self._notional: dict[str, Decimal] = {}
         kept = journal.kept(_KEPT_AS)
         if kept is not None and kept["day"] >= self._number:
             self._number = kept["day"]
-            self._baseline = Decimal(kept["equity"])
+            self.baseline = Decimal(kept["equity"])
         for order in journal.sent_since(self._number * _MS_PER_DAY):
             self.count(order.symbol.partition("/")[2], self._notional_of(order))
 
@@ -55,14 +57,14 @@ class Day:
     @property
     def is_over(self) -> bool:
         """Whether midnight has passed and nothing was counted since."""
-        return self._today() > self._number
+        return self._clock.time_ns() >= (self._number + 1) * _NS_PER_DAY
 
     def roll(self) -> None:
         """Begin a new day if midnight has passed."""
         today = self._today()
         if today > self._number:
             self._number = today
-            self._baseline = None
+            self.baseline = None
             self.order_count = 0
             self._notional.clear()
 
@@ -82,10 +84,10 @@ class Day:
             It could not be made durable.
         """
         self.roll()
-        if self._baseline is None:
+        if self.baseline is None:
             self._journal.keep(_KEPT_AS, {"day": self._number, "equity": plain(equity)})
-            self._baseline = equity
-        return subtract(self._baseline, equity)
+            self.baseline = equity
+        return subtract(self.baseline, equity)
 
     def _today(self) -> int:
         return self._clock.time_ns() // _NS_PER_DAY

@@ -304,7 +304,7 @@ class Deciding:
         if not self._sends:
             return True  # it makes none
         try:
-            self._guard.check_loss()
+            self._guard.loss.check()
         except (RiskError, JournalError) as error:
             self._halt(error, None)
             return False

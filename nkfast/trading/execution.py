@@ -101,8 +101,12 @@ class Executor:
 
     def make_so(self, desired: Desired, event_ns: int = 0) -> None:
         """Send the difference between what is desired and what is live, cancels first."""
-        made_so = (desired, self._orders.version, self._ledger.version)
-        if desired is self._made_so[0] and made_so == self._made_so:
+        before, orders_version, ledger_version = self._made_so
+        if (
+            desired is before
+            and orders_version == self._orders.version
+            and ledger_version == self._ledger.version
+        ):
             return
         is_new = desired is not self.desired
         if is_new:
@@ -139,12 +143,13 @@ class Executor:
                     wake_ns = now_ns + left_ns
         for zombie in self._orders.zombies:
             self._gate.cancel(zombie)
+        may_wait = self._rejected_until or self._refused_until or self._gate.waits_until_ns
         for slot, quote in quotes.items():
             if not self._gate.is_open:
                 return
             if self._orders.at_slot(slot) is not None:
                 continue
-            until_ns = self._waits_until_ns(slot)
+            until_ns = self._waits_until_ns(slot) if may_wait else 0
             if until_ns <= now_ns:
                 until_ns = self._place(slot, quote, event_ns, is_new=is_new)
                 placed += not until_ns

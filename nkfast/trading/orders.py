@@ -636,6 +636,8 @@ class OrderStore:
     @property
     def zombies(self) -> list[Order]:
         """Open orders without a slot: given up, their slot reused, and then seen after all."""
+        if len(self._open) == len(self._by_slot):
+            return []  # every slot is held by an open order
         return [
             order for order in self._open.values() if self._by_slot.get(order.slot) is not order
         ]

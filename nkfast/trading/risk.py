@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nkfast.core.headroom import Headroom
 from nkfast.errors import FixedPointError, RiskError
+from nkfast.trading.daily_loss import DailyLoss
 from nkfast.trading.exact import ONE, ZERO, add, divide_floor, multiply, plain, share, subtract
 from nkfast.trading.limits import RiskLimits
 from nkfast.venue.port import PublicTrade, Side
@@ -49,6 +50,8 @@ class Priced(Protocol):
 
 
 _SIDES: tuple[Side, Side] = ("buy", "sell")
+
+
 _Sent = tuple[str, Side, Decimal, Decimal]
 
 
@@ -75,6 +78,11 @@ class RiskGuard:
         What was done today.
     account : AccountOrders
         What must not be traded with.
+
+    Attributes
+    ----------
+    loss : DailyLoss
+        The one limit that no order breaks but the market: it is compared before each decision.
     """
 
     def __init__(
@@ -100,11 +108,9 @@ class RiskGuard:
         self._sent: deque[tuple[int, _Sent]] = deque()
         self._repeats: Counter[_Sent] = Counter()
         self._collar = _ratio(limits.price_collar)
+        self.loss = DailyLoss(limits.max_daily_loss, books=books, ledger=ledger, day=day)
         self._changes = 0  # of what is kept here and bounds an order
         self._rooms: dict[tuple[str, Side], Headroom | None] = {}
-        # Of all fills, by asset, as of a version of the ledger; and the version judged flat.
-        self._made: tuple[int, Mapping[str, Decimal]] = (-1, {})
-        self._judged_flat = -1
 
     def recall(self, orders: Iterable["Order"]) -> None:
         """Count what earlier processes sent within the last minute: a restart resets no limit.
@@ -195,6 +201,7 @@ class RiskGuard:
             version = self._version(symbol)
             if room is None or room.version != version:
                 self._rooms[symbol, side] = self._room(symbol, side, version)
+        self.loss.prepare()
 
     def _version(self, symbol: str) -> int:
         # Each of them only grows, so that none of them can change without their sum.
@@ -360,58 +367,6 @@ class RiskGuard:
             raise RiskError(
                 "WOULD_TAKE", f"{order.side} at {plain(order.price)}", f"best {plain(touch)}"
             )
-
-    def check_loss(self) -> None:
-        """Compare the day's loss with its limit; no word while what is owned has no price.
-
-        Raises
-        ------
-        nkfast.errors.RiskError
-            Code MAX_DAILY_LOSS: trading is to be halted.
-        """
-        limit = self.limits.max_daily_loss
-        if limit is None:
-            return
-        version = self._ledger.version
-        if version == self._judged_flat and not self._day.is_over:
-            return  # no price changes what nothing is owned of
-        equity = self._equity()
-        if equity is None:
-            return
-        loss = self._day.loss(equity)
-        if loss > limit:
-            raise RiskError("MAX_DAILY_LOSS", plain(loss), plain(limit))
-        if not self._made_by_fills().keys() - {self._ledger.market.quote}:
-            self._judged_flat = version
-
-    def _equity(self) -> Decimal | None:
-        """Return what all our fills made, valued now in the home market's quote asset."""
-        quote, equity = self._ledger.market.quote, ZERO
-        for asset, change in self._made_by_fills().items():
-            value = change if asset == quote else self._valued(asset, change, quote)
-            if value is None:
-                return None
-            equity = add(equity, value)
-        return equity
-
-    def _made_by_fills(self) -> Mapping[str, Decimal]:
-        """Return by how much all our fills changed what is owned of each asset, zeros left out."""
-        ledger = self._ledger
-        if self._made[0] != ledger.version:
-            made: dict[str, Decimal] = {}
-            for profit in ledger.profits.values():
-                made[profit.base_asset] = add(made.get(profit.base_asset, ZERO), profit.position)
-                made[profit.quote_asset] = add(made.get(profit.quote_asset, ZERO), profit.cash)
-            kept = {asset: amount for asset, amount in made.items() if amount}
-            self._made = (ledger.version, kept)
-        return self._made[1]
-
-    def _valued(self, asset: str, amount: Decimal, quote: str) -> Decimal | None:
-        book = self._books.get(f"{asset}/{quote}")
-        if book is not None:
-            return None if book.mid is None else multiply(amount, book.mid)
-        book = self._books.get(f"{quote}/{asset}")
-        return None if book is None or book.mid is None else share(amount, ONE, book.mid)
 
     def _check_book(self, book: "OrderBook") -> None:
         if book.state != "live":

@@ -160,7 +160,8 @@ class StrategyHost:
         try:
             return self.strategy.decide(view)
         finally:
-            self._check_time("decide", started_ns)
+            if self._clock.monotonic_ns() - started_ns > self._slow_ns:
+                self._check_time("decide", started_ns)
 
     def note_book(self, symbol: str) -> None:
         """Name a market in the next view: its book has changed, or the book's state did."""

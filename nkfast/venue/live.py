@@ -95,6 +95,7 @@ class LiveVenue(RestAccount):
         self._clock = clock
         self._ready_timeout_s = ready_timeout_s
         self._markets: dict[str, Market] = {}
+        self._symbols: tuple[str, ...] = ()  # of the decoder's markets, by their index
         self._decoder = FrameDecoder([])
         self._websocket: WebSocketClient | None = None
         self._answers: set[asyncio.Task[OrderUpdate]] = set()
@@ -133,9 +134,10 @@ class LiveVenue(RestAccount):
         self._markets = markets = {market.symbol: market for market in read}
         self._listener = listener
         self._loop = asyncio.get_running_loop()
+        self._symbols = tuple(markets)
         self._decoder = FrameDecoder(list(markets.values()))
         self._live: asyncio.Future[None] = self._loop.create_future()
-        self._is_started = False
+        self._is_started = self._is_live = False
         websocket = self._websocket = self._make_websocket(
             decoder=self._decoder,
             on_book=self._on_book,
@@ -269,11 +271,11 @@ class LiveVenue(RestAccount):
     # -- what the WebSocket tells -------------------------------------------------------------
 
     def _on_book(self, market_index: int, received_ns: int) -> None:
-        self._listener.on_book(self._decoder.markets[market_index].symbol, received_ns)
-        if not self._live.done() and all(
-            self.book(symbol).state == "live" for symbol in self._markets
-        ):
-            self._live.set_result(None)
+        self._listener.on_book(self._symbols[market_index], received_ns)
+        if not self._is_live and all(self.book(symbol).state == "live" for symbol in self._symbols):
+            self._is_live = True
+            if not self._live.done():  # else who waited has given up
+                self._live.set_result(None)
 
     def _on_connection(self, is_up: bool, reason: str) -> None:
         if self._is_started and not self._is_closed:

@@ -37,7 +37,7 @@ class Mutant:
 
 
 def _write_nothing_before_it_leaves(patch: Any) -> None:
-    patch.setattr(Bookkeeper, "flush", lambda self: None)
+    patch.setattr(Bookkeeper, "flush_in_haste", lambda self: None)
 
 
 def _every_error_is_a_rejection(patch: Any) -> None:

@@ -346,49 +346,49 @@ def test_the_days_loss_begins_where_the_day_began(gate: Gate) -> None:
     limits = RiskLimits(max_daily_loss=D(10))
     gate.fill("buy", "1000", "5")  # yesterday's, and worse than today's limit
     gate.limit(limits)
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.show(9_790, 9_810)  # five fall from 100 to 98
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.limit(limits)  # a restart takes no new baseline
     gate.show(9_789, 9_810)
     with pytest.raises(RiskError) as caught:
-        gate.guard.check_loss()
+        gate.guard.loss.check()
     refusal = caught.value
     assert (refusal.code, refusal.value, refusal.limit) == ("MAX_DAILY_LOSS", "10.025", "10")
     gate.clock.unix_ns += DAY_NS
-    gate.guard.check_loss()
+    gate.guard.loss.check()
 
 
 def test_a_day_that_begins_flat_begins_with_what_was_made_before(gate: Gate) -> None:
     gate.limit(RiskLimits(max_daily_loss=D(5)))
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.fill("buy", "100", "1")
     gate.fill("sell", "96", "1")
-    gate.guard.check_loss()
-    gate.guard.check_loss()
+    gate.guard.loss.check()
+    gate.guard.loss.check()
     gate.clock.unix_ns += DAY_NS
-    gate.guard.check_loss()  # takes the new baseline, although nothing is owned
+    gate.guard.loss.check()  # takes the new baseline, although nothing is owned
     gate.fill("buy", "100", "1")
     gate.fill("sell", "96", "1")
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.fill("buy", "100", "1")
     gate.fill("sell", "98", "1")
     with pytest.raises(RiskError) as caught:
-        gate.guard.check_loss()
+        gate.guard.loss.check()
     assert caught.value.value == "6"
 
 
 def test_no_loss_without_fills_and_no_word_without_a_mid(gate: Gate) -> None:
     gate.limit(RiskLimits(max_daily_loss=D(0)))
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.show(4_000, 4_001)  # what was owned before does not count
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.fill("buy", "100", "1")
     gate.book.apply_snapshot([], [], gate.book.sequence + 1)
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.show(9_990, 10_008)
     with pytest.raises(RiskError):
-        gate.guard.check_loss()
+        gate.guard.loss.check()
 
 
 def test_the_loss_over_several_markets_is_valued_in_the_home_quote(gate: Gate) -> None:
@@ -402,7 +402,7 @@ def test_the_loss_over_several_markets_is_valued_in_the_home_quote(gate: Gate) -
     eth.apply_snapshot([(1_000, 5)], [(1_000 + 100, 5)], 1)
     gate.books["ETH/USDT"] = eth
     gate.limit(RiskLimits(max_daily_loss=D(0)))
-    gate.guard.check_loss()  # takes zero as its baseline
+    gate.guard.loss.check()  # takes zero as its baseline
 
     def buy(symbol: str, price: str, quantity: str) -> None:
         asset = symbol.split("/")[1]
@@ -410,12 +410,12 @@ def test_the_loss_over_several_markets_is_valued_in_the_home_quote(gate: Gate) -
         gate.ledger.apply(gate.ledger.profits[symbol].after_fill(fill))
 
     buy("ETH/BTC", "0.1", "10")  # 1 BTC of 100 for 10 ETH of 10.5
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     buy("USDT/DOGE", "2", "8")  # 16 DOGE for 8 USDT: nobody says what a DOGE is worth
-    gate.guard.check_loss()
+    gate.guard.loss.check()
     gate.books["USDT/DOGE"].apply_snapshot([(5_000, 5)], [(5_000, 5)], 1)
     with pytest.raises(RiskError) as caught:
-        gate.guard.check_loss()
+        gate.guard.loss.check()
     assert caught.value.value == "19"  # 100 less 105, less 8, and 16 DOGE at two to the USDT
 
 
@@ -704,3 +704,71 @@ def test_the_headroom_of_a_few_markets_is_kept_ready(gate: Gate) -> None:
     gate.guard.prepare()
     assert len(gate.guard._rooms) == 8
     assert ("A19/USDT", "buy") in gate.guard._rooms
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize("limit", ["0", "3.00015", "7.5"])
+def test_between_the_bearable_mids_the_loss_is_bearable_and_beside_them_it_is_judged(
+    gate: Gate, side: str, limit: str
+) -> None:
+    gate.make(RiskLimits(max_daily_loss=D(limit)))
+    guard, judged = gate.guard, []
+    guard.loss.check()
+    gate.fill(side, "100.00", "7.001")
+    guard.prepare()
+    known = guard.loss._bearable
+    assert known is not None
+    equity, seen = guard.loss._equity, []
+    guard.loss._equity = lambda: judged.append(gate.book.best_bid) or equity()
+    for double_mid in range(19_700, 20_300):
+        gate.show(double_mid // 2 - 3, double_mid - double_mid // 2 + 3)
+        guard.loss._bearable, judged[:] = known, []
+        quick = loss_refusal(guard)
+        was_judged = bool(judged)
+        guard.loss._bearable = None
+        assert loss_refusal(guard) == quick, double_mid
+        assert was_judged is bool(quick), double_mid
+        seen.append(quick)
+    assert len(set(seen)) == 2
+
+
+def loss_refusal(guard: RiskGuard) -> str:
+    try:
+        guard.loss.check()
+    except RiskError as refusal:
+        return refusal.code
+    return ""
+
+
+def test_the_bearable_mids_end_with_the_position_the_day_and_the_book(gate: Gate) -> None:
+    gate.make(RiskLimits(max_daily_loss=D(5)))
+    gate.guard.loss.check()
+    gate.fill("buy", "100.00", "1")
+    gate.guard.prepare()
+    known = gate.guard.loss._bearable
+    assert known is not None
+    judged = []
+    loss = gate.day.loss
+    gate.day.loss = lambda equity: judged.append(equity) or loss(equity)
+    gate.guard.loss.check()
+    assert not judged
+    gate.book.apply_snapshot([], [(10_010, 5)], gate.book.sequence + 1)
+    gate.guard.loss.check()  # nobody knows what it is worth
+    gate.show(9_990, 10_010)
+    assert not judged
+    gate.clock.unix_ns += DAY_NS
+    gate.guard.loss.check()
+    assert len(judged) == 1, "a new day begins where equity is"
+    gate.guard.loss.check()
+    assert len(judged) == 2, "the bounds were the day's before"
+    gate.guard.prepare()
+    gate.guard.loss.check()
+    assert len(judged) == 2
+    gate.fill("buy", "100.00", "1")
+    gate.guard.loss.check()
+    assert len(judged) == 3
+    for other in ({"ETH": D(1)}, {}):
+        gate.guard.loss._made = (gate.ledger.version, other)
+        gate.guard.loss._bearable = None
+        gate.guard.prepare()
+        assert gate.guard.loss._bearable is None
