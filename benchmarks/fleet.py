@@ -22,6 +22,7 @@ from pathlib import Path
 
 import uvloop
 
+from nkfast.app.garbage import spare_what_stays
 from nkfast.client.async_rest import AsyncRestClient
 from nkfast.client.nonces import KeyNonces
 from nkfast.client.throttle import Throttle
@@ -176,6 +177,7 @@ async def main(bots: int, speed: float, tick_s: float, seconds: float) -> dict[s
                 for symbol in symbols
             ]
             await asyncio.gather(*(engine.start() for engine in engines))
+            spare_what_stays()
             stop = asyncio.Event()
             running = [asyncio.ensure_future(engine.run(stop)) for engine in engines]
             shared.waits_ns.clear()

@@ -20,6 +20,7 @@ from nkfast.app.config.bot import BotConfig
 from nkfast.app.connection import Connection, connected
 from nkfast.app.credentials import find_credentials
 from nkfast.app.exits import ExitCode, describe
+from nkfast.app.garbage import spare_what_stays
 from nkfast.app.instance import Instance, RunRecord
 from nkfast.app.logs import logged, say
 from nkfast.app.loop import kill_on_signal, run, stop_on_signals
@@ -253,6 +254,7 @@ class _Run:
         try:
             is_started = await self._start(engine)
             if is_started:
+                spare_what_stays()
                 control.steered = engine
                 with kill_on_signal(lambda name: engine.halt(KILL_SWITCH, name)):
                     ended_by = await self._watch(engine, connection, began_ns)
