@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     kept: dict[str, dict[str, int]] = json.loads(KEPT.read_text(encoding="utf-8"))
     print(key)
     for name, size in [*weighed.items(), *list(parts.items())[:12]]:
-        print(f"{name:24} {size / 1e6:7.1f} MB")
+        print(f"{name:24} {size:13,} bytes")
     if chosen.write:
         text = json.dumps({**kept, key: weighed}, indent=2, sort_keys=True)
         KEPT.write_text(text + "\n", encoding="utf-8")
