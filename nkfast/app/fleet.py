@@ -25,6 +25,7 @@ from nkfast.app.connection import (
 )
 from nkfast.app.credentials import find_credentials, require_credentials
 from nkfast.app.exits import ExitCode, describe
+from nkfast.app.garbage import spare_what_stays
 from nkfast.app.instance import Instance, RunRecord
 from nkfast.app.logs import logged, say, speaking
 from nkfast.app.loop import kill_on_signal, run, stop_on_signals
@@ -290,6 +291,7 @@ class _Up:
         """Say what is new with each bot, show that this process does its work, end it in time."""
         began_ns = self._clock.monotonic_ns()
         next_pulse_s = 0.0
+        have_all_started = False
         while True:
             elapsed_s = (self._clock.monotonic_ns() - began_ns) / _NS
             for name, engine in fleet.engines.items():
@@ -299,6 +301,10 @@ class _Up:
                         known = self._narrators[name] = engine, Narrator(engine)
                     with speaking(name):
                         known[1].look(elapsed_s)
+            if not have_all_started and len(fleet.engines) == len(bots):
+                have_all_started = all(engine.has_started for engine in fleet.engines.values())
+                if have_all_started:
+                    spare_what_stays()
             if elapsed_s >= next_pulse_s:
                 next_pulse_s = elapsed_s + _PULSE_S
                 for bot in bots:
