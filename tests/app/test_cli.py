@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from nkfast import __version__
 from nkfast.app.cli import main
 from nkfast.app.exits import ExitCode
+from nkfast.app.instance import Instance, RunRecord
 from nkfast.trading.journal import Journal
 
 
@@ -169,6 +170,31 @@ def test_kill_makes_the_file_that_stops_trading(tmp_path: Path) -> None:
     assert kill_file.read_text() == "because\n"
     assert kill_file.stat().st_mode & 0o777 == 0o600
     assert "nkfast journal clear" in result.stdout
+
+
+def test_kill_all_stops_what_runs_and_nothing_else(tmp_path: Path) -> None:
+    words = ("kill", "--all", "--json", "--state-dir", str(tmp_path))
+    assert json.loads(run(*words).stdout)["thrown"] == []
+    assert run(*words[:2], *words[3:]).stdout == "no instance runs here\n"
+    instances = [Instance.named(name, tmp_path) for name in ("one", "two", "idle")]
+    for instance in instances:
+        instance.folder.mkdir()
+        instance.note_run(RunRecord("paper", "grid", "BTC/USDT", "", "", "http://x", 1, 0))
+    with instances[0].held(), instances[1].held():
+        thrown = json.loads(run(*words).stdout)["thrown"]
+    assert thrown == [str(instance.kill_file) for instance in instances[:2]]
+    assert not instances[2].kill_file.exists()
+    for instance in instances[:2]:
+        instance.kill_file.unlink()
+    instances[
+        0
+    ].kill_file.mkdir()  # nothing can be written there: the other is stopped all the same
+    with instances[0].held(), instances[1].held():
+        failed = run(*words)
+    assert failed.exit_code == ExitCode.CONFIG
+    assert json.loads(failed.stdout)["thrown"] == [str(instances[1].kill_file)]
+    for wrong in (("kill",), ("kill", "one", "--all")):
+        assert run(*wrong, "--state-dir", str(tmp_path)).exit_code == ExitCode.USAGE
 
 
 def test_kill_of_an_instance_that_nobody_knows(tmp_path: Path) -> None:

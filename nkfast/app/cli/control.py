@@ -99,24 +99,46 @@ def stop(
 
 
 @verb()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "is_all", is_flag=True, help="Every instance that runs here.")
 @click.option("--reason", default="nkfast kill", help="Kept in the file, for who finds it.")
 @STATE_DIR
 @JSON
-def kill(name: str, reason: str, state_dir: Path | None, as_json: bool) -> ExitCode:
+def kill(
+    name: str | None, is_all: bool, reason: str, state_dir: Path | None, as_json: bool
+) -> ExitCode:
     """Stop an instance's trading at once: it cancels its orders and stays halted.
 
     Makes the file that the instance, and its guard, look for; it needs neither to be well.
     """
-    instance = known_instance(name, state_dir)
-    instance.kill(reason)
+    from nkfast.app.instance import all_instances
+
+    if (name is None) is not is_all:
+        raise click.UsageError("give the name of an instance, or --all")
+    if name is not None:
+        found = [known_instance(name, state_dir)]
+    else:
+        found = [each for each in all_instances(state_dir) if each.holder()]
+    thrown, failures = [], []
+    for instance in found:
+        try:
+            instance.kill(reason)
+            thrown.append(instance)
+        except OSError as error:  # the others are stopped all the same
+            failures.append(error)
     if as_json:
-        click.echo(json.dumps({"thrown": str(instance.kill_file), "reason": reason}))
-        return ExitCode.OK
-    click.echo(
-        f"thrown: {instance.kill_file}\nto trade again: remove it, then"
-        f" nkfast journal clear {name} KILL_SWITCH"
-    )
+        files = [str(instance.kill_file) for instance in thrown]
+        click.echo(json.dumps({"thrown": files, "reason": reason}))
+    else:
+        for instance in thrown:
+            click.echo(f"thrown: {instance.kill_file}")
+            click.echo(
+                f"to trade again: remove it, then nkfast journal clear {instance.name} KILL_SWITCH"
+            )
+        if not found:
+            click.echo("no instance runs here")
+    if failures:
+        raise failures[0]
     return ExitCode.OK
 
 
