@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from nkfast.app.logs import logged, say, speaking
 from nkfast.app.loop import kill_on_signal, run, stop_on_signals
 from nkfast.app.narrator import Narrator
 from nkfast.app.paper_account import resumed_funds
+from nkfast.app.service import ServiceManager
 from nkfast.client.websocket import WebSocketClient
 from nkfast.core.market import Market
 from nkfast.trading.account import AccountOrders
@@ -289,6 +290,13 @@ class _Up:
 
     async def _watch(self, fleet: Fleet, bots: list[_Bot], seconds: float | None) -> None:
         """Say what is new with each bot, show that this process does its work, end it in time."""
+        with closing(ServiceManager()) as manager:
+            await self._look(fleet, bots, seconds, manager)
+
+    async def _look(
+        self, fleet: Fleet, bots: list[_Bot], seconds: float | None, manager: ServiceManager
+    ) -> None:
+        has_begun = False
         began_ns = self._clock.monotonic_ns()
         next_pulse_s = 0.0
         have_all_started = False
@@ -310,6 +318,13 @@ class _Up:
                 for bot in bots:
                     if bot.name not in fleet.ended:
                         bot.instance.pulse.touch(mode=0o600)
+                # Each has come up once, or has failed and waits.
+                has_begun = has_begun or all(
+                    bot.name in self._narrators or fleet.faults[bot.name] or bot.name in fleet.ended
+                    for bot in bots
+                )
+                if has_begun:
+                    manager.alive()
             if seconds is not None and elapsed_s >= seconds:
                 self._stop.set()
             await asyncio.sleep(_LOOK_S)

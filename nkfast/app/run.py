@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from nkfast.app.loop import kill_on_signal, run, stop_on_signals
 from nkfast.app.narrator import Narrator, priced
 from nkfast.app.paper_account import resumed_funds
 from nkfast.app.screens import LiveScreen
+from nkfast.app.service import ServiceManager
 from nkfast.app.views import Viewer
 from nkfast.errors import NkfastError
 from nkfast.trading.control import Control
@@ -323,13 +324,14 @@ class _Run:
         next_status_s = status_s = max(_STATUS_LEAST_S, min(status_s, _STATUS_S))
         trading = asyncio.create_task(engine.run(self._stop))
         try:
-            with self._screen or nullcontext():
+            with closing(ServiceManager()) as manager, self._screen or nullcontext():
                 while True:
                     elapsed_s = (self._clock.monotonic_ns() - began_ns) / _NS
                     narrator.look(elapsed_s)
                     self._beat(_newest_ns(connection))
                     if elapsed_s >= next_pulse_s:
                         self._instance.pulse.touch(mode=0o600)
+                        manager.alive()
                         next_pulse_s = elapsed_s + _PULSE_S
                     if elapsed_s >= next_status_s:
                         narrator.status(elapsed_s)

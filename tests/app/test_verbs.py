@@ -25,7 +25,8 @@ WANTED = {
     *("ticker", "candles", "keys set", "keys test", "keys where", "keys rm", "config show"),
     *("config schema", "config migrate", "config import", "status", "orders", "fills", "balances"),
     *("pnl", "why", "logs", "pause", "resume", "drain", "stop", "kill", "guard", "journal verify"),
-    *("export", "exchange serve", "doctor", "bench", "completion", "version", "up", "ps", "down"),
+    *("export", "exchange serve", "doctor", "bench", "completion", "version"),
+    *("up", "ps", "down", "service"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Several bots in one process: ``up``, ``ps``, ``down``."""
+"""Bots that stay: ``up``, ``ps``, ``down`` of several in one process, ``service`` of the system."""
 
 import sys
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
+_WELL = ("well", "starting", "paused", "draining")
 FLEET = click.argument("fleet", type=FILE, default=Path("fleet.toml"))
 
 
@@ -87,9 +88,10 @@ def _arm(config: "FleetConfig", *, is_live: bool, is_sure: bool) -> None:
 
 @verb()
 @click.option("--all", "is_all", is_flag=True, help="Those that do not run as well.")
+@click.option("--check", "checks", is_flag=True, help="Exit 7 unless some run, and all are well.")
 @STATE_DIR
 @JSON
-def ps(is_all: bool, state_dir: Path | None, as_json: bool) -> None:
+def ps(is_all: bool, checks: bool, state_dir: Path | None, as_json: bool) -> ExitCode:
     """List the bots that run, of fleets and alone: life, health, orders, fills, profit, uptime."""
     import json
 
@@ -106,6 +108,23 @@ def ps(is_all: bool, state_dir: Path | None, as_json: bool) -> None:
         shown = [row | {"uptime": _uptime(row["uptime_s"]), "profit": _profit(row)} for row in rows]
         columns = ("name", "mode", "symbol", "state", "health", "orders", "open_orders", "fills")
         print_table(shown, (*columns, "profit", "uptime", "process_id"))
+    running = [row["health"] for row in rows if row["process_id"] is not None]
+    is_well = running and all(health in _WELL for health in running)
+    return ExitCode.WRONG_STATE if checks and not is_well else ExitCode.OK
+
+
+@verb()
+@click.option("--fleet", "is_fleet", is_flag=True, help="For nkfast up; without, for nkfast run.")
+@click.option("--live", "is_live", is_flag=True, help="Real money, with the key as credentials.")
+@JSON
+def service(is_fleet: bool, is_live: bool, as_json: bool) -> None:
+    """Print a systemd unit that runs /etc/nkfast/NAME.toml as nkfast@NAME, hardened and watched."""
+    import json
+
+    from nkfast.app.service import unit
+
+    text = unit("up" if is_fleet else "run", is_live=is_live)
+    click.echo(json.dumps({"unit": text}) if as_json else text, nl=as_json)
 
 
 @verb()
@@ -163,4 +182,4 @@ def _profit(row: dict[str, Any]) -> str:
     )
 
 
-COMMANDS = (up, ps, down)
+COMMANDS = (up, ps, down, service)
