@@ -360,7 +360,8 @@ def _type_of(field: FieldInfo) -> str:
         elif get_origin(hint) is tuple:
             said.append("list of texts")
         elif get_origin(hint) in (Mapping, dict):
-            said.append("number for each name")
+            kind = "value" if get_args(hint)[1] is Any else "number"
+            said.append(f"{kind} for each name")
         elif hint is not type(None):
             said.append(names.get(hint, str(hint).replace("typing.", "")))
     return " or ".join(said)
@@ -389,4 +390,6 @@ def _spelled(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple | Mapping):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
     return plain(value) if isinstance(value, Decimal) else str(value)

@@ -22,7 +22,7 @@ from nkfast.errors import ConfigError, ConfigErrors
 from nkfast.strategies.settings import Settings, key
 from nkfast.trading.fleet import Restarts
 
-__all__ = ["FleetConfig", "load_fleet"]
+__all__ = ["BotEntry", "FleetConfig", "RestartSettings", "load_fleet"]
 
 _Settings = TypeVar("_Settings", bound=Settings)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import nkfast
+from nkfast.app.config.fleet import BotEntry, RestartSettings
 from nkfast.app.config.sections import SECTIONS, CommonSettings
 from nkfast.app.documents.reference import reference
 from nkfast.app.exits import ExitCode, codes_by_error
@@ -69,6 +70,11 @@ def _sections() -> str:
     return "\n\n".join(parts)
 
 
+def _fleet() -> str:
+    parts = ["[bots.NAME]:", _section(BotEntry), "[restart]:", _section(RestartSettings)]
+    return "\n\n".join(parts)
+
+
 def _section(kind: type[Settings]) -> str:
     return key_table(row._replace(name=row.name.removesuffix("_")) for row in keys(kind))
 
@@ -119,6 +125,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = MappingProxyType(
         "api": reference,
         "errors": _errors,
         "exits": _exits,
+        "fleet": _fleet,
         "keys": _keys,
         "reasons": _reasons,
         "sections": _sections,
