@@ -179,8 +179,9 @@ mine, checked = (board.sit(name, name) for board in (claims, passed))
 mine.watch(market), checked.watch(market)
 rng, done, refused = random.Random(name), 0, 0
 print("ready", flush=True)
+sys.stdin.readline()
 while done + refused < rounds:
-    side, price = rng.choice(["buy", "sell"]), Decimal(rng.randrange(9_990, 10_010)) / 100
+    side, price = rng.choice(["buy", "sell"]), Decimal(rng.randrange(9_998, 10_003)) / 100
     mine.put("BTC/USDT", side, price)
     if mine.crossed_by("BTC/USDT", side, price) is None:
         checked.put("BTC/USDT", side, price)
@@ -200,24 +201,34 @@ print(done, refused, flush=True)
 def hammer(folder: Path, name: str, rounds: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-P", "-c", HAMMER, str(folder), name, str(rounds)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    return process
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def begin(processes: "list[subprocess.Popen[str]]") -> None:
+    """Let all of them begin at once."""
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 def test_processes_at_once_never_both_pass(tmp_path):
-    processes = [hammer(tmp_path, name, 3000) for name in "abc"]
+    processes = [hammer(tmp_path, name, 5000) for name in "abc"]
+    begin(processes)
     for process in processes:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         done, refused = map(int, output.split()[-2:])
-        assert done > 0 and done + refused == 3000
+        assert done > 0 and done + refused == 5000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be stopped there")
 def test_a_process_that_is_stopped_or_killed_stops_nobody(tmp_path):
     processes = [hammer(tmp_path, name, 10**9) for name in "ab"]
     try:
+        begin(processes)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             processes[0].send_signal(number)
             os.waitpid(processes[0].pid, os.WUNTRACED)
