@@ -8,8 +8,10 @@ Deaths in the midst of a decision, of a write or of a request are those of `nkfa
 intent that was not sent keeps its slot until it is proven absent, so that the orders differ, and
 what must be the same is the exchange's word and ours.
 
-A start also asks at once for what a limit had refused, as a sell beyond the collar: an infinity grid
-that has climbed for long places it sooner. After every single event: NKFAST_RESTORE_EVERY=1; longer: NKFAST_RESTORE_EVENTS=1000; other dice:
+A start also asks at once for what a limit had refused, as a sell beyond the collar: an infinity
+grid that has climbed for long places it sooner.
+
+After every single event: NKFAST_RESTORE_EVERY=1; longer: NKFAST_RESTORE_EVENTS=1000; other dice:
 NKFAST_RESTORE_SEED=7.
 """
 
