@@ -121,7 +121,7 @@ def test_a_time_that_is_past_spins_no_loop(on_desk) -> None:
         strategy = desk.strategy
         strategy.wish = lambda view: Desired(again_at_ms=view.now_ms - 1)
         async with desk.trading(reconcile_interval_s=1000, rules_interval_s=1000):
-            await asyncio.sleep(1)
+            await asyncio.sleep(1.005)  # between two of its questions
             before = len(strategy.asked_ms)
             await asyncio.sleep(1)
             assert len(strategy.asked_ms) - before == 100
