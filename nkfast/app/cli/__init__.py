@@ -28,17 +28,10 @@ for _module in (
 
 main.sections = {
     "First steps": ("demo", "docs", "init", "check", "plan", "paper", "run"),
-    "See what runs": ("status", "orders", "fills", "pnl", "why", "logs", "export"),
+    "See what runs": ("status", "ps", "orders", "fills", "pnl", "why", "logs", "export"),
     "Steer what runs": (
-        "up",
-        "down",
-        "pause",
-        "resume",
-        "drain",
-        "stop",
-        "kill",
-        "guard",
-        "reconcile",
+        *("up", "down", "pause", "resume", "drain", "stop", "kill"),
+        *("guard", "reconcile", "recover", "service"),
     ),
     "The exchange": ("keys", "balances", "markets", "ticker", "book", "candles"),
     "Ideas and data": ("strategies", "backtest", "replay", "exchange"),

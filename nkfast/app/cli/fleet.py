@@ -118,7 +118,10 @@ def ps(is_all: bool, checks: bool, state_dir: Path | None, as_json: bool) -> Exi
 @click.option("--live", "is_live", is_flag=True, help="Real money, with the key as credentials.")
 @JSON
 def service(is_fleet: bool, is_live: bool, as_json: bool) -> None:
-    """Print a systemd unit that runs /etc/nkfast/NAME.toml as nkfast@NAME, hardened and watched."""
+    """Print a systemd unit for a bot or a fleet, hardened and watched.
+
+    It runs /etc/nkfast/NAME.toml as nkfast@NAME.
+    """
     import json
 
     from nkfast.app.service import unit
