@@ -24,6 +24,7 @@ _WAY_OUT = "Give the client throttle=Throttle() to count in this process alone"
 #: Where each class is counted: the two files have one form.
 _PLACES: dict[RateClass, int] = {"public": 16, "private": 32, "orders": 48, "cancels": 64}
 _PLACE_BYTES = 16
+_NS = 1_000_000_000
 _FILE_BYTES = 80
 
 
@@ -81,22 +82,30 @@ class OrderBudget:
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
+        self._orders = throttle.bucket("orders")
+        self._cancels = throttle.bucket("cancels")
 
     def take_order(self) -> float:
         """Take the place of one order; return the seconds until there is one, 0: it was taken.
 
         While more cancels went out than their own rate allows there is none: they come first.
         """
-        now = time.monotonic()
-        return self._throttle.wait("cancels", now) or self._throttle.take("orders", now)
+        now_ns = time.monotonic_ns()
+        orders, cancels = self._orders, self._cancels
+        at_ns = now_ns if cancels is None else cancels.ready(now_ns)
+        if orders is not None:
+            at_ns = max(at_ns, orders.paused_until(now_ns))
+            if at_ns == now_ns:
+                at_ns = orders.take(now_ns)
+        return (at_ns - now_ns) / _NS
 
     def reserve_cancel(self) -> float:
         """Take the place of one cancel, which there always is; return in how many seconds."""
-        now = time.monotonic()
-        at = max(
-            self._throttle.reserve("cancels", now), self._throttle.paused_until("cancels", now)
-        )
-        return max(at - now, 0.0)
+        if self._cancels is None:
+            return 0.0
+        now_ns = time.monotonic_ns()
+        at_ns = max(self._cancels.reserve(now_ns), self._cancels.paused_until(now_ns))
+        return (at_ns - now_ns) / _NS
 
     def pause(self, seconds: float) -> None:
         """Let no order go for some seconds, because the venue asked for it."""

@@ -73,6 +73,10 @@ class Throttle:
             return now
         return self._buckets[rate_class].reserve(_ns(now)) / _NS
 
+    def bucket(self, rate_class: RateClass) -> TokenBucket | None:
+        """Return the bucket of a class, in monotonic nanoseconds; None: it is not limited."""
+        return self._buckets[rate_class] if rate_class in self._limited else None
+
     def take(self, rate_class: RateClass, now: float) -> float:
         """Take a place for one request that may go now; return the seconds until there is one.
 

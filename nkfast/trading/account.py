@@ -182,8 +182,8 @@ class AccountOrders:
         seat = self._seats.get(orders)
         if seat is None:
             return None
-        seat.widen(symbol, side, price)
-        return self.crossed_on_board(symbol, side, price, orders)
+        other = seat.claim(symbol, side, price)
+        return None if other is None else Crossed(other.price, str(other))
 
     def withdraw(self, symbol: str, side: Side, orders: OrderStore) -> None:
         """Take back what was claimed for an order that does not leave."""

@@ -181,10 +181,14 @@ class BoardSeat:
     def widen(self, symbol: str, side: Side, price: Decimal) -> None:
         """Let others see a price, if it is better than those that they see."""
         row = self._rows[symbol]
+        self._widen(row, symbol, side, _ticks(row, side, price))
+
+    def claim(self, symbol: str, side: Side, price: Decimal) -> Sitter | None:
+        """Let others see a price, then look at theirs: `widen` and `crossed_by`."""
+        row = self._rows[symbol]
         ticks = _ticks(row, side, price)
-        best = self._best.get((symbol, side), 0)
-        if not best or (ticks > best if side == "buy" else ticks < best):
-            self._write(row, symbol, side, ticks)
+        self._widen(row, symbol, side, ticks)
+        return self._crossed_by(row, side == "buy", ticks)
 
     def put(self, symbol: str, side: Side, price: Decimal | None) -> None:
         """Let others see a price in the place of what they see; None: there is none."""
@@ -201,10 +205,18 @@ class BoardSeat:
 
     def crossed_by(self, symbol: str, side: Side, price: Decimal) -> Sitter | None:
         """Return another instance with an order that one at this price would trade with."""
-        row, first, is_buy = self._rows[symbol], 0, side == "buy"
-        ticks = _ticks(row, side, price)
+        row = self._rows[symbol]
+        return self._crossed_by(row, side == "buy", _ticks(row, side, price))
+
+    def _widen(self, row: _Row, symbol: str, side: Side, ticks: int) -> None:
+        best = self._best.get((symbol, side), 0)
+        if not best or (ticks > best if side == "buy" else ticks < best):
+            self._write(row, symbol, side, ticks)
+
+    def _crossed_by(self, row: _Row, is_buy: bool, ticks: int) -> Sitter | None:
+        prices, first = self._board.prices, 0
         while True:
-            found = self._board.prices.find_crossed(row.number, is_buy, ticks, first)
+            found = prices.find_crossed(row.number, is_buy, ticks, first)
             if found is None:
                 return None
             seat, other_ticks = found
@@ -238,8 +250,10 @@ def _ticks(row: _Row, side: Side, price: Decimal) -> int:
     That can only be where the market's ticks were changed since another process, or the order.
     """
     if row.decimals == row.market.price_decimals:
-        with suppress(FixedPointError):  # an order of before the market's ticks were changed
+        try:
             return row.market.price_to_ticks(price)
+        except FixedPointError:
+            pass  # an order of before the market's ticks were changed
     scaled = EXACT.scaleb(price, row.decimals)
     return int(scaled.to_integral_value(ROUND_CEILING if side == "buy" else ROUND_FLOOR))
 

@@ -41,13 +41,18 @@ def test_an_account_is_counted_together_and_public_requests_by_the_exchange(tmp_
     assert one.paused_until("orders", 9.0) == 30
 
 
+def at(monkeypatch, seconds):
+    monkeypatch.setattr(budgets.time, "monotonic", lambda: float(seconds))
+    monkeypatch.setattr(budgets.time, "monotonic_ns", lambda: seconds * 10**9)
+
+
 def test_cancels_come_before_orders(tmp_path, monkeypatch):
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: 9.0)
+    at(monkeypatch, 9)
     one, other = OrderBudget(shared(tmp_path)), OrderBudget(shared(tmp_path))
     assert one.take_order() == 0
     assert [other.reserve_cancel() for _ in range(4)] == [0, 0, 1, 2]
     assert one.take_order() == 3  # until the cancels are within their rate again
-    monkeypatch.setattr(budgets.time, "monotonic", lambda: 12.0)
+    at(monkeypatch, 12)
     assert one.take_order() == 0
     other.pause(5.0)
     assert one.take_order() == 5
