@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,18 +23,21 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 def reference(*names: str) -> str:
     """Return the public names of modules, or only ``module:Name,Name``, in the order of a source.
 
-    Compiled modules take their signatures from their ``.pyi``.
+    Compiled modules take their signatures from their ``.pyi``. ``Name()`` is a class without its
+    members.
     """
     parts = []
-    for name in names:
-        module_name, _, chosen = name.partition(":")
+    for wanted in names:
+        module_name, _, chosen = wanted.partition(":")
         module = import_module(module_name)
         parts.append(f"## {module_name}")
         if not chosen:
             parts.append(markdown_of(inspect.getdoc(module) or ""))
         stub = _signatures_of_stub(module)
         for public in chosen.split(",") if chosen else _public(module):
-            parts += _described(public, getattr(module, public), stub)
+            name = public.removesuffix("()")
+            described = _described(name, getattr(module, name), stub)
+            parts += islice(described, 3) if public.endswith("()") else described
     return "\n\n".join(part for part in parts if part)
 
 
