@@ -102,6 +102,8 @@ def time_ms(value: Any) -> int | None:
         return number
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", value, re.ASCII):
         return None
+    if value[11:13] == "24":  # the end of a day, which Python knows since 3.14
+        return None
     seconds, _, fraction = value.removesuffix("Z").partition(".")
     try:
         moment = datetime.fromisoformat(seconds).replace(tzinfo=UTC)
