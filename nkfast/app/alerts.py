@@ -16,6 +16,7 @@ from decimal import Decimal
 from nkfast.app.alert_rules import AlertRules, Due, News
 from nkfast.app.alert_sinks import Message, Sink, open_sinks
 from nkfast.app.config.alerts import AlertSettings
+from nkfast.app.logs import Heard
 from nkfast.trading.exact import multiply
 from nkfast.venue.clock import RealClock
 
@@ -214,6 +215,7 @@ def alerting(
     level = log.level
     if log.getEffectiveLevel() > logging.INFO:  # nobody keeps a log
         log.setLevel(logging.INFO)
+    alerts.addFilter(Heard(instance))
     log.addHandler(alerts)
     alerts.start()
     try:

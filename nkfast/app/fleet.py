@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from nkfast import __version__
+from nkfast.app.alerts import alerting
 from nkfast.app.config.bot import BotConfig
 from nkfast.app.config.fleet import FleetConfig
 from nkfast.app.connection import (
@@ -139,6 +140,8 @@ class _Up:
         self._clock = RealClock()
         self._stop = asyncio.Event()
         self._narrators: dict[str, tuple[Engine, Narrator]] = {}
+        self._beats: dict[str, Callable[[int | None], None]] = {}
+        self._venues: dict[str, Venue] = {}  # of the newest life of each
 
     async def run(self, seconds: float | None) -> tuple[Mapping[str, Ended], list[int]]:
         with ExitStack() as held, stop_on_signals(self._stop) as caught:
@@ -153,6 +156,14 @@ class _Up:
                         mode=self._config.bots[name].common.mode,
                         secrets=secrets,
                         show=self._show,
+                    )
+                )
+                self._beats[name] = held.enter_context(
+                    alerting(
+                        self._config.bots[name].alerts,
+                        instance=name,
+                        mode=self._config.bots[name].common.mode,
+                        secrets=tuple(secrets),
                     )
                 )
             async with AsyncExitStack() as stack:
@@ -258,6 +269,10 @@ class _Up:
             )
 
     def _venue(self, bot: _Bot, journal: Journal) -> Venue:
+        venue = self._venues[bot.name] = self._make_venue(bot, journal)
+        return venue
+
+    def _make_venue(self, bot: _Bot, journal: Journal) -> Venue:
         if bot.seat is not None:
             return bot.seat()
         funds = paper_funds(bot.config, bot.markets[bot.symbols[0]], bot.info)
@@ -288,6 +303,11 @@ class _Up:
                 config=config.hash,
             )
 
+    def _newest_ns(self, bot: _Bot) -> int | None:
+        """Return when the newest frame of any book came; None before the first."""
+        venue = self._venues[bot.name]
+        return max(venue.book(symbol).received_ns for symbol in bot.symbols) or None
+
     async def _watch(self, fleet: Fleet, bots: list[_Bot], seconds: float | None) -> None:
         """Say what is new with each bot, show that this process does its work, end it in time."""
         with closing(ServiceManager()) as manager:
@@ -309,6 +329,10 @@ class _Up:
                         known = self._narrators[name] = engine, Narrator(engine)
                     with speaking(name):
                         known[1].look(elapsed_s)
+            for bot in bots:
+                engine_now = fleet.engines.get(bot.name)
+                has_books = engine_now is not None and engine_now.has_started
+                self._beats[bot.name](self._newest_ns(bot) if has_books else None)
             if not have_all_started and len(fleet.engines) == len(bots):
                 have_all_started = all(engine.has_started for engine in fleet.engines.values())
                 if have_all_started:

@@ -13,7 +13,7 @@ from typing import Any
 
 from nkfast.app.writer import Writer
 
-__all__ = ["logged", "say", "speaking"]
+__all__ = ["Heard", "logged", "say", "speaking"]
 
 _log = logging.getLogger("nkfast.app")
 #: Who speaks, where several instances share a process; what nobody says concerns all of them.
@@ -94,7 +94,7 @@ def logged(
     root.setLevel(logging.INFO)
     root.propagate = False
     for handler in apart:
-        handler.addFilter(_Heard(instance))
+        handler.addFilter(Heard(instance))
         handler.addFilter(_Coalesced())
         root.addHandler(handler)
     try:
@@ -150,7 +150,7 @@ class _Shown(logging.Handler):
                 self._show = None
 
 
-class _Heard(logging.Filter):
+class Heard(logging.Filter):
     """Lets through what its instance says, and what nobody in particular does."""
 
     def __init__(self, instance: str) -> None:
