@@ -37,6 +37,8 @@ def test_each_bot_is_its_file_with_what_differs(folder):
     assert [bot.common.mode for bot in fleet.bots.values()] == ["monitor", "paper"]
     assert fleet.bots["b"].values()["strategy.step_pct"] == "0.02"
     assert fleet.live == ()
+    # A grid keeps what rests; pretended orders rest nowhere when their process has ended.
+    assert [bot.on_exit for bot in fleet.bots.values()] == ["keep", "cancel"]
     assert fleet.hash != load_fleet(path, {"STEP": "0.03"}).hash
 
 

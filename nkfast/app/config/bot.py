@@ -60,7 +60,12 @@ class BotConfig:
 
     @property
     def on_exit(self) -> Literal["cancel", "keep"]:
-        """What a stop does with resting orders, unless it says it itself."""
+        """What a stop does with resting orders, unless it says it itself.
+
+        Those of pretended money rest nowhere once their process has ended: they are cancelled.
+        """
+        if self.common.mode == "paper":
+            return "cancel"
         return self.common.on_exit or self.kind.on_exit
 
     @property

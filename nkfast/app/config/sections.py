@@ -43,7 +43,7 @@ class CommonSettings(Settings):
     on_exit: Literal["cancel", "keep"] | None = key(
         None,
         meaning="What a stop does with resting orders; none: what suits the strategy, which is to"
-        " keep those of a grid and to cancel others.",
+        " keep those of a grid and to cancel others; paper cancels always.",
     )
 
     @field_validator("schema_", mode="before")
