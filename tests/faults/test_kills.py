@@ -117,7 +117,7 @@ class Scene:
             self.outcomes["killed in its start"] += 1
         is_long = chance.randrange(LONG_ONE_IN) == 0
         time.sleep(chance.uniform(15.0, 25.0) if is_long else chance.uniform(0.0, 2.0))
-        if chance.randrange(STOPPED_ONE_IN) == 0:
+        if chance.randrange(STOPPED_ONE_IN) == 0 and trader.is_alive():
             os.kill(trader.pid, signal.SIGSTOP)
             time.sleep(chance.uniform(0.1, 5.0))
             os.kill(trader.pid, signal.SIGCONT)
