@@ -490,16 +490,22 @@ class RiskGuard:
     def _expected_position(self, asset: str) -> Decimal:
         """Return what may be owned of an asset once everything that rests has traded."""
         position = self._ledger.most(asset)
-        for other in self._resting():
+        for other, quantity in self._coming():
             base, _, quote = other.symbol.partition("/")
             if other.side == "buy" and base == asset:
-                position = add(position, other.remaining)
+                position = add(position, quantity)
             elif other.side == "sell" and quote == asset and other.price is not None:
-                position = add(position, multiply(other.price, other.remaining))
+                position = add(position, multiply(other.price, quantity))
         return position
 
-    def _resting(self) -> Iterator["Order"]:
-        return (order for order in self._orders.open_orders if order.facts.final is None)
+    def _coming(self) -> Iterator[tuple["Order", Decimal]]:
+        """Yield every open order with what the ledger may yet hear of it."""
+        for order in self._orders.open_orders:
+            # What is known to be executed and was told by no trade yet moves the ledger later.
+            quantity = subtract(order.executed, order.filled)
+            if order.facts.final is None:
+                quantity = add(quantity, order.remaining)
+            yield order, quantity
 
     def _reduces(self, order: Priced) -> bool:
         """Whether an order, with those that rest, only brings our own position nearer to zero."""
@@ -507,9 +513,9 @@ class RiskGuard:
         left = position if order.side == "sell" else position.copy_negate()
         if left <= 0:
             return False
-        for other in self._resting():
+        for other, quantity in self._coming():
             if other.symbol == order.symbol and other.side == order.side:
-                left = subtract(left, other.remaining)
+                left = subtract(left, quantity)
         return order.quantity <= left
 
     def _check_funds(self, market: "Market", order: Priced, price: Decimal) -> None:

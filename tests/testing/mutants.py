@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from nkfast.testing import Stage
@@ -268,6 +269,15 @@ def _keep_ends_to_itself(patch: Any) -> None:
     patch.setattr(Journal, "record", forgetful)
 
 
+def _count_only_what_rests(patch: Any) -> None:
+    def resting(self: RiskGuard) -> Any:
+        for order in self._orders.open_orders:
+            if order.facts.final is None:
+                yield order, order.remaining
+
+    patch.setattr(RiskGuard, "_coming", resting)
+
+
 def _nothing(patch: Any) -> None:
     """The fault is in the settings."""
 
@@ -276,6 +286,8 @@ def _nothing(patch: Any) -> None:
 _HASTY = Stage(settings=replace(SETTINGS, finality_horizon_s=0.01, round_gap_s=0.01))
 _NO_OVERLAP = Stage(settings=replace(SETTINGS, overlap_s=0.001))
 _FEW_ORDERS = Stage(limits=replace(LIMITS, max_open_orders=3, max_orders_per_minute=1_000_000))
+#: Room for one bid of the two that are wanted.
+NEAR_LIMIT = Stage(limits=replace(LIMITS, max_position=Decimal("1.03")))
 #: A horizon below what comes late.
 _SHORT = Stage(settings=replace(SETTINGS, finality_horizon_s=5.0, round_gap_s=1.0))
 #: What was given up is there all the same: accepted, bound, executed.
@@ -316,5 +328,6 @@ MUTANTS = (
     Mutant("count no open orders", _count_no_open_orders, frozenset({"I14"}), 0, _FEW_ORDERS),
     Mutant("free a slot at once", _free_a_slot_with_the_wish_to_cancel, frozenset({"I7"}), 0),
     Mutant("keep ends to itself", _keep_ends_to_itself, frozenset({"I18"}), 0),
+    Mutant("count only what rests", _count_only_what_rests, frozenset({"I3"}), 15, NEAR_LIMIT),
     Mutant("never look again", _never_look_again_for_what_was_given_up, _LATER, 16, _SHORT),
 )

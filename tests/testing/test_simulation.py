@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from testing.mutants import MUTANTS, Mutant
+from testing.mutants import MUTANTS, NEAR_LIMIT, Mutant
 
 from nkfast.errors import ConfigError
 from nkfast.exchange.weather import Rule
@@ -30,6 +30,12 @@ def test_every_known_fault_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPa
     violation = next((run.violation for run in runs if run.violation is not None), None)
     assert violation is not None
     assert violation.invariant in mutant.found_by, violation
+
+
+@pytest.mark.parametrize("seed", [15, 58])
+def test_what_is_executed_counts_before_its_trade_is_told(seed: int) -> None:
+    outcome = simulate(seed, NEAR_LIMIT)
+    assert outcome.ok, outcome.violation
 
 
 def test_the_same_seed_is_the_same_run_in_any_process() -> None:
