@@ -30,7 +30,8 @@ def test_an_example_is_right_and_pretends(path: Path) -> None:
     config = load_config(path, environment={})
     assert config.strategy_name == path.stem
     assert config.common.mode == ("monitor" if config.kind.refuses_live else "paper")
-    assert config.on_exit == ("cancel" if path.stem in CANCELLED else "keep")
+    live = load_config(path, [("mode", "live")], environment={})
+    assert live.on_exit == ("cancel" if path.stem in CANCELLED else "keep")
     config.risk.limits().require_live()  # it says every limit that real money would need
 
 
