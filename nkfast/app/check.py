@@ -11,7 +11,7 @@ from nkfast.app.config.bot import BotConfig
 from nkfast.app.credentials import find_credentials, require_credentials
 from nkfast.app.exits import ExitCode, describe
 from nkfast.app.findings import Finding, as_json, exit_code, print_findings
-from nkfast.app.key_permissions import examine_key, examine_withdrawal
+from nkfast.app.key_permissions import examine_key
 from nkfast.app.loop import run
 from nkfast.app.outlook import Outlook, look_ahead
 from nkfast.app.protocol_matrix import Answered, probe_protocol
@@ -46,7 +46,6 @@ def check(config: BotConfig, *, is_offline: bool, has_matrix: bool, prints_json:
         findings += run(_online(config))
         if has_matrix:
             key = require_credentials()
-            findings.append(run(examine_withdrawal(config.exchange.rest_url, key)))
             answers = run(probe_protocol(config.exchange, key))
     code = exit_code(findings)
     if prints_json:

@@ -77,7 +77,6 @@ def test_check_and_plan_ask_and_send_nothing(start: Any, exchange: Any, bot: str
     assert {subject: row["verdict"] for subject, row in found.items()} == {
         **{"configuration": "ok", "limits": "ok", "clock": "ok", "API key": "ok", "market": "ok"},
         **{"balances": "ok", "plan": "ok", "worst case": "ok", "round trip": "ok"},
-        # The simulated exchange lets nobody withdraw, whatever the key.
         **{"key reads": "ok", "key trades": "ok", "key withdraws": "warn"},
     }
     assert "USDT (0." in found["round trip"]["detail"]

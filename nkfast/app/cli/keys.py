@@ -53,7 +53,7 @@ def keys_set(in_file: bool, from_stdin: bool, as_json: bool) -> None:
 def keys_test(rest_url: str | None, as_json: bool) -> ExitCode:
     """Ask the exchange whether it takes the key, and what it may; nothing is changed.
 
-    Exit 4: it is refused. nkfast check --matrix also asks whether it may withdraw.
+    Exit 4: it is refused. Whether it may withdraw is not asked.
     """
     from nkfast.app.credentials import require_credentials
     from nkfast.app.findings import as_json as records_of
