@@ -7,15 +7,16 @@ engine prices again, there and back, before the first leg, and sizes leg by leg 
 received.
 
 A book that is older than ``max_book_age_ms`` when an opportunity needs it is set aside until it
-changes: every cycle through it is looked at again then, and hides no other one meanwhile. The same
-holds, for a second, of a cycle that the engine would not begin.
+changes: every cycle through it is looked at again then, and hides no other one meanwhile. No more
+does a cycle into which less than ``min_notional`` would go, nor, for a second, one that the engine
+would not begin.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nkfast.core.cycles import CycleScanner
 from nkfast.errors import ConfigError
@@ -56,10 +57,12 @@ def _amounts(given: Any) -> Any:
     return given if isinstance(given, Mapping) else {_ONLY: given}
 
 
-_Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+_Asset = Annotated[str, AfterValidator(str.upper)]  # as in symbols
+_Names = Annotated[tuple[_Asset, ...], BeforeValidator(_split)]
 _Symbols = Annotated[tuple[Symbol, ...], BeforeValidator(_split)]
 _Amounts = Annotated[
-    Mapping[str, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]], BeforeValidator(_amounts)
+    Mapping[_Asset, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]],
+    BeforeValidator(_amounts),
 ]
 
 
@@ -272,7 +275,6 @@ class Arbitrage(Earning):
         self._funds: Mapping[str, Decimal] | None = None
         self._newest_ns = 0
         self._asleep: set[int] = set()  # books that were too old when they were needed
-        self._closed: set[int] = set()  # markets that the venue has closed since we began
         # The cycle of the last plan, until it has ended, and until when it waits if not begun.
         self._offered: tuple[_Way, int] | None = None
         self._refused: dict[_Way, int] = {}  # until when a cycle waits
@@ -305,18 +307,10 @@ class Arbitrage(Earning):
             self._offered = None
         skips: list[Skip] = []
         best = self._best_of(view, skips)
-        if best is None and not skips:
-            return self._idle
         if best is not None:
-            least = self.settings.least_of(best.asset)
-            if best.input_amount >= least:
-                self._offered = _way(best), view.now_ms + _REFUSED_MS
-                return self._plan(best)
-            amount = f"{plain(best.input_amount)} {best.asset}"
-            skips.append(
-                Skip("BELOW_MINIMUM", f"{self._path(best)}: {amount}, the least is {plain(least)}")
-            )
-        return Desired(skips=tuple(skips))
+            self._offered = _way(best), view.now_ms + _REFUSED_MS
+            return self._plan(best)
+        return Desired(skips=tuple(dict.fromkeys(skips))) if skips else self._idle
 
     def on_fill(self, fill: Fill) -> None:
         """Take no note: the engine sizes each leg by the fills of the one before."""
@@ -363,7 +357,6 @@ class Arbitrage(Earning):
         self._books = books
         self._funds = None
         self._asleep.clear()
-        self._closed.clear()
         for symbol, index in self._indexes.items():
             self._take_rules(index, view.markets.get(symbol))
 
@@ -389,19 +382,17 @@ class Arbitrage(Earning):
         self._funds = funds
 
     def _take_rules(self, index: int, market: "Market | None") -> None:
-        """Let no cycle pass a market that the venue closes, until it opens again."""
+        """Wake a market; let no cycle pass a side of it that the venue closes, until it opens."""
         symbol = self._symbols[index]
         if market is None:
             self._markets.pop(symbol, None)
         else:
             self._markets[symbol] = market
-        self._closed.discard(index)
         self._scanner.resume(index)
         is_open = market is not None and market.is_active and not market.is_paused
         buys = is_open and market is not None and not market.pause_buys
         sells = is_open and market is not None and not market.pause_sells
         if not (buys and sells):
-            self._closed.add(index)
             self._scanner.pause(index, buys=not buys, sells=not sells)
 
     # What pays -----------------------------------------------------------------------------------
@@ -413,23 +404,32 @@ class Arbitrage(Earning):
         best: Opportunity | None = None
         for symbol in view.changed:
             index = self._indexes[symbol]
-            if markets.get(symbol) is not known.get(symbol):
+            if markets.get(symbol) is not known.get(symbol) or (asleep and index in asleep):
+                asleep.discard(index)
                 self._take_rules(index, markets.get(symbol))
-            if asleep and index in asleep:
-                asleep.remove(index)
-                if index not in self._closed:
-                    self._scanner.resume(index)
             found = update(index)
             if found is None:
                 continue  # nearly always
             self._newest_ns = max(self._newest_ns, self._books[symbol].received_ns)
             while found is not None and self._set_aside(found, skips):
                 found = update(index)
-            if found is not None and self._refused and self._waits(found, view.now_ms):
+            if found is not None and (
+                self._is_small(found, skips) or self._waits(found, view.now_ms)
+            ):
                 found = self._other(view.now_ms, skips)
             if found is not None and (best is None or found.ratio > best.ratio):
                 best = found
         return best
+
+    def _is_small(self, found: "Opportunity", skips: list[Skip]) -> bool:
+        least = self.settings.least_of(found.asset)
+        if found.input_amount >= least:
+            return False
+        amount = f"{plain(found.input_amount)} {found.asset}"
+        skips.append(
+            Skip("BELOW_MINIMUM", f"{self._path(found)}: {amount}, the least is {plain(least)}")
+        )
+        return True
 
     def _waits(self, found: "Opportunity", now_ms: int) -> bool:
         until_ms = self._refused.get(_way(found), 0)
@@ -440,9 +440,11 @@ class Arbitrage(Earning):
         return False
 
     def _other(self, now_ms: int, skips: list[Skip]) -> "Opportunity | None":
-        """Return the best of all cycles that is neither refused nor on old books."""
+        """Return the best of all cycles that is neither refused nor small nor on old books."""
         for found in self._scanner.scan(refresh=False):
-            if not self._waits(found, now_ms) and not self._set_aside(found, skips):
+            if self._waits(found, now_ms) or self._is_small(found, skips):
+                continue
+            if not self._set_aside(found, skips):
                 return found
         return None
 

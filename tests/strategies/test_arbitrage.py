@@ -266,6 +266,17 @@ def test_a_market_may_be_closed_to_one_side() -> None:
     assert floor.decide(("ETH/BTC",)) == Desired()
 
 
+def test_a_market_that_is_closed_to_one_side_comes_back_after_its_book_was_old() -> None:
+    floor = Floor(FORWARD)
+    floor.markets["ETH/BTC"] = Market("ETH/BTC", 4, 3, taker_fee="0.002", pause_sells=True)
+    floor.now_ms += 501
+    for symbol in ("BTC/USDT", "ETH/USDT"):
+        floor.show(symbol, *FORWARD[symbol])
+    assert floor.skips() == ["BOOK_TOO_OLD"]
+    floor.show("ETH/BTC", *FORWARD["ETH/BTC"])
+    assert isinstance(floor.decide(("ETH/BTC",)), Plan)
+
+
 # Minimums ----------------------------------------------------------------------------------------
 
 
@@ -279,6 +290,22 @@ def test_d04_no_size_is_raised_to_a_minimum() -> None:
 def test_d17_below_our_own_minimum_nothing_is_done() -> None:
     assert Floor(FORWARD, min_notional="150", trade_amount="120").skips() == ["BELOW_MINIMUM"]
     assert isinstance(Floor(FORWARD, min_notional="99", trade_amount="120").decide(), Plan)
+
+
+def test_a_cycle_below_our_own_minimum_hides_no_other() -> None:
+    books = {
+        **FORWARD,
+        # A cycle of twice the profit, in which there is room for 30 USDT.
+        "XMR/BTC": ([(490, 100_000)], [(500, 100_000)]),
+        "XMR/USDT": ([(56_000, 6_000)], [(57_000, 6_000)]),
+    }
+    assert _plan(Floor(books, min_notional="30")).legs[-1].symbol == "XMR/USDT"
+    floor = Floor(books, min_notional="50")
+    plan = floor.decide(("BTC/USDT",))
+    assert isinstance(plan, Plan)
+    assert plan.legs == LEGS
+    floor.show("ETH/USDT", [(50_000, 60_000)], [(53_000, 60_000)])
+    assert floor.skips() == ["BELOW_MINIMUM"]  # said once, whichever of its markets changed
 
 
 def _outcome(result: PlanResult, profit: str) -> PlanOutcome:
@@ -488,6 +515,23 @@ def test_old_names_are_understood() -> None:
     assert read.most_of("USDT") == 100
     assert read.least_of("USDT") == 1
     assert read.max_length == 4
+
+
+def test_assets_are_named_in_any_case_as_symbols_are() -> None:
+    read = ArbitrageSettings.read(
+        {
+            "start_assets": ["usdt", "Btc"],
+            "trade_amount": "usdt=100, btc=0.001",
+            "min_notional": {"usdt": 5},
+            "excluded_assets": "eth",
+        }
+    )
+    assert read.start_assets == ("USDT", "BTC")
+    assert (read.most_of("USDT"), read.most_of("BTC")) == (100, D("0.001"))
+    assert read.least_of("USDT") == 5
+    assert read.symbols(dict.fromkeys((*TRIANGLE, "XMR/USDT", "XMR/BTC"))) == (
+        *("BTC/USDT", "XMR/BTC", "XMR/USDT"),
+    )
 
 
 def test_the_markets_of_cycles_are_chosen_from_all_that_are_listed() -> None:
