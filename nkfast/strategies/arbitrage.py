@@ -21,10 +21,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from nkfast.core.cycles import CycleScanner
 from nkfast.errors import ConfigError
 from nkfast.strategies.profit_store import ProfitStoreSettings
+from nkfast.strategies.round_trip import FeeWatch
 from nkfast.strategies.settings import Settings, Symbol, key
 from nkfast.strategies.storing import Earning, with_profit_store
-from nkfast.trading.exact import ONE, ZERO, add, plain
-from nkfast.trading.plan import Leg, Plan, Unwind
+from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
+from nkfast.trading.plan import PLAN_SLOT, Leg, Plan, Unwind
 from nkfast.trading.plan_outcome import PlanOutcome
 from nkfast.trading.strategy import Desired, Fill, MarketView, Skip, Strategy
 
@@ -38,6 +39,8 @@ __all__ = ["Arbitrage", "ArbitrageSettings", "cycle_markets"]
 _NS_PER_MS = 1_000_000
 #: A cycle that the engine would not begin (there is no way back, a limit of ours) waits so long.
 _REFUSED_MS = 1_000
+#: Plans that have ended, of which a fee may still be told.
+_ENDED_KEPT = 64
 #: The amount of the one start asset, where no asset is named.
 _ONLY = ""
 
@@ -281,6 +284,13 @@ class Arbitrage(Earning):
         self._idle = Desired()
         self._results: dict[str, int] = {}
         self._profits: dict[str, Decimal] = {}
+        self._ended: dict[str, str] = {}  # the start asset by the plan's number, oldest first
+        self._fee_rates = {symbol: max(one.taker_fee, ZERO) for symbol, one in markets.items()}
+        self._fees = {
+            symbol: FeeWatch(self._fee_rates[symbol], one.min_notional)
+            for symbol, one in markets.items()
+        }
+        self._said: list[Skip] = []  # of fees, with the next decision that is no plan
         self._reinvested = ZERO
         self.earned, self.earned_in = ZERO, settings.start_assets[0]
         self._state: dict[str, Any] | None = None
@@ -310,10 +320,33 @@ class Arbitrage(Earning):
         if best is not None:
             self._offered = _way(best), view.now_ms + _REFUSED_MS
             return self._plan(best)
+        if self._said:
+            skips += self._said
+            self._said.clear()
         return Desired(skips=tuple(dict.fromkeys(skips))) if skips else self._idle
 
     def on_fill(self, fill: Fill) -> None:
-        """Take no note: the engine sizes each leg by the fills of the one before."""
+        """Look at its fee only: the engine sizes each leg by the fills of the one before."""
+        self._look_at_fee(fill)
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Count what a fee that is told after its plan's end is beyond what was taken for it."""
+        self._look_at_fee(fill)
+        start = self._ended.get(fill.slot.removeprefix(PLAN_SLOT).partition(":")[0])
+        rate = self._fee_rates.get(fill.symbol)
+        if start is None or rate is None:
+            return  # under way: its end counts it; or of a market that is not watched any more
+        assert fill.fee is not None
+        taken_in, taken = fill.fee_asset, before
+        if taken is None:
+            taken_in = fill.symbol.partition("/")[2]
+            taken = multiply(multiply(fill.price, fill.quantity), rate)
+        change = subtract(
+            taken if taken_in == start else ZERO, fill.fee if fill.fee_asset == start else ZERO
+        )
+        self._profits[start] = add(self._profits.get(start, ZERO), change)
+        self.earned = self._profits.get(self.earned_in, ZERO)
+        self._state = None
 
     def on_plan(self, outcome: PlanOutcome) -> None:
         """Count how a cycle ended and what it really brought."""
@@ -322,6 +355,9 @@ class Arbitrage(Earning):
         self._results[result] = self._results.get(result, 0) + 1
         self._profits[start] = add(self._profits.get(start, ZERO), outcome.moved[start])
         self.earned = self._profits.get(self.earned_in, ZERO)
+        self._ended[str(outcome.number)] = start
+        if len(self._ended) > _ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
         self._state = None
 
     def reinvest(self, amount: Decimal) -> None:
@@ -336,6 +372,7 @@ class Arbitrage(Earning):
                 "results": dict(self._results),
                 "profits": {asset: plain(amount) for asset, amount in self._profits.items()},
                 "reinvested": plain(self._reinvested),
+                "ended": dict(self._ended),
             }
         return self._state
 
@@ -344,8 +381,14 @@ class Arbitrage(Earning):
         self._results = dict(state["results"])
         self._profits = {asset: Decimal(amount) for asset, amount in state["profits"].items()}
         self._reinvested = Decimal(state["reinvested"])
+        self._ended = dict(state.get("ended", {}))  # there was none before fees were told late
         self.earned = self._profits.get(self.earned_in, ZERO)
         self._funds = self._state = None
+
+    def _look_at_fee(self, fill: Fill) -> None:
+        watch = self._fees.get(fill.symbol)
+        if watch is not None:
+            watch.look(fill, self._said)
 
     # What is known -------------------------------------------------------------------------------
 

@@ -99,8 +99,8 @@ class FeeWatch:
             return
         self._has_said = True
         paid = _SHOWN.divide(fill.fee, value)
-        detail = f"a fill cost {paid:f} of its value, fee_rate says {plain(self._fee_rate)}"
-        skips.append(Skip("FEE_DIFFERS", detail))
+        detail = f"a fill cost {paid:f} of its value, {plain(self._fee_rate)} is reckoned with"
+        skips.append(Skip("FEE_DIFFERS", f"{fill.symbol}: {detail}"))
 
 
 def min_sell_price(buy: Decimal, fee_rate: Decimal, fee_buffer: Decimal) -> Decimal:

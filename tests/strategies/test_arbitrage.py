@@ -17,7 +17,7 @@ from nkfast.strategies.arbitrage import Arbitrage, ArbitrageSettings, cycle_mark
 from nkfast.strategies.storing import Storing
 from nkfast.trading.plan import Leg, Plan, WalkedLeg, price_plan
 from nkfast.trading.plan_outcome import PlanOutcome, PlanResult
-from nkfast.trading.strategy import Desired, MarketView
+from nkfast.trading.strategy import Desired, Fill, MarketView
 
 D = Decimal
 MS = 1_000_000
@@ -327,6 +327,44 @@ def test_d67_what_is_kept_is_read_again() -> None:
     floor.arbitrage.restore(state)
     assert floor.arbitrage.state() == first.state()
     assert floor.decide() == before
+
+
+def _fill(fee: str | None, symbol: str = "BTC/USDT", asset: str = "USDT") -> Fill:
+    known = None if fee is None else D(fee)
+    return Fill("plan-1:1", symbol, "buy", D(100), D(1), known, asset, "t", 0)
+
+
+def test_a_fee_told_after_the_plans_end_is_realized_too() -> None:
+    floor = Floor(FORWARD)
+    first = floor.arbitrage
+    first.on_fill(_fill(None))  # 0.2 are taken for it
+    first.on_fee(_fill("0.1"), None)  # the plan is under way: its end counts it
+    assert first.earned == 0
+    first.on_plan(_outcome("done", "3"))
+    first.on_fee(_fill("0.3"), D("0.1"))
+    assert first.earned == D("2.8")
+    second = floor.new()
+    second.restore(json.loads(json.dumps(first.state())))
+    second.on_fee(_fill("0.25"), None)  # of another fill
+    assert second.earned == D("2.75")
+    second.on_fee(_fill("9", asset="NKC"), None)  # it was paid in something else
+    assert second.earned == D("2.95")
+    second.on_fee(_fill("0.5", "ETH/BTC", "BTC"), None)  # which is not what the plan began with
+    assert second.earned == D("2.95")
+    second.on_fee(_fill("0.5", "XMR/EUR", "EUR"), None)
+    assert second.state()["profits"] == {"USDT": "2.95"}
+
+
+def test_a_fee_that_differs_from_the_markets_is_said_once() -> None:
+    floor = Floor(FORWARD, rules={"min_notional": "1"}, min_profitability="1")
+    floor.arbitrage.on_fill(_fill("0.21"))
+    assert floor.skips() == []
+    floor.arbitrage.on_fill(_fill("0.3"))
+    floor.arbitrage.on_fill(_fill("0.3"))
+    assert floor.skips() == ["FEE_DIFFERS"]
+    assert floor.skips() == []
+    floor.arbitrage.on_fee(_fill("0.3", "ETH/USDT"), None)
+    assert floor.skips() == ["FEE_DIFFERS"]
 
 
 def test_what_a_profit_store_reinvests_goes_into_the_next_cycles() -> None:

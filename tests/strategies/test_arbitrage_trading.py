@@ -1,6 +1,7 @@
 """Arbitrage at the simulated exchange: actual fills, the way back, and an end to trying."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nkfast.trading.exact import plain
 from nkfast.trading.journal import Journal
 from nkfast.trading.life import clear_halt
 from nkfast.trading.plan import Leg
+from nkfast.venue import simulated
 from nkfast.venue.port import NewOrder
 
 D = Decimal
@@ -73,6 +75,30 @@ def test_d19_each_leg_is_sized_by_what_the_one_before_really_brought(floor: Floo
         assert third.quantity == second.filled
         assert outcome.profit != outcome.predicted_profit
         assert outcome.profit == floor.moved()["USDT"]
+        assert strategy.state()["profits"] == {"USDT": plain(floor.moved()["USDT"])}
+
+    floor.run(test, strategy)
+    floor.check()
+
+
+def test_fees_that_are_told_after_a_cycle_are_taken_off_its_profit(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = arbitrage()
+    reported = simulated.reported_execution
+
+    def with_half_the_fee(*told: Any) -> Any:
+        execution = reported(*told)
+        return None if execution is None else replace(execution, fee=execution.fee / 2)
+
+    monkeypatch.setattr(simulated, "reported_execution", with_half_the_fee)
+    floor.hooks.append(at_order(3, lambda: floor.withdraw("ETH/BTC", "sell")))
+
+    async def test(engine: Engine) -> None:
+        await resolved(engine)
+        assert strategy.earned > floor.moved()["USDT"]
+        await asyncio.sleep(60)  # the history tells the fees
+        assert engine.recent_plans[0].profit == floor.moved()["USDT"]
         assert strategy.state()["profits"] == {"USDT": plain(floor.moved()["USDT"])}
 
     floor.run(test, strategy)

@@ -104,7 +104,7 @@ def test_a_fee_that_differs_by_more_than_a_tenth_is_said_once() -> None:
     assert said == []
     watch.look(fill("0.2201"), said)
     watch.look(fill("9"), said)
-    detail = "a fill cost 0.002201 of its value, fee_rate says 0.002"
+    detail = "BTC/USDT: a fill cost 0.002201 of its value, 0.002 is reckoned with"
     assert [(skip.code, skip.detail) for skip in said] == [("FEE_DIFFERS", detail)]
     FeeWatch(D("0.002"), D(10)).look(fill("0.1799"), said)
     assert len(said) == 2
