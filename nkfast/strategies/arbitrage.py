@@ -185,18 +185,22 @@ class ArbitrageSettings(Settings):
         return self.min_notional.get(asset, self.min_notional.get(_ONLY, ZERO))
 
     def symbols(self, listed: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the markets that lie on a cycle, the one on most cycles first."""
-        chosen = self.pairs or tuple(listed)
-        excluded = set(self.excluded_assets)
-        found = cycle_markets(
-            [symbol for symbol in chosen if excluded.isdisjoint(symbol.split("/"))],
-            self.start_assets,
-            self.max_length,
-        )
+        """Return the markets that lie on a cycle, the one on most first, and the profit store's."""
+        found = self.cycle_symbols(listed)
         store = self.profit_store
         if store is None or not store.enabled or store.target_symbol in found:
             return found
         return (*found, store.target_symbol)
+
+    def cycle_symbols(self, listed: Iterable[str]) -> tuple[str, ...]:
+        """Return the markets that a cycle may pass, the one on most cycles first."""
+        chosen = self.pairs or tuple(listed)
+        excluded = set(self.excluded_assets)
+        return cycle_markets(
+            [symbol for symbol in chosen if excluded.isdisjoint(symbol.split("/"))],
+            self.start_assets,
+            self.max_length,
+        )
 
 
 def cycle_markets(
@@ -262,9 +266,10 @@ class Arbitrage(Earning):
 
     def __init__(self, settings: ArbitrageSettings, markets: Mapping[str, "Market"]) -> None:
         self.settings = settings
-        self._symbols = tuple(markets)
+        passed = set(settings.cycle_symbols(markets))  # the profit store's need not be among them
+        self._symbols = tuple(symbol for symbol in markets if symbol in passed)
         self._indexes = {symbol: index for index, symbol in enumerate(self._symbols)}
-        self._scanner = self._scanner_of(list(markets.values()), None)
+        self._scanner = self._scanner_of([markets[symbol] for symbol in self._symbols], None)
         if not self._scanner.cycle_count:
             raise ConfigError(
                 f"no cycle of {settings.max_length} trades through"
@@ -446,7 +451,9 @@ class Arbitrage(Earning):
         markets, known = view.markets, self._markets
         best: Opportunity | None = None
         for symbol in view.changed:
-            index = self._indexes[symbol]
+            index = self._indexes.get(symbol)
+            if index is None:
+                continue
             if markets.get(symbol) is not known.get(symbol) or (asleep and index in asleep):
                 asleep.discard(index)
                 self._take_rules(index, markets.get(symbol))

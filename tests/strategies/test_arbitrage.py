@@ -555,6 +555,19 @@ def test_old_names_are_understood() -> None:
     assert read.max_length == 4
 
 
+def test_no_cycle_passes_the_profit_stores_market_unless_it_is_one_of_ours() -> None:
+    pairs = (*TRIANGLE, "XMR/BTC", "XMR/ETH")
+    store = {"enabled": True, "target_symbol": "XMR/USDT"}
+    words = {"max_length": 4, "pairs": ", ".join(pairs), "profit_store": store}
+    books = {**FORWARD, "XMR/BTC": ([], []), "XMR/ETH": ([], []), "XMR/USDT": ([], [])}
+    floor = Floor(books, **words)
+    assert set(floor.arbitrage.settings.symbols(books)) == set(books)
+    alone = Floor({symbol: books[symbol] for symbol in pairs}, max_length=4)
+    assert floor.arbitrage.cycle_count == alone.arbitrage.cycle_count
+    assert floor.decide(("XMR/USDT",)) == Desired()  # its book is shown all the same
+    assert isinstance(floor.decide(), Plan)
+
+
 def test_assets_are_named_in_any_case_as_symbols_are() -> None:
     read = ArbitrageSettings.read(
         {
