@@ -54,7 +54,7 @@ async def test_key_that_is_refused_says_how_to_mend_it() -> None:
         found = await examine_key(there.rest_url, wrong)
     assert [row.verdict for row in found] == ["fail", "fail", "warn"]
     assert all("nkfast keys set" in row.fix for row in found[:2])
-    assert [row.code.name for row in found] == ["AUTH", "AUTH"]
+    assert [row.code.name for row in found[:2]] == ["AUTH", "AUTH"]
 
 
 async def asked(**settings: Any) -> dict[str, str]:
