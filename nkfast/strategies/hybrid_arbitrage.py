@@ -187,10 +187,13 @@ class HybridArbitrage(Strategy):
         }
         if any(book.state != "live" for book in books.values()):
             return self._desired
-        seen = tuple((book.best_bid, book.best_ask) for book in books.values())
+        # A venue that tells no balances bounds nothing.
+        most = self.settings.trade_amount
+        most = min(most, view.available.get(self.settings.start_asset, most))
+        seen = (most, *((book.best_bid, book.best_ask) for book in books.values()))
         if seen != self._seen:
             self._seen = seen
-            found = [one for pays in self._assets if (one := self._best(pool, pays, books))]
+            found = [one for pays in self._assets if (one := self._best(pool, pays, books, most))]
             self._desired = Desired(skips=tuple(self._report(one) for one in found))
         return self._desired
 
@@ -204,7 +207,9 @@ class HybridArbitrage(Strategy):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take nothing back."""
 
-    def _best(self, pool: Pool, pays: str, books: Mapping[str, "OrderBook"]) -> Found | None:
+    def _best(
+        self, pool: Pool, pays: str, books: Mapping[str, "OrderBook"], most: Decimal
+    ) -> Found | None:
         """Return a way around at the size that earns most, if it is worth it."""
         gets = pool.quote if pays == pool.base else pool.base
         ask, bid = books[pays].best_ask, books[gets].best_bid
@@ -220,12 +225,12 @@ class HybridArbitrage(Strategy):
         sold = (1 - fee_rates[1]) * Fraction(bid_price)
         amount = min(
             pool.best_size(pays, bought, sold),
-            Fraction(self.settings.trade_amount),
+            Fraction(most),
             Fraction(buys.lots_to_quantity(ask[1])) / bought,
         )
-        most = Fraction(sells.lots_to_quantity(bid[1]))
-        if most < pool.reserves(pays)[1]:
-            amount = min(amount, pool.needed(pays, most) / bought)
+        wanted = Fraction(sells.lots_to_quantity(bid[1]))
+        if wanted < pool.reserves(pays)[1]:
+            amount = min(amount, pool.needed(pays, wanted) / bought)
         if amount <= 0 or amount < self.settings.min_notional:
             return None
         start = self.settings.start_asset

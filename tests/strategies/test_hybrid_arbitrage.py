@@ -46,6 +46,7 @@ class Floor:
         }
         self.books = {symbol: OrderBook(market) for symbol, market in self.markets.items()}
         self.hybrid = HybridArbitrage.build(read, self.markets)
+        self.available: dict[str, Decimal] = {}
         self.show("COSA/USDT", "2.12", "2.13")
         self.show("PIRATE/USDT", "0.0235", "0.0236")
 
@@ -58,7 +59,15 @@ class Floor:
     def decide(self) -> Desired:
         home = next(iter(self.markets))
         view = MarketView(
-            self.markets[home], self.books[home], {}, {}, {}, 0, self.markets, self.books, ()
+            self.markets[home],
+            self.books[home],
+            {},
+            self.available,
+            {},
+            0,
+            self.markets,
+            self.books,
+            (),
         )
         return self.hybrid.decide(view)
 
@@ -125,6 +134,15 @@ def test_no_more_is_taken_than_stands_at_the_best_prices() -> None:
     floor.show("COSA/USDT", "2.12", "2.13")
     floor.show("PIRATE/USDT", "0.0235", "0.0236", "900")
     assert abs(amounts(floor.told()[0])[2] - 900) < D("1e-8")
+
+
+def test_no_more_is_taken_than_is_owned() -> None:
+    floor = Floor(**RESERVES, trade_amount=10)
+    assert amounts(floor.told()[0])[0] == 10  # the venue tells no balances
+    floor.available = {"USDT": D(7)}
+    assert amounts(floor.told()[0])[0] == 7  # the same prices, and yet looked at anew
+    floor.available = {"USDT": D(0)}
+    assert floor.told() == []
 
 
 @pytest.mark.parametrize(
