@@ -56,6 +56,7 @@ _ABOVE_MINIMUM = Decimal("1.01")
 #: How much sizes vary, so that orders do not look alike: of the ladder, and of the passive buys.
 _LADDER_JITTER = Decimal("0.05")
 _PASSIVE_JITTER = Decimal("0.03")
+_AS_SET = Adjustment(ONE, ONE, is_pause=False)
 
 
 class PassiveBuy(NamedTuple):
@@ -408,7 +409,15 @@ class Accumulation(Strategy):
     # Orders ------------------------------------------------------------------------------------
 
     def _kept(self, orders: Mapping[str, LiveOrder]) -> dict[str, Quote]:
-        return {slot: self._live(order) for slot, order in orders.items()}
+        """Return what rests, nearest first, as far as the budget goes: it may have been lowered."""
+        left = subtract(self.settings.daily_budget_quote, self.spent)
+        kept: dict[str, Quote] = {}
+        for slot, order in sorted(orders.items(), key=lambda item: -item[1].price):
+            left = subtract(left, multiply(order.price, order.remaining))
+            if left < 0:
+                break
+            kept[slot] = self._live(order)
+        return kept
 
     def _live(self, order: LiveOrder) -> Quote:
         kind, _ = _kind_of(order.slot)
@@ -418,15 +427,13 @@ class Accumulation(Strategy):
     def _wanted(self, view: MarketView, skips: list[Skip]) -> dict[str, Quote]:
         """Return what rests and what else the budgets pay for, the ladder first."""
         self._lay(view.now_ms, skips)
-        quotes: dict[str, Quote] = {}
+        quotes = self._kept(view.orders)
         resting = ZERO
         for slot, order in view.orders.items():
             kind, number = _kind_of(slot)
             if kind == "grid" and number not in self._levels:
-                # One that is being cancelled still holds its money.
-                resting = add(resting, multiply(order.price, order.remaining))
-                continue
-            quotes[slot] = self._live(order)
+                quotes.pop(slot, None)
+            # One that is being cancelled still holds its money.
             resting = add(resting, multiply(order.price, order.remaining))
         left = subtract(subtract(self.settings.daily_budget_quote, self.spent), resting)
         free = view.available.get(self.market.quote)
@@ -518,20 +525,22 @@ class Accumulation(Strategy):
         adjustment = self._adjustment(now_ms)
         if not self._to_add or self._is_exhausted or not adjustment.size:
             return
-        count, self._to_add = self._to_add, 0
-        cap = settings.grid.per_order_volume_cap
-        rows = self._steps_from(self.next_index, count, adjustment, cap)
+        # It ends for good where a price or a size comes to nothing as set; a step that only the
+        # adjustment takes away waits for its end.
+        first, wished, cap = self.next_index, self._to_add, settings.grid.per_order_volume_cap
+        count = len(self._steps_from(first, wished, adjustment, cap=None))
+        if count < wished and len(self._steps_from(first, wished, _AS_SET, cap=None)) <= count:
+            self._is_exhausted, self._state = True, None
+            detail = f"step {first + count} would have no price or no size"
+            skips.append(Skip("LADDER_EXHAUSTED", detail))
+        if not count:
+            return
+        rows = self._steps_from(first, count, adjustment, cap)
         for index, ticks, lots in rows:
             self._add_level(index, self.market.ticks_to_price(ticks), lots, skips)
-        left_out = {*range(self.next_index, self.next_index + count)} - {row[0] for row in rows}
-        self.next_index += count
-        self._state = None
-        # It ends for good where a price or a size comes to nothing; a step left out is a gap.
-        last = self.next_index - 1
-        if not self._steps_from(last, 1, adjustment, cap=None):
-            self._is_exhausted = True
-            skips.append(Skip("LADDER_EXHAUSTED", f"step {last} would have no price or no size"))
-        elif left_out:
+        self.next_index, self._to_add, self._state = first + count, wished - count, None
+        left_out = {*range(first, first + count)} - {row[0] for row in rows}
+        if left_out:
             steps = ", ".join(map(str, sorted(left_out)))
             detail = f"steps {steps}: the least order is above the cap, {plain(cap)}"
             skips.append(Skip("BELOW_MINIMUM", detail))

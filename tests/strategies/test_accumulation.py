@@ -153,6 +153,40 @@ def test_d40_an_exhausted_ladder_is_said_once() -> None:
     assert pit.told.count("LADDER_EXHAUSTED") == 1
 
 
+@pytest.mark.parametrize(
+    ("sizes", "changes"),
+    [
+        # Half of one whole coin is none.
+        (0, {"grid__s0": 1, "grid__k": 1, "grid__per_order_volume_cap": 5}),
+        # Half as far again as 80 % is more than the whole price.
+        (4, {"grid__d0": "0.1", "grid__n": 3, "vwap__size_reduction_factor": 1}),
+    ],
+)
+def test_d40_a_step_that_only_caution_takes_away_waits_for_its_end(
+    sizes: int, changes: dict[str, Any]
+) -> None:
+    pit = a_pit(
+        a_market(quantity_decimals=sizes, min_notional="1"),
+        usdt="10000",
+        daily_budget_quote=10_000,
+        guards__mid_jump_threshold=1,
+        guards__spread_widen_threshold=1000,
+        vwap__window_sec=60,
+        **changes,
+    )
+    pit.pass_time(10)
+    first = pit.orders["grid1"].price
+    pit.fill("grid1")
+    show(pit, first - D("0.5"))
+    wait(pit, 58)  # what was paid is more than the market costs
+    assert len(resting(pit)) == 2
+    assert bot_of(pit).next_index == 4
+    wait(pit, 10)  # and is forgotten
+    assert len(resting(pit)) == 3
+    assert bot_of(pit).next_index == 5
+    assert "LADDER_EXHAUSTED" not in pit.told
+
+
 def test_a_part_counts_as_a_part_and_a_cancelled_rest_is_placed_again() -> None:
     pit = a_pit()
     pit.pass_time(10)
@@ -242,6 +276,18 @@ def test_what_rests_counts_as_much_as_what_was_bought() -> None:
     pit.pass_time(DAY_S)
     pit.settle()
     assert bot_of(pit).spent == 0  # another day
+
+
+@pytest.mark.parametrize("spread", ["0.10", "8"])
+def test_a_budget_that_is_now_smaller_lets_the_deepest_go(spread: str) -> None:
+    pit = a_pit()
+    state, orders = pit.strategy.state(), dict(pit.orders)
+    pit = a_pit(daily_budget_quote=25, state=state)
+    pit.orders = orders
+    show(pit, "100", spread)
+    wait(pit)
+    assert ("SPREAD_LIMIT" in pit.told) == (spread == "8")
+    assert resting(pit) == ["0.1000 at 99.00", "0.1500 at 98.00"]
 
 
 def test_the_balance_bounds_it_too() -> None:
