@@ -228,19 +228,21 @@ def test_d39_sizes_vary_within_cap_and_minimum(seed: int) -> None:
         grid__s0="0.29",
         grid__k=1,
     )
+    assert len(pit.orders) == 20  # a size is cut to the cap, not left out
     sizes = {order.quantity for order in pit.orders.values()}
     assert len(sizes) > 5
     assert all(D("0.2755") <= size <= D("0.3") for size in sizes)
-    again = a_pit(
-        has_jitter=True,
-        seed=seed,
-        daily_budget_quote=1000,
-        grid__n=20,
-        grid__g="1.05",
-        grid__s0="0.29",
-        grid__k=1,
-    )
-    assert resting(again) == resting(pit)
+    for number, is_same in ((seed, True), (seed + 1, False)):
+        other = a_pit(
+            has_jitter=True,
+            seed=number,
+            daily_budget_quote=1000,
+            grid__n=20,
+            grid__g="1.05",
+            grid__s0="0.29",
+            grid__k=1,
+        )
+        assert (resting(other) == resting(pit)) is is_same
 
 
 def test_d39_a_step_that_cannot_keep_minimum_and_cap_is_left_out() -> None:
@@ -293,6 +295,7 @@ def test_a_budget_that_is_now_smaller_lets_the_deepest_go(spread: str) -> None:
 def test_the_balance_bounds_it_too() -> None:
     pit = a_pit(usdt="12")
     assert resting(pit) == ["0.1000 at 99.00"]
+    assert set(pit.told) == {"SHORT_OF_FUNDS"}
     pit.totals["USDT"] = D(1000)
     wait(pit)
     assert resting(pit) == LADDER
@@ -309,6 +312,33 @@ def test_a_spent_budget_stops_it_until_the_next_day() -> None:
     wait(pit)
     assert pit.told[-1] == "BUDGET_SPENT"
     assert resting(pit) == []
+
+
+def test_a_day_ends_at_midnight_utc() -> None:
+    pit = a_pit(daily_budget_quote="9.9")
+    pit.pass_time(10)
+    pit.fill("grid1")
+    midnight_s = (DAY_S * 1000 - START_MS % (DAY_S * 1000)) // 1000
+    wait(pit, midnight_s - 11)
+    assert (bot_of(pit).spent, resting(pit)) == (D("9.9"), [])
+    wait(pit, 5)  # with the first sample of the day
+    assert bot_of(pit).spent == 0
+    pit = a_pit()
+    wait(pit, midnight_s + 1)
+    pit.now_ms -= 2_000
+    pit.fill("grid1")  # told late, of the day before
+    assert bot_of(pit).spent == 0
+
+
+def test_no_step_is_placed_above_the_average() -> None:
+    pit = a_pit(ema__ema_alpha=1)
+    pit.end("grid1")
+    show(pit, "98.90")
+    wait(pit)
+    assert resting(pit) == LADDER[1:]
+    show(pit, "99.50")
+    wait(pit)
+    assert resting(pit) == LADDER
 
 
 # Passive buys --------------------------------------------------------------------------------
@@ -347,6 +377,16 @@ def test_no_passive_buy_while_the_market_moves_or_the_ladder_fills() -> None:
     assert [line[-5:] for line in resting(pit)] == ["98.00"]
     wait(pit, 25)
     assert len(pit.orders) == 2
+
+
+def test_d42_a_move_of_a_few_units_is_flat_where_prices_are_high() -> None:
+    words = {**PASSIVE, "dca__budget_daily": 480, "daily_budget_quote": 10**6}
+    pit = a_pit(usdt="1000000", mid="60000", spread="60", ema__atr_window=2, **words)
+    pit.end(next(slot for slot in pit.orders if slot.startswith("passive")))
+    show(pit, "60012", "60")
+    wait(pit, 3_601)
+    assert bot_of(pit).watch.mean_move == 12
+    assert any(slot.startswith("passive") for slot in pit.orders)
 
 
 def test_a_passive_buy_keeps_the_budget_and_the_minimum_or_is_left_out() -> None:

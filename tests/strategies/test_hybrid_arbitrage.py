@@ -17,7 +17,7 @@ from nkfast.errors import ConfigError, ConfigErrors
 from nkfast.exchange.exchange import Exchange
 from nkfast.exchange.markets import DEFAULT_MARKETS
 from nkfast.exchange.rules import OrderForm
-from nkfast.strategies.hybrid_arbitrage import HybridArbitrage, HybridArbitrageSettings
+from nkfast.strategies.hybrid_arbitrage import HybridArbitrage, HybridArbitrageSettings, around
 from nkfast.trading.engine import Engine
 from nkfast.trading.journal import Journal, verify
 from nkfast.trading.risk import RiskLimits
@@ -158,6 +158,22 @@ def test_no_more_is_taken_than_is_owned() -> None:
 def test_what_is_too_little_is_left(rules: dict[str, Any], words: dict[str, Any]) -> None:
     assert Floor(**RESERVES, trade_amount=10).told()
     assert not Floor(**RESERVES, trade_amount=10, rules=rules, **words).told()
+
+
+def test_a_profit_of_exactly_the_least_is_reported() -> None:
+    found = around(
+        HybridArbitrageSettings.read({"pool_pair": "COSA_PIRATE", **RESERVES}).pool,  # type: ignore[arg-type]
+        "USDT",
+        D(10),
+        "COSA",
+        D("2.13"),
+        D("0.0235"),
+        (Fraction(2, 1002), Fraction(2, 1000)),
+    )
+    percent = found.result.ratio * 100
+    below = D(int(percent * 10**9)).scaleb(-9)
+    assert Floor(**RESERVES, trade_amount=10, min_profit_pct=below).told()
+    assert not Floor(**RESERVES, trade_amount=10, min_profit_pct=below + D("1e-9")).told()
 
 
 def test_a_book_that_is_not_live_changes_nothing() -> None:
