@@ -380,8 +380,11 @@ class ProfitStore:
             self.release()
             traded = self._traded
             assert traded is not None
-            part = multiply(view.available.get(traded.base, ZERO), self.settings.exit_dump_pct)
-            self._to_sell = Steps(traded).down(part)
+            free = view.available.get(traded.base)
+            if free is None:  # not known is not zero
+                skips.append(Skip("NO_BALANCES", f"how much {traded.base} is free is not known"))
+                return {}
+            self._to_sell = Steps(traded).down(multiply(free, self.settings.exit_dump_pct))
             self._enter(_Phase.SELLING)
         if self._phase is _Phase.SELLING:
             live = view.orders.get(_SELL_SLOT)

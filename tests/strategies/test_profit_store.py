@@ -312,6 +312,19 @@ def test_the_end_waits_until_every_order_has_ended() -> None:
     assert sale.quantity == D("2.9249")  # three quarters of what is left, in whole lots
 
 
+def test_the_end_sells_nothing_before_it_knows_what_is_free() -> None:
+    pit = an_ending_pit()
+    pit.step()  # the store's buy
+    totals, pit.totals = pit.totals, {}
+    pit.settle()
+    assert not pit.strategy.store.has_exited
+    assert pit.told[-1] == "NO_BALANCES"
+    pit.totals = totals
+    pit.settle()
+    assert pit.strategy.store.has_exited
+    assert any(slot == "store-sell" for slot, _ in pit.placed)
+
+
 def test_the_end_survives_a_restart_at_every_step() -> None:
     pit = an_ending_pit()
     for _ in range(20):
