@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from math import inf
+from math import ceil, floor, inf
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -211,6 +211,8 @@ class Grid(Earning):
         ):
             self._drop_left_behind(side, double_mid, view)
             self._seed(side, count, double_mid, skips)
+        if self.settings.recenter_pct is not None:
+            self._look_again_when_far(Fraction(self.settings.recenter_pct), double_mid)
         desired = self._wanted(double_mid, view, skips)
         # Those that are too old already were looked at just now.
         ages = [at for at in map(self._old_at_ms, view.orders.values()) if at > view.now_ms]
@@ -439,6 +441,21 @@ class Grid(Earning):
             if is_far or is_old or (is_passed and live is None):
                 del self._cells[index]
                 self._state = None
+
+    def _look_again_when_far(self, share: Fraction, double_mid: int) -> None:
+        """Let no decision stand once the mid is too far from the nearest order of a side."""
+        for side in _SIDES:
+            waiting = [
+                self._place_of(index if side == "buy" else index + 1, side)[1]
+                for index, cell in self._cells.items()
+                if cell.waits(side)
+            ]
+            if not waiting:
+                continue
+            nearest = min(waiting, key=lambda units: abs(units - double_mid))
+            self._low_units = max(self._low_units, ceil(nearest / (1 + share)) - 1)
+            if share < 1:
+                self._high_units = min(self._high_units, floor(nearest / (1 - share)) + 1)
 
     def _old_at_ms(self, order: LiveOrder) -> float:
         age = self.settings.max_order_age_sec

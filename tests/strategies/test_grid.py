@@ -144,6 +144,28 @@ def test_orders_left_behind_stay_unless_asked_to_move() -> None:
     assert floor.grid.anchor == 100
 
 
+@pytest.mark.parametrize(
+    ("side", "last", "prices"),
+    [
+        ("buy", "101", {"102": "90", "102.2": "90", "102.3": "100", "109": "100"}),
+        ("sell", "99", {"98.3": "110", "98.2": "100", "91": "100"}),
+    ],
+)
+def test_recentering_waits_for_no_level_to_be_crossed(
+    side: str, last: str, prices: dict[str, str]
+) -> None:
+    other = {"buy": "n_sell_levels", "sell": "n_buy_levels"}[side]
+    floor = a_floor(step_pct="0.1", recenter_pct="0.12", **{other: 0})
+    floor.show(D(last) - D("0.05"), D(last) + D("0.05"))
+    floor.settle()
+    view = floor.view()  # nothing but the book changes
+    for mid, price in prices.items():
+        floor.show(D(mid) - D("0.05"), D(mid) + D("0.05"))
+        found = [quote.price for quote in floor.strategy.decide(view).quotes.values()]
+        assert D(price) in found, mid
+        assert ("100" == price) is (D(100) in found), mid
+
+
 def test_recentering_never_drops_what_has_filled() -> None:
     floor = a_floor(n_sell_levels=0, recenter_pct="0.05")
     floor.fill("level-1", D("0.2"))
