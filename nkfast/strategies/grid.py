@@ -249,6 +249,7 @@ class Grid(Earning):
         """Earn less by what a fee that is told late is more than it was taken to be."""
         if fill.slot == OpeningTrade.SLOT:
             return
+        self._fees.look(fill, self._said)
         late = late_fee(fill, before, self.settings.fee_rate)
         cell = self._cells.get(_cell_of(fill))
         if cell is not None and cell.is_open(fill.side):
@@ -256,6 +257,7 @@ class Grid(Earning):
         else:
             self.earned = subtract(self.earned, late)
         self._state = None
+        self._is_stale = self._is_stale or bool(self._said)
 
     def _answer_from(self, index: int, cell: Cell, fill: Fill) -> None:
         """Price what answers a fill one step from it, but no nearer than what waits there."""

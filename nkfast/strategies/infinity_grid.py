@@ -8,7 +8,6 @@ again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import cache
@@ -19,9 +18,10 @@ from pydantic import model_validator
 
 from nkfast.errors import ConfigError
 from nkfast.strategies.funds import within_funds
+from nkfast.strategies.infinity_rung import Rung
 from nkfast.strategies.opening import OpeningTrade
 from nkfast.strategies.profit_store import ProfitStoreSettings
-from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, why_not
+from nkfast.strategies.round_trip import FeeWatch, fee_in_quote, late_fee, why_not
 from nkfast.strategies.settings import key
 from nkfast.strategies.sizing import Steps, needed
 from nkfast.strategies.spacing import SpacedSettings
@@ -49,6 +49,8 @@ Sizing = Literal["fixed", "dynamic", "hybrid"]
 _HALF = Decimal("0.5")
 #: The highest sell is a product of many steps: so many of its digits are kept.
 _KEPT = Context(prec=28)
+#: A fee is told late of the newest rungs only: so many are remembered after they have filled.
+_REMEMBERED = 256
 
 
 class InfinityGridSettings(SpacedSettings):
@@ -143,55 +145,6 @@ class InfinityGridSettings(SpacedSettings):
         self.check_earns(mid)
 
 
-@dataclass(slots=True)
-class _Rung:
-    """An order that is wanted until it has filled.
-
-    Of ``quantity``, ``executed`` has filled and ``answered`` of that has made ``back`` and ``top``,
-    the numbers of other rungs. ``is_growing`` while more of what it answers may fill. ``received``
-    is what a buy brought in all, net of fees in base. ``cost``, fees included, was paid for
-    ``bought``, which a buy has not answered yet, or which a sell sells.
-    """
-
-    side: Side
-    price: Decimal
-    quantity: Decimal
-    executed: Decimal = ZERO
-    answered: Decimal = ZERO
-    is_growing: bool = False
-    back: int | None = None
-    top: int | None = None
-    received: Decimal = ZERO
-    cost: Decimal = ZERO
-    bought: Decimal = ZERO
-
-    @property
-    def rest(self) -> Decimal:
-        return subtract(self.quantity, self.executed)
-
-    @property
-    def distance(self) -> Decimal:
-        """Of two on one side the nearer one to the market has the smaller."""
-        return self.price if self.side == "sell" else self.price.copy_negate()
-
-    @property
-    def is_full(self) -> bool:
-        return not self.is_growing and self.rest <= 0
-
-    def as_json(self) -> list[Any]:
-        numbers = (
-            *(self.price, self.quantity, self.executed, self.answered),
-            *(self.received, self.cost, self.bought),
-        )
-        return [self.side, self.is_growing, self.back, self.top, *map(plain, numbers)]
-
-    @classmethod
-    def from_json(cls, row: list[Any]) -> "_Rung":
-        side, is_growing, back, top, *digits = row
-        price, quantity, executed, answered, *paid = map(Decimal, digits)
-        return cls(side, price, quantity, executed, answered, is_growing, back, top, *paid)
-
-
 class InfinityGrid(Earning):
     """An infinity grid on one market.
 
@@ -227,8 +180,10 @@ class InfinityGrid(Earning):
         self._steps = Steps(market, settings.tick_size, settings.step_size, settings.price_rounding)
         self._opening = settings.opening_trade(market)
         self._reinvested = ZERO
-        self._rungs: dict[int, _Rung] = {}
+        self._rungs: dict[int, Rung] = {}
         self._next = 1
+        # The sell that has, or had, the cost of a buy; of a sell with a cost it is itself.
+        self._bearers: dict[int, int] = {}
         self._must_extend = False
         self._fees = FeeWatch(settings.fee_rate, settings.min_notional_quote)
         self._skips: list[Skip] = []  # of what was not done when told of fills
@@ -286,15 +241,33 @@ class InfinityGrid(Earning):
         number = _number_of(fill.slot)
         rung = self._rungs.get(number)
         if rung is None:  # of an order that was not known when it filled
-            rung = self._rungs[number] = _Rung(fill.side, fill.price, fill.quantity)
+            rung = self._rungs[number] = Rung(fill.side, fill.price, fill.quantity)
             self._next = max(self._next, number + 1)
-        self._count(rung, fill)
+        self._count(number, fill)
         self._fees.look(fill, self._skips)
         unanswered = multiply(subtract(rung.executed, rung.answered), rung.price)
         is_enough = unanswered >= self.settings.min_notional_quote
         if self.settings.counter_on_partial and is_enough:
-            self._answer(rung)
+            self._answer(number)
         self._finish(number)
+        self._note_change()
+
+    def on_fee(self, fill: Fill, before: Decimal | None) -> None:
+        """Earn less by what a fee that is told late is more than it was taken to be."""
+        if fill.slot == OpeningTrade.SLOT:
+            return
+        self._fees.look(fill, self._skips)
+        late, number = late_fee(fill, before, self.settings.fee_rate), _number_of(fill.slot)
+        bearer = self._bearers.get(number)
+        waiting = [
+            rung
+            for rung in (self._rungs.get(number), self._rungs.get(bearer or 0))
+            if fill.side == "buy" and rung is not None and rung.bought
+        ]
+        if waiting:
+            waiting[0].cost = add(waiting[0].cost, late)  # it earns when that is sold
+        elif bearer is not None:
+            self.earned = subtract(self.earned, late)
         self._note_change()
 
     def on_end(self, order: EndedOrder) -> None:
@@ -303,9 +276,9 @@ class InfinityGrid(Earning):
             if self._opening is not None:
                 self._opening.on_end(order)
         else:
-            rung = self._rungs.get(_number_of(order.slot))
-            if rung is not None:
-                self._answer(rung)
+            number = _number_of(order.slot)
+            if number in self._rungs:
+                self._answer(number)
         self._note_change()
 
     def reinvest(self, amount: Decimal) -> None:
@@ -324,6 +297,7 @@ class InfinityGrid(Earning):
                 "reinvested": plain(self._reinvested),
                 "opening": None if self._opening is None else self._opening.state(),
                 "next": self._next,
+                "bearers": {str(number): bearer for number, bearer in self._bearers.items()},
                 "rungs": {str(number): rung.as_json() for number, rung in self._rungs.items()},
             }
         return self._state
@@ -337,7 +311,9 @@ class InfinityGrid(Earning):
         if self._opening is not None and state["opening"] is not None:
             self._opening.restore(state["opening"])
         self._next = state["next"]
-        self._rungs = {int(number): _Rung.from_json(row) for number, row in state["rungs"].items()}
+        kept = state.get("bearers", {})  # not there where older versions wrote it
+        self._bearers = {int(number): bearer for number, bearer in kept.items()}
+        self._rungs = {int(number): Rung.from_json(row) for number, row in state["rungs"].items()}
         self._must_extend = self.entry is not None and self.settings.extend_buy_levels_on_restart
         self._note_change()
 
@@ -433,7 +409,7 @@ class InfinityGrid(Earning):
             self._skips.append(skip)
             return None
         number, self._next = self._next, self._next + 1
-        self._rungs[number] = _Rung(side, price, ZERO)
+        self._rungs[number] = Rung(side, price, ZERO)
         return number
 
     def _adopt(self, orders: Mapping[str, LiveOrder]) -> None:
@@ -444,7 +420,7 @@ class InfinityGrid(Earning):
             number = _number_of(slot)
             rung = self._rungs.get(number)
             if rung is None:
-                self._rungs[number] = _Rung(order.side, order.price, order.remaining)
+                self._rungs[number] = Rung(order.side, order.price, order.remaining)
                 self._next = max(self._next, number + 1)
                 self._state = None
             elif order.remaining > rung.rest:
@@ -453,8 +429,9 @@ class InfinityGrid(Earning):
 
     # Answers -----------------------------------------------------------------------------------
 
-    def _count(self, rung: _Rung, fill: Fill) -> None:
+    def _count(self, number: int, fill: Fill) -> None:
         """Count a fill of a rung, and what it earned."""
+        rung = self._rungs[number]
         value, fee = multiply(fill.price, fill.quantity), ZERO
         rung.executed = add(rung.executed, fill.quantity)
         rung.quantity = max(rung.quantity, rung.executed)
@@ -468,14 +445,21 @@ class InfinityGrid(Earning):
             rung.bought = add(rung.bought, received)
             rung.received = add(rung.received, received)
         elif rung.bought:
+            self._remember(number, number)
             # What a sell sells beyond that was bought as dearly as the rest.
             cost = share(rung.cost, fill.quantity, rung.bought)
             self.earned = add(self.earned, subtract(subtract(value, fee), cost))
             rung.cost = max(subtract(rung.cost, cost), ZERO)
             rung.bought = max(subtract(rung.bought, fill.quantity), ZERO)
 
-    def _answer(self, rung: _Rung) -> None:
+    def _remember(self, number: int, bearer: int) -> None:
+        self._bearers[number] = bearer
+        if len(self._bearers) > _REMEMBERED:
+            del self._bearers[next(iter(self._bearers))]
+
+    def _answer(self, number: int) -> None:
         """Let the answers to a rung grow by what has filled since the last time."""
+        rung = self._rungs[number]
         if rung.executed <= rung.answered:
             return
         spacing = self.settings.spacing
@@ -485,6 +469,7 @@ class InfinityGrid(Earning):
             rung.back = self._grow(rung, rung.back, "sell", price, most)
             if rung.back is not None:
                 back = self._rungs[rung.back]
+                self._remember(number, rung.back)
                 back.cost, back.bought = add(back.cost, rung.cost), add(back.bought, rung.bought)
             rung.cost = rung.bought = ZERO
         else:
@@ -503,7 +488,7 @@ class InfinityGrid(Earning):
         rung.answered = rung.executed
 
     def _grow(
-        self, rung: _Rung, number: int | None, side: Side, price: Decimal, most: Decimal | None
+        self, rung: Rung, number: int | None, side: Side, price: Decimal, most: Decimal | None
     ) -> int | None:
         """Make an answer as large as its part of a whole order; return its number.
 
@@ -534,7 +519,7 @@ class InfinityGrid(Earning):
         rung = self._rungs[number]
         if not rung.is_full:
             return
-        self._answer(rung)
+        self._answer(number)
         del self._rungs[number]
         for answer in (rung.back, rung.top):
             if answer is not None:
@@ -544,7 +529,7 @@ class InfinityGrid(Earning):
     # From rungs to quotes ----------------------------------------------------------------------
 
     def _quote(
-        self, slot: str, rung: _Rung, orders: Mapping[str, LiveOrder], skips: list[Skip]
+        self, slot: str, rung: Rung, orders: Mapping[str, LiveOrder], skips: list[Skip]
     ) -> Quote | None:
         """Return the order that a rung wants, if it may have one."""
         rest = rung.rest

@@ -276,6 +276,7 @@ class InfinityGridValue(Earning):
 
     def on_fee(self, fill: Fill, before: Decimal | None) -> None:
         """Book by how much a fee that is told late is more than it was taken to be."""
+        self._fees.look(fill, self._said)
         late = late_fee(fill, before, self.settings.fee_rate)
         self.quote = subtract(self.quote, late)
         if fill.side == "buy":

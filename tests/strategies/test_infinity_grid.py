@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -131,6 +132,29 @@ def test_a_round_trip_earns_what_it_brought_less_both_fees() -> None:
     pit.fill(next(s for s, o in pit.orders.items() if (o.side, o.price) == ("sell", D("99.99"))))
     earned = D("0.5") * (D("99.99") * (1 - FEE) - D("98.50") * (1 + FEE))
     assert grid_of(pit).earned == earned
+
+
+def test_a_late_fee_counts_where_its_round_trip_is_counted() -> None:
+    pit = a_pit()
+    unknown = pit.fill(the_order(pit, "101.00"))
+    bought = pit.fill(the_order(pit, "99.00"), knows_fee=False)
+    pit.settle()
+    sale = next(s for s, o in pit.orders.items() if (o.side, o.price) == ("sell", D("99.99")))
+    part = pit.fill(sale, "0.2")
+    pit.restart()
+    grid_of(pit).on_fee(replace(unknown, fee=D(9)), unknown.fee)  # in no round trip
+    late = D("0.15") - bought.price * bought.quantity * FEE
+    before = grid_of(pit).earned
+    grid_of(pit).on_fee(replace(bought, fee=D("0.15"), fee_asset="USDT"), None)
+    assert grid_of(pit).earned == before  # while some of it is not sold
+    pit.fill(sale)
+    pit.restart()
+    assert part.fee is not None
+    grid_of(pit).on_fee(replace(part, fee=part.fee + 1), part.fee)
+    assert grid_of(pit).earned == D("0.5") * (D("99.99") * (1 - FEE) - 99 * (1 + FEE)) - late - 1
+    # After all of it was sold.
+    grid_of(pit).on_fee(replace(bought, fee=D("0.25"), fee_asset="USDT"), D("0.15"))
+    assert grid_of(pit).earned == D("0.5") * (D("99.99") * (1 - FEE) - 99) - D("0.25") - 1
 
 
 # Parts, cancels, restarts --------------------------------------------------------------------

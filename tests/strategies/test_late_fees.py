@@ -20,6 +20,7 @@ PAXG = Market("PAXG/USDT", 2, 6, min_notional="1")
 #: What it counts, of each strategy that counts fees.
 COUNTS: dict[str, Callable[[Any], object]] = {
     "grid": lambda one: one.earned,
+    "infinity_grid": lambda one: (one.earned, [rung.cost for rung in one._rungs.values()]),
     "infinity_grid_value": lambda one: (one.earned, one.quote),
     "capped_martingale": lambda one: replace(one.position, fees=D(0), quote=D(0)),
     "profit_allocation": lambda one: (one.store.converted, one.store.pending + one.store.reserved),
@@ -86,4 +87,26 @@ def test_a_fee_that_differs_from_what_is_reckoned_with_is_said_once(name: str) -
         pit.show(str(mid - 60), str(mid + 60))
         pit.settle()
     assert pit.fills
+    assert pit.told.count("FEE_DIFFERS") == 1
+
+
+@pytest.mark.parametrize("name", ["grid", "infinity_grid", "infinity_grid_value"])
+def test_a_fee_that_is_told_late_and_differs_is_said(name: str) -> None:
+    kind = load(name)
+    chosen = kind.settings_type.read(dict(SCENES[name].settings))
+    pit = Pit(lambda markets: kind.build(chosen, markets), [BTC], {"BTC": "1", "USDT": "50000"})
+    tell = pit.strategy.on_fill
+    pit.strategy.on_fill = lambda fill: tell(replace(fill, fee=None))  # type: ignore[method-assign]
+    pit.show("49990", "50010")
+    pit.settle()
+    pit.show("50490", "50510")
+    pit.settle()
+    if pit.orders:
+        pit.fill(min(pit.orders, key=lambda slot: abs(pit.orders[slot].price - 50_000)))
+    pit.settle()
+    fill = pit.fills[-1]
+    assert "FEE_DIFFERS" not in pit.told
+    late = multiply(multiply(fill.price, fill.quantity), D("0.0025"))
+    pit.strategy.on_fee(replace(fill, fee=late, fee_asset="USDT"), None)
+    pit.settle()
     assert pit.told.count("FEE_DIFFERS") == 1
