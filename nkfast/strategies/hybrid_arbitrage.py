@@ -19,7 +19,7 @@ from pydantic import model_validator
 from nkfast.errors import ConfigError
 from nkfast.strategies.amm import Pool
 from nkfast.strategies.cycle import CycleResult, Step, convert, evaluate, rate_of
-from nkfast.strategies.settings import Settings, Symbol, key
+from nkfast.strategies.settings import Asset, Settings, Symbol, key
 from nkfast.trading.exact import plain
 from nkfast.trading.strategy import Desired, Fill, MarketView, Skip, Strategy
 
@@ -44,7 +44,7 @@ class HybridArbitrageSettings(Settings):
     }
 
     pool_pair: Symbol = key(meaning="The pool's assets, BASE/QUOTE.")
-    start_asset: str = key(
+    start_asset: Asset = key(
         "USDT", meaning="Where a cycle begins and ends; both assets trade for it."
     )
     trade_amount: Decimal = key(

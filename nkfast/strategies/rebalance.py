@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from nkfast.errors import ConfigError
-from nkfast.strategies.settings import Settings, Symbol, key, least_value
+from nkfast.strategies.settings import Asset, Settings, Symbol, key, least_value
 from nkfast.strategies.sizing import Steps
 from nkfast.trading.exact import ONE, ZERO, add, multiply, plain, subtract
 from nkfast.trading.strategy import (
@@ -152,7 +152,7 @@ class RebalanceAsset(Settings):
         "trading_pair": ("symbol",),
     }
 
-    asset: str = key(meaning="Its name, as the venue has it.")
+    asset: Asset = key(meaning="Its name, as the venue has it.")
     target_pct: Decimal = key(
         unit="fraction", ge=0, le=1, meaning="Its share of the value of all of them."
     )
@@ -212,7 +212,7 @@ class RebalanceSettings(Settings):
     price_source: Literal["mid", "last", "bid", "ask"] = key(
         "mid", meaning="What an asset is valued by: the book, or the last trade."
     )
-    quote_asset: str = key(
+    quote_asset: Asset = key(
         "", meaning="What all are bought and sold for; empty takes it from the first market named."
     )
     assets: tuple[RebalanceAsset, ...] = key(

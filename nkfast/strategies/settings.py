@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nkfast.core.market import Market
 
 __all__ = [
+    "Asset",
     "Key",
     "OneMarketSettings",
     "Settings",
@@ -62,6 +63,9 @@ def _canonical(symbol: str) -> str:
 
 #: ``BASE/QUOTE``, from any of the spellings that NonKYC knows.
 Symbol = Annotated[str, AfterValidator(_canonical)]
+
+#: An asset's name, in capitals as in a symbol.
+Asset = Annotated[str, AfterValidator(str.upper)]
 
 _LIMITS = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
 

@@ -417,6 +417,20 @@ def test_targets_may_miss_one_by_a_rounding() -> None:
     assert left.targets_of("", "")["Q"] == D("0.33334")
 
 
+def test_assets_are_named_as_markets_are() -> None:
+    settings = RebalanceSettings.read(
+        {
+            "quote_asset": "usdt",
+            "assets": [
+                {"asset": "eth", "target_pct": "0.5", "trading_pair": "eth_usdt"},
+                {"asset": "btc", "target_pct": "0.2"},
+            ],
+        }
+    )
+    assert settings.symbols({}) == ("ETH/USDT", "BTC/USDT")
+    assert list(settings.targets_of("", "")) == ["ETH", "BTC", "USDT"]
+
+
 def test_d33_old_names_are_known() -> None:
     settings = RebalanceSettings.read(
         {
