@@ -82,7 +82,8 @@ class Narrator:
 
     def _tell_fills(self) -> None:
         engine = self._engine
-        count = engine.summary().fills
+        summary = engine.summary()
+        count, realized = summary.fills, plain(summary.realized)
         new = min(count - self._fill_count, len(engine.recent_fills))
         self._fill_count = count
         for fill in list(engine.recent_fills)[len(engine.recent_fills) - new :]:
@@ -90,13 +91,14 @@ class Narrator:
             say(
                 "fill",
                 f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)},"
-                f" {fee} {fill.fee_asset}",
+                f" {fee} {fill.fee_asset}, realized {realized} so far",
                 symbol=fill.symbol,
                 side=fill.side,
                 price=plain(fill.price),
                 quantity=plain(fill.quantity),
                 fee=None if fill.fee is None else plain(fill.fee),
                 fee_asset=fill.fee_asset,
+                realized=realized,
                 tid=fill.trade_id,
             )
 

@@ -29,6 +29,7 @@ from nkfast.app.paper_account import resumed_funds
 from nkfast.app.screens import LiveScreen
 from nkfast.app.service import ServiceManager
 from nkfast.app.views import Viewer
+from nkfast.core.grid import min_step
 from nkfast.errors import NkfastError
 from nkfast.trading.control import Control
 from nkfast.trading.engine import Engine, EngineSettings
@@ -226,6 +227,11 @@ class _Run:
             f" at {config.exchange.rest_url}, {connection.account} money",
             config=config.hash,
         )
+        fee_rate = getattr(config.strategy, "fee_rate", None)
+        if fee_rate is not None:
+            cost = f"{min_step(fee_rate) * 100:.4f}"
+            text = f"a round trip costs {cost} % at fee_rate {plain(fee_rate)} a side"
+            say("life", text, round_trip_pct=cost)
 
     def _engine(self, connection: Connection, journal: Journal, heart: Heart | None) -> Engine:
         return Engine(

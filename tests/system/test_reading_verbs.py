@@ -108,8 +108,10 @@ def test_instance_is_described_while_it_runs_and_after(
     assert len(json.loads(ask("fills", "bot", "--last", "1", "--json"))) == 1
     orders = ask("export", "bot", "--what", "orders", "--format", "json").splitlines()
     assert len(orders) == row["orders"]
-    events = [json.loads(line)["evt"] for line in ask("logs", "bot", "--last", "500").splitlines()]
-    assert {"life", "order", "fill"} <= set(events)
+    told = [json.loads(line) for line in ask("logs", "bot", "--last", "500").splitlines()]
+    assert {"life", "order", "fill"} <= {line["evt"] for line in told}
+    assert [line["round_trip_pct"] for line in told if "round_trip_pct" in line] == ["0.3005"]
+    assert all("realized" in line for line in told if line["evt"] == "fill")
     assert ask("orders", "bot") == "none\n"
     ask("status", "bto", code=ExitCode.NOT_FOUND)
     ask("pause", "bot", code=ExitCode.WRONG_STATE)
