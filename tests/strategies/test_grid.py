@@ -101,6 +101,15 @@ def test_small_parts_are_gathered_until_they_make_an_order() -> None:
     assert floor.orders["level+0"].quantity == D("0.011")
 
 
+def test_a_larger_least_value_than_the_markets_holds_for_parts() -> None:
+    floor = a_floor(min_notional_quote="5")
+    for part, codes in (("0.03", ["BELOW_MINIMUM"]), ("0.03", [])):
+        floor.fill("level-1", D(part))
+        floor.settle()
+        assert [skip.code for skip in floor.desired.skips] == codes
+    assert floor.orders["level+0"].quantity == D("0.06")
+
+
 def test_parts_wait_for_the_end_when_asked_to() -> None:
     floor = a_floor(counter_on_partial=False)
     floor.fill("level-1", D("0.3"))

@@ -53,6 +53,16 @@ def test_without_a_profit_nothing_is_done() -> None:
     assert len(pit.placed) == 1
 
 
+def test_what_waits_is_not_profit_again() -> None:
+    pit = a_pit("100")
+    pit.show("3990", None)  # nobody sells
+    pit.totals["USDT"] = D(130)
+    for _ in range(3):
+        pit.pass_time(61)
+        pit.settle()
+    assert (pit.strategy.store.pending, pit.strategy.principal) == (15, 115)
+
+
 def test_balances_told_late_are_not_profit() -> None:
     pit = a_pit("130")
     before = pit.strategy.principal

@@ -442,6 +442,15 @@ def test_the_target_must_fit() -> None:
         ProfitStore(ProfitStoreSettings(enabled=True), ETH)
 
 
+def test_what_a_stop_and_a_lost_book_mean_stays_the_strategys() -> None:
+    seller = Seller()
+    seller.on_exit, seller.cancels_when_blind, seller.refuses_live = "keep", True, "not yet"
+    chosen = ProfitStoreSettings.read({"enabled": True})
+    made = with_profit_store(seller, chosen, {"ETH/USDT": ETH, "PAXG/USDT": PAXG})
+    assert made is not seller
+    assert (made.on_exit, made.cancels_when_blind, made.refuses_live) == ("keep", True, "not yet")
+
+
 def test_a_store_that_is_off_is_not_there() -> None:
     seller = Seller()
     assert with_profit_store(seller, None, {}) is seller
