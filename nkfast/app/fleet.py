@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
@@ -283,14 +282,10 @@ class _Up:
     def _note(self, bot: _Bot) -> None:
         config = bot.config
         bot.instance.note_run(
-            RunRecord(
+            RunRecord.of(
+                config,
                 mode=config.common.mode,
-                strategy=config.strategy_name,
                 symbol=bot.symbols[0],
-                config="" if config.path is None else str(config.path.resolve()),
-                config_hash=config.hash,
-                rest_url=config.exchange.rest_url,
-                process_id=os.getpid(),
                 started_ms=self._clock.time_ns() // 1_000_000,
                 fleet=str(self._config.path.resolve()),
             )

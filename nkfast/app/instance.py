@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nkfast.directories import account_directory, nonce_directory, state_directory
 from nkfast.errors import ConfigError, JournalLockedError
 from nkfast.trading.journal_file import FileLock
+
+if TYPE_CHECKING:
+    from nkfast.app.config.bot import BotConfig
 
 __all__ = ["Instance", "RunRecord", "all_instances"]
 
@@ -31,6 +34,23 @@ class RunRecord:
     process_id: int
     started_ms: int
     fleet: str = ""  # the file of the fleet that it is one of
+
+    @classmethod
+    def of(
+        cls, config: "BotConfig", *, mode: str, symbol: str, started_ms: int, fleet: str = ""
+    ) -> Self:
+        """Return that of a run by this process, which begins now."""
+        return cls(
+            mode=mode,
+            strategy=config.strategy_name,
+            symbol=symbol,
+            config="" if config.path is None else str(config.path.resolve()),
+            config_hash=config.hash,
+            rest_url=config.exchange.rest_url,
+            process_id=os.getpid(),
+            started_ms=started_ms,
+            fleet=fleet,
+        )
 
 
 class Instance(NamedTuple):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -210,14 +209,10 @@ class _Run:
     def _note(self, connection: Connection) -> None:
         config = self._config
         self._instance.note_run(
-            RunRecord(
+            RunRecord.of(
+                config,
                 mode=self._mode,
-                strategy=config.strategy_name,
                 symbol=connection.symbols[0],
-                config="" if config.path is None else str(config.path.resolve()),
-                config_hash=config.hash,
-                rest_url=config.exchange.rest_url,
-                process_id=os.getpid(),
                 started_ms=self._clock.time_ns() // 1_000_000,
             )
         )

@@ -34,6 +34,7 @@ _NS_PER_S = 1_000_000_000
 _HALF = Decimal("0.5")
 #: Sides of markets whose headroom is kept ready: those that were last asked for.
 _ROOMS_MAX = 8
+_SIDES: tuple[Side, Side] = ("buy", "sell")
 
 
 class Priced(Protocol):
@@ -47,9 +48,6 @@ class Priced(Protocol):
     def price(self) -> Decimal | None: ...
     @property
     def quantity(self) -> Decimal: ...
-
-
-_SIDES: tuple[Side, Side] = ("buy", "sell")
 
 
 _Sent = tuple[str, Side, Decimal, Decimal]
